@@ -1,0 +1,295 @@
+"""The commission's life: cosign rounds, finish the portal's conversions, author governance acts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from renkei.codes import Ciphertext
+from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.institution.keeper import Keeper, Staged
+from renkei.institution.keyholder import AGAIN_AFTER, Keyholder
+from renkei.institution.post import Post
+from renkei.institution.runtime import Institution
+from renkei.institution.settings import Clock, system_clock
+from renkei.institution.web import Health, serve
+from renkei.ledger import store as log
+from renkei.ledger.notes import COSIGNATURE, Checkpoint, verify_note
+from renkei.messages.wire import (
+    Assessment,
+    Call,
+    Cosigned,
+    Enrol,
+    Enrolment,
+    Envelope,
+    Filed,
+    FileHalf,
+    Fill,
+    GetFiled,
+    GetHead,
+    GetRounds,
+    HeadIs,
+    Inquiry,
+    NotSigned,
+    Proposal,
+    Reply,
+    RoundCopy,
+    Rounds,
+    Submit,
+    decode_as,
+    decode_reply,
+    encode,
+)
+from renkei.record import rounds
+from renkei.record import store as index
+from renkei.record.entries import InquiryLeaf, decode_entry
+from renkei.record.permit import SALT_SIZE
+from renkei.record.state import domain_of
+
+CLOCK_TOLERANCE = 2000
+"""Milliseconds by which a round's time may differ from the commission's clock."""
+LOOK_EVERY = 0.5
+
+
+class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``assessments.toml``: impact assessments to publish (until the commission has its console)."""
+
+    assessments: tuple[dict[str, str | list[str]], ...] = ()
+
+
+class Commission(Institution):
+    """The second keeper."""
+
+    packages = ("institution", "ledger", "record")
+
+    def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
+        super().__init__(folder, clock=clock)
+        self.keeper = Keeper(self.home, self.database)
+        self.converter = self.keys.converter()
+        self.signer = self.keys.log_signer(self.keeper.state.commission_key.name, COSIGNATURE)
+        self.post = Post(self.keys, self.bus, self.database, self.keeper.state.bodies.get, self.observe)
+        self.keyholder = Keyholder("commission", self.converter, self.keys.identity, self.keeper, self.post)
+        self._lock = asyncio.Lock()
+        self._tokens = float(self.settings.file_rate)
+        self._tokens_at = time.monotonic()
+        self._seeded: dict[bytes, float] = {}
+
+    async def start(self) -> None:
+        await self.bus.connect()
+        await self.post.start(self.answer)
+        self.run(serve(self.settings, self.observe, [], self._health), "web")
+        self.run(self._govern(), "governance")
+
+    async def stop(self) -> None:
+        await self.post.close()
+        await super().stop()
+
+    def _health(self) -> Health:
+        held = self.database.read_now(lambda c: index.flag(c, "held")) or ""
+        return Health(not held, {"log_size": str(self.keeper.tree.size), "held": held})
+
+    async def answer(self, sender: str, call: Call) -> Reply:
+        """Answer another institution's question."""
+        match call:
+            case Proposal() if sender == "hub":
+                async with self._lock:
+                    return await self._cosign(call)
+            case Rounds() if sender == "hub":
+                async with self._lock:
+                    return await self._restore(call)
+            case GetHead():
+                head = self.keeper.head
+                return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), head.note if head else "")
+            case GetRounds() if sender == "hub":
+                return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
+            case GetFiled() if self.keeper.state.body(sender).role == "portal":
+                return await asyncio.to_thread(self._finish_halves, sender, call.halves)
+        raise NotFound("The commission does not answer this to you.", code="not-entitled")
+
+    # ------------------------------------------------------------------ rounds
+
+    async def _cosign(self, proposal: Proposal) -> Reply:
+        """Check, convert, store, then sign: the reply is durable before it is given."""
+        digest = proposal.digest
+        stored = await self.database.read(lambda c: index.reply_to(c, proposal.previous_size, digest))
+        if stored is not None:
+            return decode_reply(stored)
+        tree = self.keeper.tree
+        if await self.database.read(lambda c: index.flag(c, "held")):
+            return NotSigned("held", tree.size, tree.root())
+        if (proposal.previous_size, proposal.previous_root) != (tree.size, tree.root()):
+            return NotSigned("head", tree.size, tree.root())
+        last = self.keeper.head.time if self.keeper.head else 0
+        if proposal.time < last or abs(proposal.time - self.clock()) > CLOCK_TOLERANCE:
+            self.observe.count("rounds_out_of_time")
+            return NotSigned("clock", tree.size, tree.root())
+        began = time.perf_counter()
+        try:
+            fills = await asyncio.to_thread(self._fill, proposal)
+        except _BadEntry as bad:
+            self.observe.log.warning("round.entry-refused", reason=bad.code)
+            self.observe.count("alarms")
+            return NotSigned(f"entry:{bad.at}", tree.size, tree.root())
+        reply = await self._store(proposal, fills, digest)
+        self.observe.time("round", time.perf_counter() - began)
+        return reply
+
+    def _fill(self, proposal: Proposal) -> list[Fill]:
+        if not proposal.drafts or len(proposal.drafts) != len(proposal.salts):
+            raise NotGenuine("A round has as many salts as entries.", code="round-form")
+        entries = []
+        for at, draft in enumerate(proposal.drafts):
+            try:
+                entries.append(decode_entry(draft))
+                if len(proposal.salts[at]) != SALT_SIZE:
+                    raise NotGenuine("A salt is 16 bytes.", code="round-form")
+            except RenkeiError as error:
+                raise _BadEntry(at, error.code) from error
+        ids = [e.inquiry.id for e in entries if isinstance(e, InquiryLeaf)]
+        seen = set(self.database.read_now(lambda c: index.known(c, ids)))
+        fills = []
+        for at, entry in enumerate(entries):
+            try:
+                if isinstance(entry, InquiryLeaf):  # one leaf per inquiry: the id is the primary key of the index
+                    if entry.inquiry.id in seen:
+                        raise NotGenuine("The hub proposed an inquiry again.", code="repeated")
+                    seen.add(entry.inquiry.id)
+                fills.append(
+                    rounds.fill(self.keeper.state, self.converter, self.keeper.permitted, entry, proposal.time)
+                )
+            except RenkeiError as error:
+                raise _BadEntry(at, error.code) from error
+        return fills
+
+    async def _store(self, proposal: Proposal, fills: list[Fill], digest: bytes) -> Reply:
+        def finish() -> tuple[Staged, str, str]:
+            entries = [rounds.complete(decode_entry(d), f) for d, f in zip(proposal.drafts, fills, strict=True)]
+            staged = self.keeper.stage(proposal.time, entries, proposal.salts)
+            text = staged.checkpoint.to_text()
+            return staged, text, self.signer.sign(text, time=proposal.time // 1000)
+
+        staged, text, line = await asyncio.to_thread(finish)
+        reply = Cosigned(fills, staged.checkpoint.root, line)
+
+        def commit(connection: sa.Connection) -> log.Head:
+            index.put_reply(connection, proposal.previous_size, digest, encode(reply))
+            return self.keeper.store(connection, staged, f"{text}\n{line}")
+
+        try:
+            head = await self.database.write(commit)
+        except BaseException:
+            self.keeper.reload()
+            raise
+        acts = self.keeper.settle(staged, head)
+        self.observe.set("log_size", self.keeper.tree.size)
+        self._after(acts)
+        return reply
+
+    def _after(self, acts: Sequence[Envelope]) -> None:
+        if acts:
+            self.run(self.keyholder.publish(self._submit), "keys")
+
+    async def _restore(self, given: Rounds) -> Reply:
+        """The hub is ahead: this copy was restored. Take back what carries our own cosignature, and hold.
+
+        Nothing is signed until an operator has confirmed a head at least as new as the newest permit institutions hold.
+        """
+        for copy in given.rounds:
+            await self._restore_one(copy)
+        size = str(self.keeper.tree.size)
+        await self.database.write(lambda c: index.set_flag(c, "held", size))
+        self.observe.log.error("commission.held", size=size)
+        self.observe.count("alarms")
+        return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), "")
+
+    async def _restore_one(self, copy: RoundCopy) -> None:
+        text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
+        staged = self.keeper.stage(copy.time, [e for _, _, e in copy.leaves], [s for _, s, _ in copy.leaves])
+        if Checkpoint.from_text(text) != staged.checkpoint:
+            self.keeper.reload()
+            raise NotGenuine("The hub's round is not the one we signed.", code="root-differs")
+        head = await self.database.write(lambda c: self.keeper.store(c, staged, copy.checkpoint))
+        self.keeper.settle(staged, head)
+
+    async def confirm(self, size: int) -> None:
+        """An operator confirms the restored head; signing resumes. ``Unavailable`` if the log is smaller than ``size``."""
+        if self.keeper.tree.size < size:
+            raise Unavailable(f"The log here has only {self.keeper.tree.size} leaves.", code="head-too-old")
+        await self.database.write(lambda c: index.set_flag(c, "held", None))
+
+    # ------------------------------------------------------------------ the citizen's copy
+
+    def _finish_halves(self, portal: str, halves: list[FileHalf]) -> Reply:
+        """Finish conversions towards the portal, only of leaves that are in the record and only so many a second."""
+        now = time.monotonic()
+        rate = float(self.settings.file_rate)
+        self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        if self._tokens < len(halves):
+            raise Unavailable("The portal asks for more conversions than it may.", code="rate", status=429)
+        self._tokens -= len(halves)
+        target = self.keeper.state.domain(portal)
+        if target is None:
+            raise NotFound("The portal has no domain yet.", code="no-domain")
+        converted = []
+        with self.database.engine.connect() as connection:
+            for half in halves:
+                leaves = log.read(connection, half.index, half.index + 1)
+                if not leaves or leaves[0].kind != "inquiry" or leaves[0].entry is None:
+                    raise NotFound("There is no such inquiry in the record.", code="no-leaf")
+                inquiry = decode_as(decode_as(leaves[0].entry, InquiryLeaf).inquiry.payload, Inquiry)
+                given = Ciphertext.from_bytes(half.half)
+                converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
+        return Filed(converted)
+
+    # ------------------------------------------------------------------ governance
+
+    async def _govern(self) -> None:
+        """Turn what operators put into the home folder into acts: ``enrolments/*.bin`` and ``assessments.toml``."""
+        while True:
+            await self.keyholder.publish(self._submit)
+            for act in await asyncio.to_thread(self._seed_acts):
+                await self.post.send("hub", [Submit(act)])
+            if (self.home / "confirm").exists():
+                await self.confirm(int((self.home / "confirm").read_text("ascii")))
+                (self.home / "confirm").unlink()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _seed_acts(self) -> list[Envelope]:
+        acts, state = [], self.keeper.state
+        for path in sorted((self.home / "enrolments").glob("*.bin")):
+            envelope = decode_as(path.read_bytes(), Envelope)
+            enrolment = decode_as(envelope.payload, Enrolment)
+            if enrolment.body not in state.bodies and self._due(envelope.id):
+                acts.append(self.keys.identity.sign(Enrol(envelope)))
+        if (self.home / "assessments.toml").exists():
+            for seed in self.home.read_toml("assessments.toml", Seeds).assessments:
+                assessment = msgspec.convert(seed, Assessment)
+                published = state.assessments.get(assessment.body, [])
+                if assessment.body in state.bodies and assessment not in published and self._due(encode(assessment)):
+                    acts.append(self.keys.identity.sign(assessment))
+        return acts
+
+    def _due(self, name: bytes) -> bool:
+        """Whether an act not yet in the record should be submitted (again) now."""
+        now = time.monotonic()
+        if now - self._seeded.get(name, -AGAIN_AFTER) < AGAIN_AFTER:
+            return False
+        self._seeded[name] = now
+        return True
+
+    def _submit(self, act: Envelope) -> None:
+        self.run(self.post.send("hub", [Submit(act)]), "act")
+
+
+class _BadEntry(NotGenuine):
+    """The hub proposed an entry that may not be a leaf."""
+
+    def __init__(self, at: int, code: str) -> None:
+        super().__init__(f"Entry {at} of the proposal is refused.", code=code)
+        self.at = at

@@ -1,0 +1,296 @@
+"""The gateway's REST interface: ``/schema`` describes it (OpenAPI). Every call needs a clerk's or system's bearer token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from renkei.errors import Malformed, NotFound
+from renkei.gateway import store
+from renkei.gateway.batches import FORMATS
+from renkei.gateway.desk import Ask
+from renkei.institution import subjects
+from renkei.record.permit import to_file
+
+if TYPE_CHECKING:
+    from renkei.gateway.service import Gateway
+
+IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", max_length=100)]
+Prefer = Annotated[str | None, Parameter(header="Prefer", max_length=100)]
+
+
+class InquiryView(msgspec.Struct, frozen=True, kw_only=True):
+    """An inquiry as its requester sees it. Times are milliseconds since 1970."""
+
+    id: str
+    state: str
+    provider: str
+    affair: str
+    item: str
+    purpose: str
+    clerk: str
+    issued_at: int
+    expires: int
+    leaf: int | None
+    recorded_at: int | None
+    finished_at: int | None
+    reason: str
+    rows: list[str]
+    refused_by: str
+    records: list[dict[str, str | int | bool]] | None
+    status_url: str
+
+
+class ProvisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A request this institution was permitted to answer."""
+
+    id: str
+    requester: str
+    affair: str
+    item: str
+    purpose: str
+    row: str
+    state: str
+    reason: str
+    leaf: int
+    received_at: int
+    finished_at: int | None
+
+
+class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A person to register: the local id, and the number that is sent on to the authority and not kept."""
+
+    local_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    number: Annotated[str, msgspec.Meta(max_length=40)]
+
+
+class People(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Persons to register, at most 1,000."""
+
+    subjects: Annotated[list[Person], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Protection of a person: ``manual`` release only, or ``withheld`` as if unknown."""
+
+    local_id: Annotated[str, msgspec.Meta(max_length=64)]
+    manual: bool
+    withheld: bool
+
+
+def token_guard(gateway: Gateway) -> Any:
+    """Lets in whoever has a clerk's token; puts the clerk's name on the connection."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        clerk = gateway.clerk_of(token) if scheme.lower() == "bearer" and token else None
+        if clerk is None:
+            raise NotAuthorizedException
+        connection.state.clerk = clerk
+
+    return guard
+
+
+def inquiry_id(text: str) -> bytes:
+    """The 32 bytes of an inquiry id in hexadecimal; ``NotFound`` for anything else."""
+    try:
+        id_ = bytes.fromhex(text)
+    except ValueError:
+        id_ = b""
+    if len(id_) != 32:
+        raise NotFound("There is no such inquiry.", ja="この照会はありません。")
+    return id_
+
+
+def view(gateway: Gateway, row: Any) -> InquiryView:
+    """The row of an inquiry as its requester sees it."""
+    content = gateway.desk.result(row)
+    id_ = bytes(row.id).hex()
+    return InquiryView(
+        id=id_,
+        state=row.state,
+        provider=row.provider,
+        affair=row.affair,
+        item=row.item,
+        purpose=row.purpose,
+        clerk=row.clerk,
+        issued_at=row.issued_at,
+        expires=row.expires,
+        leaf=row.leaf,
+        recorded_at=row.recorded_at,
+        finished_at=row.finished_at,
+        reason=row.reason,
+        rows=row.rows.split(),
+        refused_by=row.refused_by,
+        records=content.records if content else None,
+        status_url=f"/inquiries/{id_}",
+    )
+
+
+def wait_seconds(prefer: str | None, most: float) -> float:
+    """The seconds of ``Prefer: wait=n`` (RFC 7240 §4.3), at most ``most``; other preferences are ignored."""
+    for part in (prefer or "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "wait" and value.isascii() and value.isdigit():
+            return min(float(value[:6]), most)
+    return 0.0
+
+
+def api(gateway: Gateway) -> Router:
+    """The routes under ``/inquiries``, ``/batches``, ``/subjects``, ``/flags`` and ``/provisions``."""
+
+    async def one(id_: bytes) -> Any:
+        row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
+        if row is None:
+            raise NotFound("There is no such inquiry.", ja="この照会はありません。")
+        return row
+
+    @post("/inquiries", status_code=202, summary="Ask another institution about one person")
+    async def create_inquiry(
+        data: Ask, request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+    ) -> Response[InquiryView]:
+        """200 with the answer if it ended within ``Prefer: wait=<seconds>``, else 202 and a ``status_url`` to look at."""
+        id_ = await gateway.desk.ask(data, request.state.clerk, idempotency_key)
+        seconds = wait_seconds(prefer, gateway.settings.wait_seconds)
+        if seconds:
+            await gateway.desk.wait(id_, seconds)
+        shown = view(gateway, await one(id_))
+        ended = shown.state in store.TERMINAL
+        headers = {"Location": shown.status_url, **({"Preference-Applied": f"wait={int(seconds)}"} if seconds else {})}
+        return Response(shown, status_code=200 if ended else 202, headers=headers)
+
+    @get("/inquiries/{id:str}", summary="One inquiry and its answer")
+    async def read_inquiry(id: str, prefer: Prefer = None) -> InquiryView:
+        id_ = inquiry_id(id)
+        row = await one(id_)
+        if row.state not in store.TERMINAL and (seconds := wait_seconds(prefer, gateway.settings.wait_seconds)):
+            await gateway.desk.wait(id_, seconds)
+            row = await one(id_)
+        return view(gateway, row)
+
+    @get("/inquiries/{id:str}/permit", summary="The proof that the inquiry is in the record", media_type=MediaType.TEXT)
+    async def read_permit(id: str) -> str:
+        """A ``c2sp.org/tlog-proof@v1`` file; ``renkei verify`` checks it with two public keys."""
+        id_ = inquiry_id(id)
+        await one(id_)
+        return to_file(await gateway.permit_of(id_))
+
+    @get("/inquiries", summary="Inquiries, newest first")
+    async def list_inquiries(
+        status: str | None = None, before: int | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 50
+    ) -> list[InquiryView]:
+        """``before`` (an ``issued_at``) turns the page."""
+        rows = await gateway.database.read(
+            lambda c: store.list_inquiries(c, state=status, limit=limit, before=before)
+        )
+        return [view(gateway, r) for r in rows]
+
+    @post("/batches", status_code=202, summary="Upload a file of inquiries", request_max_body_size=2_000_000_000)
+    async def create_batch(request: Request[Any, Any, Any], name: str = "batch") -> dict[str, Any]:
+        """Body: ``text/csv`` (header: local_id,provider,affair,item,purpose[,case,reason,as_of]) or ``application/x-ndjson``."""
+        kind = request.headers.get("content-type", "").split(";")[0].strip()
+        format_ = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}.get(kind, "")
+        id_ = await gateway.batches.receive(request.stream(), name=name, format_=format_, clerk=request.state.clerk)
+        return await gateway.batches.status(id_)
+
+    @get("/batches", summary="Uploaded files")
+    async def list_batches() -> list[dict[str, Any]]:
+        rows = await gateway.database.read(store.list_batches)
+        return [await gateway.batches.status(r.id) for r in rows]
+
+    @get("/batches/{id:str}", summary="Progress of one file")
+    async def read_batch(id: str) -> dict[str, Any]:
+        return await gateway.batches.status(id)
+
+    @get("/batches/{id:str}/result", summary="The result file")
+    async def read_result(id: str, format: str = "csv") -> Stream:
+        if format not in FORMATS:
+            raise Malformed("`format` is csv or jsonl.", code="batch-format")
+        await gateway.batches.status(id)
+        kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
+        return Stream(gateway.batches.result(id, format), media_type=kind)
+
+    @post("/subjects", status_code=202, summary="Register persons and ask for their codes")
+    async def create_subjects(data: People) -> dict[str, int]:
+        from renkei.numbers import number_format
+
+        number = number_format(gateway.member.pack.header.person_number)
+        people = [(p.local_id, number.parse(p.number)) for p in data.subjects]
+        return {"requested": await gateway.request_codes(people)}
+
+    @get("/subjects", summary="How many persons have a code")
+    async def count_subjects() -> dict[str, int]:
+        have, want = await gateway.database.read(subjects.counts)
+        return {"with_code": have, "awaited": want}
+
+    @post("/flags", status_code=200, summary="Protect a person: manual release, or withheld")
+    async def set_flags(data: Flags) -> dict[str, bool]:
+        found = await gateway.database.write(
+            lambda c: subjects.set_flags(c, data.local_id, manual=data.manual, withheld=data.withheld)
+        )
+        if not found:
+            raise NotFound("There is no such local subject here.", ja="この宛名番号はありません。")
+        return {"manual": data.manual, "withheld": data.withheld}
+
+    @get("/provisions", summary="Requests this institution was permitted to answer")
+    async def list_provisions(
+        status: str | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 50
+    ) -> list[ProvisionView]:
+        rows = await gateway.database.read(lambda c: store.list_provisions(c, state=status, limit=limit))
+        return [provision(r) for r in rows]
+
+    @post("/provisions/{id:str}/release", status_code=200, summary="Release a held answer")
+    async def release(id: str) -> dict[str, str]:
+        await gateway.answering.release(inquiry_id(id))
+        return {"state": "answered"}
+
+    @post("/provisions/{id:str}/decline", status_code=200, summary="Answer a held request as if there were no data")
+    async def decline(id: str) -> dict[str, str]:
+        await gateway.answering.decline(inquiry_id(id))
+        return {"state": "answered"}
+
+    return Router(
+        "/",
+        route_handlers=[
+            create_inquiry,
+            read_inquiry,
+            read_permit,
+            list_inquiries,
+            create_batch,
+            list_batches,
+            read_batch,
+            read_result,
+            create_subjects,
+            count_subjects,
+            set_flags,
+            list_provisions,
+            release,
+            decline,
+        ],
+        guards=[token_guard(gateway)],
+        tags=["gateway"],
+    )
+
+
+def provision(row: Any) -> ProvisionView:
+    """A row of ``provisions`` for the provider's clerks; the permit and the answer stay inside."""
+    return ProvisionView(
+        id=bytes(row.id).hex(),
+        requester=row.requester,
+        affair=row.affair,
+        item=row.item,
+        purpose=row.purpose,
+        row=row.row,
+        state=row.state,
+        reason=row.reason,
+        leaf=row.leaf,
+        received_at=row.received_at,
+        finished_at=row.finished_at,
+    )

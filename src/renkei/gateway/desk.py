@@ -1,0 +1,313 @@
+"""Asking: from a clerk's request to a signed inquiry, and from receipt and answer to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from renkei.codes import encrypt
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
+from renkei.gateway import store
+from renkei.gateway.adapter import content_fault
+from renkei.institution import subjects
+from renkei.institution.database import Database
+from renkei.institution.keys import Keys
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.post import Post
+from renkei.institution.settings import Clock
+from renkei.messages.signing import SealKey, open_answer
+from renkei.messages.wire import Answer, Content, Inquiry, Receipt, Submit, context_hash, decode_as, encode
+from renkei.record.admission import DAY
+from renkei.record.state import ref_of
+
+GRACE = 120_000
+"""Milliseconds after ``expires`` in which a late answer is still taken."""
+LENGTHS = {"case": 200, "reason": 2000, "local_id": 64}
+
+
+class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a clerk or system asks. Codes are the pack's; ``case`` and ``reason`` stay at this institution."""
+
+    local_id: str
+    provider: str
+    affair: str
+    item: str
+    purpose: str
+    case: str = ""
+    reason: str = ""
+    as_of: str = ""
+    withheld: bool = False
+    expires_days: int | None = None
+    issued_at: int | None = None
+    """Milliseconds; for diagnosis. The law refuses anything but the present."""
+
+
+class Made(NamedTuple):
+    """A signed inquiry ready to be stored and sent."""
+
+    id: bytes
+    message: Submit
+    row: dict[str, Any]
+
+
+class Desk:
+    """The requester's side of one institution."""
+
+    def __init__(
+        self, keys: Keys, member: Member, database: Database, post: Post, observe: Observer, clock: Clock
+    ) -> None:
+        self._keys, self._member, self._database = keys, member, database
+        self._post, self._observe, self._clock = post, observe, clock
+        self._waiting: dict[bytes, list[asyncio.Event]] = {}
+
+    # ------------------------------------------------------------------ asking
+
+    async def ask(self, ask: Ask, clerk: str, idempotency: str | None = None) -> bytes:
+        """Submit one inquiry; its id. The same key with the same content gives the same inquiry, else ``Conflict``."""
+        digest = sha256(msgspec.json.encode([clerk, ask])).digest()
+        key = f"{clerk}/{idempotency}" if idempotency else None
+        if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
+            return _same(earlier, digest)
+        made, faults = await asyncio.to_thread(self.make, [(ask, None)], clerk)
+        if faults:
+            raise faults[0][1]
+        row = {**made[0].row, "idempotency": key, "digest": digest}
+        try:
+            await self._database.write(lambda c: self._store(c, [row], [made[0].message]))
+        except sa.exc.IntegrityError:
+            if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
+                return _same(earlier, digest)
+            raise
+        self._post.wake(["hub"])
+        return made[0].id
+
+    async def ask_many(
+        self, asks: Sequence[tuple[Ask, int]], clerk: str, batch: str, also: Any
+    ) -> list[tuple[int, RenkeiError]]:
+        """Submit rows of a batch (ask, line) in one transaction with ``also(connection, faults)``; the faulty rows."""
+        made, faults = await asyncio.to_thread(self.make, asks, clerk)
+        rows = [{**m.row, "batch": batch} for m in made]
+
+        def commit(connection: sa.Connection) -> None:
+            if rows:
+                self._store(connection, rows, [m.message for m in made])
+            also(connection, faults)
+
+        await self._database.write(commit)
+        self._post.wake(["hub"])
+        return faults
+
+    def _store(self, connection: sa.Connection, rows: list[dict[str, Any]], messages: list[Submit]) -> None:
+        store.add_inquiries(connection, rows)
+        self._post.put(connection, "hub", messages)
+
+    def make(
+        self, asks: Sequence[tuple[Ask, int | None]], clerk: str
+    ) -> tuple[list[Made], list[tuple[int, RenkeiError]]]:
+        """Sign inquiries; runs on a thread. 190 µs each: a key pair, two multiplications, a signature."""
+        domain = self._member.domain
+        key = self._member.key(domain)
+        wanted = [a.local_id for a, _ in asks]
+        known = self._database.read_now(lambda c: subjects.by_local_id(c, wanted))
+        made: list[Made] = []
+        faults: list[tuple[int, RenkeiError]] = []
+        for ask, line in asks:
+            try:
+                self._check(ask)
+                subject = known.get(ask.local_id)
+                if subject is None or subject.code is None:
+                    raise NotFound(
+                        "There is no linkage code for this local subject id.",
+                        ja="この宛名番号には符号がありません。",
+                        remedy="Register the person with POST /subjects and wait for the code.",
+                        remedy_ja="POST /subjects で登録し、符号の発行を待ってください。",
+                        code="no-code",
+                    )
+                made.append(self._make_one(ask, clerk, subject.code, domain, key, line))
+            except RenkeiError as error:
+                faults.append((line or 0, error))
+        return made, faults
+
+    def _make_one(self, ask: Ask, clerk: str, code: bytes, domain: Any, key: bytes, line: int | None) -> Made:
+        limits = self._member.pack.header.limits
+        issued_at = self._clock() if ask.issued_at is None else ask.issued_at
+        expires = issued_at + (limits.expires_days if ask.expires_days is None else ask.expires_days) * DAY
+        salt, reply = os.urandom(16), SealKey()
+        inquiry = Inquiry(
+            source=ref_of(domain),
+            provider=ask.provider,
+            affair=ask.affair,
+            item=ask.item,
+            purpose=ask.purpose,
+            ciphertext=encrypt(code, key).to_bytes(),
+            reply_key=reply.public,
+            context=context_hash(salt, clerk, ask.case, ask.reason),
+            issued_at=issued_at,
+            expires=expires,
+            as_of=ask.as_of,
+            withheld=ask.withheld,
+        )
+        envelope = self._keys.identity.sign(inquiry)
+        row = {
+            "id": envelope.id,
+            "idempotency": None,
+            "digest": bytes(32),
+            "local_id": ask.local_id,
+            "provider": ask.provider,
+            "affair": ask.affair,
+            "item": ask.item,
+            "purpose": ask.purpose,
+            "clerk": clerk,
+            "case_number": ask.case,
+            "reason_text": ask.reason,
+            "salt": salt,
+            "reply_key": self._keys.lock(reply.private),
+            "state": "submitted",
+            "reason": "",
+            "rows": "",
+            "refused_by": "",
+            "issued_at": issued_at,
+            "expires": expires,
+            "batch": None,
+            "batch_line": line,
+        }
+        return Made(envelope.id, Submit(envelope), row)
+
+    def _check(self, ask: Ask) -> None:
+        """Codes must exist; whether the law links them is for hub and commission to say."""
+        pack = self._member.pack
+        for field, table, where in (
+            ("affair", pack.affairs, "affairs"),
+            ("item", pack.items, "items"),
+            ("purpose", pack.purposes, "purposes"),
+            ("provider", self._member.state.bodies, "bodies"),
+        ):
+            if getattr(ask, field) not in table:
+                raise Malformed(
+                    f"`{field}` is not a code of the law in force.",
+                    ja=f"`{field}` は現在のパックにないコードです。",
+                    remedy=f"`renkei law list {where}` shows the codes.",
+                    remedy_ja=f"`renkei law list {where}` で一覧を確認してください。",
+                    code=f"unknown-{field}",
+                    field=field,
+                )
+        for field, most in LENGTHS.items():
+            value = getattr(ask, field)
+            if len(value) > most or "\0" in value:
+                raise Malformed(f"`{field}` has more than {most} characters.", code="too-long", field=field)
+        if ask.expires_days is not None and not -400 <= ask.expires_days <= 400:
+            raise Malformed("`expires_days` is out of range.", code="expires-days", field="expires_days")
+        if ask.issued_at is not None and not 0 <= ask.issued_at < 2**53:
+            raise Malformed("`issued_at` is out of range.", code="issued-at", field="issued_at")
+        if ask.as_of:
+            _check_date(ask.as_of)
+
+    # ------------------------------------------------------------------ what comes back
+
+    def take(self, receipts: Sequence[Receipt], answers: Sequence[tuple[str, Answer]]) -> Any:
+        """Work for the writer: the effects of receipts and answers. Runs on a thread; opens every seal first."""
+        ids = [a.inquiry for _, a in answers]
+        waiting = self._database.read_now(lambda c: store.open_inquiries(c, ids)) if ids else {}
+        ends = [end for sender, a in answers if (end := self._open(sender, a, waiting.get(a.inquiry))) is not None]
+        permitted = [{"inquiry": r.inquiry, "leaf_index": r.index, "at": r.time} for r in receipts if r.allowed]
+        refused = [
+            {
+                "inquiry": r.inquiry,
+                "leaf_index": r.index,
+                "at": r.time,
+                "why": r.reason,
+                "needed": " ".join(r.rows),
+                "who": r.by,
+            }
+            for r in receipts
+            if not r.allowed
+        ]
+
+        def commit(connection: sa.Connection) -> None:
+            if permitted:
+                store.recorded(connection, permitted)
+            if refused:
+                store.refuse(connection, refused)
+            store.finish(connection, ends)
+
+        return commit, [r.inquiry for r in receipts] + [e.id for e in ends]
+
+    def _open(self, sender: str, answer: Answer, row: Any) -> store.Finish | None:
+        now = self._clock()
+        if row is None or row.provider != sender or now > row.expires + GRACE:
+            self._observe.count("answers_dropped")
+            return None
+        try:
+            key = SealKey(self._keys.unlock(bytes(row.reply_key)))
+            data = open_answer(answer.sealed, key, answer.inquiry)
+            content = decode_as(data, Content)
+            if content.item != row.item or (fault := content_fault(self._member.pack, row.item, content.records)):
+                raise Malformed(f"The answer {fault if content.item == row.item else 'is about another item'}.")
+        except RenkeiError as error:
+            self._observe.count("answers_refused")
+            self._observe.log.warning("answer.refused", peer=sender, reason=error.code)
+            return None
+        return store.Finish(answer.inquiry, "answered", "", now, self._keys.lock(encode(content)))
+
+    def result(self, row: Any) -> Content | None:
+        """The answer's content, or ``None`` if there is none (yet)."""
+        return decode_as(self._keys.unlock(bytes(row.result)), Content) if row.result is not None else None
+
+    async def expire(self) -> None:
+        """End what nobody answered in time."""
+        now = self._clock()
+        ids = await self._database.read(lambda c: store.overdue(c, now - GRACE))
+        if ids:
+            ends = [store.Finish(i, "expired", "no-answer", now) for i in ids]
+            await self._database.write(lambda c: store.finish(c, ends))
+            self.tell(ids)
+
+    # ------------------------------------------------------------------ waiting
+
+    async def wait(self, id_: bytes, seconds: float) -> None:
+        """Wait until the inquiry has ended, at most ``seconds``."""
+        event = asyncio.Event()
+        self._waiting.setdefault(id_, []).append(event)
+        try:
+            deadline = asyncio.get_running_loop().time() + seconds
+            while True:
+                row = await self._database.read(lambda c: store.get_inquiry(c, id_))
+                left = deadline - asyncio.get_running_loop().time()
+                if row is None or row.state in store.TERMINAL or left <= 0:
+                    return
+                event.clear()
+                try:
+                    await asyncio.wait_for(event.wait(), left)
+                except asyncio.TimeoutError:
+                    return
+        finally:
+            self._waiting[id_].remove(event)
+            if not self._waiting[id_]:
+                del self._waiting[id_]
+
+    def tell(self, ids: Sequence[bytes]) -> None:
+        """Something happened to these inquiries."""
+        for id_ in ids:
+            for event in self._waiting.get(id_, ()):
+                event.set()
+
+
+def _same(row: Any, digest: bytes) -> bytes:
+    if bytes(row.digest) != digest:
+        raise Conflict("This idempotency key was used for another inquiry.", ja="この冪等キーは別の照会に使われています。")
+    return bytes(row.id)
+
+
+def _check_date(text: str) -> None:
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        raise Malformed("`as_of` is not a date YYYY-MM-DD.", code="as-of", field="as_of") from None

@@ -1,0 +1,183 @@
+"""The clerk's inquiry desk: ask, look, release. HTML that works without script."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware.session.client_side import CookieBackendConfig
+from litestar.params import Body
+from litestar.response import Redirect
+
+from renkei.errors import Malformed, NotFound, RenkeiError
+from renkei.gateway import store
+from renkei.gateway.api import inquiry_id, provision, view
+from renkei.gateway.desk import Ask
+from renkei.institution import subjects, wording
+from renkei.institution.wording import PackWords
+from renkei.institution.web import Pages, language
+from renkei.law import decide
+
+if TYPE_CHECKING:
+    from renkei.gateway.service import Gateway
+
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions")
+SESSION_HOURS = 8
+
+
+def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Lets in a clerk with a session."""
+    if not connection.session.get("clerk"):
+        raise NotAuthorizedException
+
+
+def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
+    """The pages, and the options of the web shell they need."""
+
+    def title(lang: str) -> str:
+        body = gateway.member.pack.bodies.get(gateway.settings.body)
+        name = body.title.text(lang) if body else gateway.settings.body
+        return f"{name} 照会窓口" if lang == "ja" else f"{name}, inquiry desk"
+
+    pages = Pages(Path(__file__).parent / "templates", gateway.settings, title)
+    session = CookieBackendConfig(
+        secret=gateway.keys.derive("session"), max_age=SESSION_HOURS * 3600, httponly=True, samesite="lax", key="desk"
+    )
+
+    def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
+        lang = language(request, gateway.settings.language)
+        return pages.render(
+            request,
+            template,
+            words=Words(gateway, lang),
+            clerk=request.session.get("clerk", ""),
+            wording=wording,
+            **values,
+        )
+
+    @get("/", include_in_schema=False)
+    async def start(request: Request[Any, Any, Any]) -> Redirect:
+        return Redirect("/desk" if request.session.get("clerk") else "/signin")
+
+    @get("/signin", include_in_schema=False)
+    async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return render(request, "signin.html", failed=False)
+
+    @post("/signin", include_in_schema=False)
+    async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        clerk = gateway.clerk_of(data.get("token", "").strip())
+        if clerk is None:
+            return render(request, "signin.html", failed=True)
+        request.set_session({"clerk": clerk})
+        return Redirect("/desk", status_code=303)
+
+    @post("/signout", include_in_schema=False)
+    async def signout(request: Request[Any, Any, Any]) -> Redirect:
+        request.clear_session()
+        return Redirect("/signin", status_code=303)
+
+    @get("/desk", guards=[signed_in], include_in_schema=False)
+    async def desk(request: Request[Any, Any, Any], before: int | None = None) -> Response[bytes]:
+        rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=None, limit=25, before=before))
+        held = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
+        tally = await gateway.database.read(store.tally)
+        have, want = await gateway.database.read(subjects.counts)
+        shown = [view(gateway, r) for r in rows]
+        return render(
+            request, "desk.html", inquiries=shown, held=len(held), tally=tally, have=have, want=want, before=before
+        )
+
+    @get("/desk/new", guards=[signed_in], include_in_schema=False)
+    async def new_page(request: Request[Any, Any, Any], affair: str = "") -> Response[bytes]:
+        return render(request, "new.html", chosen=affair, problem=None, given={})
+
+    @post("/desk/new", guards=[signed_in], include_in_schema=False)
+    async def new(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        item, _, provider = data.get("what", "").partition("@")
+        ask = Ask(
+            local_id=data.get("local_id", "").strip(),
+            provider=provider,
+            affair=data.get("affair", ""),
+            item=item,
+            purpose=data.get("purpose", ""),
+            case=data.get("case", ""),
+            reason=data.get("reason", ""),
+            withheld=data.get("withheld") == "yes",
+        )
+        try:
+            id_ = await gateway.desk.ask(ask, request.session["clerk"], data.get("once") or None)
+        except RenkeiError as error:
+            problem = error.problem(language(request, gateway.settings.language))
+            return render(request, "new.html", chosen=ask.affair, problem=problem, given=data)
+        await gateway.desk.wait(id_, 2.0)
+        return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
+
+    @get("/desk/inquiries/{id:str}", guards=[signed_in], include_in_schema=False)
+    async def inquiry(request: Request[Any, Any, Any], id: str) -> Response[bytes]:
+        id_ = inquiry_id(id)
+        row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
+        if row is None:
+            raise NotFound("There is no such inquiry.", ja="この照会はありません。")
+        return render(request, "inquiry.html", inquiry=view(gateway, row), row=row)
+
+    @get("/desk/held", guards=[signed_in], include_in_schema=False)
+    async def held_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        rows = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
+        return render(request, "held.html", provisions=[(provision(r), r.local_id) for r in rows])
+
+    @post("/desk/held/{id:str}", guards=[signed_in], include_in_schema=False)
+    async def settle(id: str, data: Form) -> Redirect:
+        match data.get("act"):
+            case "release":
+                await gateway.answering.release(inquiry_id(id))
+            case "decline":
+                await gateway.answering.decline(inquiry_id(id))
+            case _:
+                raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
+        return Redirect("/desk/held", status_code=303)
+
+    handlers = [start, signin_page, signin, signout, desk, new_page, new, inquiry, held_page, settle]
+    options = {
+        "pages": pages,
+        "csrf_secret": gateway.keys.derive("csrf").hex(),
+        "csrf_exclude": API_PATHS,
+        "middleware": [session.middleware],
+    }
+    return handlers, options
+
+
+class Words(PackWords):
+    """The pack's words, and what this body may ask, for templates."""
+
+    def __init__(self, gateway: Gateway, lang: str) -> None:
+        super().__init__(gateway.member.pack, lang)
+        self._gateway = gateway
+
+    def purposes(self) -> list[tuple[str, str]]:
+        return [(code, title.text(self.lang)) for code, title in self.pack.purposes.items()]
+
+    def affairs(self) -> list[tuple[str, str]]:
+        """Affairs for which this body may ask anything."""
+        own = self.pack.standing(frozenset(self._gateway.settings.kinds))
+        codes = dict.fromkeys(r.affair for r in self.pack.linkages if not own.isdisjoint(r.requester))
+        return sorted(((c, self.affair(c)) for c in codes), key=lambda pair: pair[1])
+
+    def choices(self, affair: str) -> list[tuple[str, str]]:
+        """What may be asked of whom for ``affair`` today, as (item@provider, words)."""
+        on = dt.datetime.fromtimestamp(self._gateway.clock() / 1000, wording.ZONE).date()
+        own = frozenset(self._gateway.settings.kinds)
+        found = []
+        for body in self._gateway.member.state.bodies.values():
+            if body.role != "gateway" or body.body == self._gateway.settings.body:
+                continue
+            for item in dict.fromkeys(r.item for r in self.pack.linkages if r.affair == affair):
+                if decide(self.pack, own, affair, body.kinds, item, on).allowed:
+                    found.append((f"{item}@{body.body}", f"{self.item(item)} – {self.body(body.body)}"))
+        return found

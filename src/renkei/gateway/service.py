@@ -1,0 +1,207 @@
+"""The gateway's life: join, receive, answer, expire; and the web interface around it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import tomllib
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from renkei.errors import RenkeiError, SetupError
+from renkei.gateway import store
+from renkei.gateway.adapter import Adapter, ItemMapping
+from renkei.gateway.answering import Answering
+from renkei.gateway.batches import Batches
+from renkei.gateway.desk import Desk
+from renkei.institution import subjects
+from renkei.institution.member import Member
+from renkei.institution.post import Parcel, Post
+from renkei.institution.runtime import Institution
+from renkei.institution.settings import Clock, system_clock
+from renkei.institution.web import Health, serve
+from renkei.messages.wire import (
+    Answer,
+    CodeRefused,
+    GetPermit,
+    KeyShare,
+    Message,
+    Permit,
+    Permitted,
+    Receipt,
+)
+from renkei.record.entries import InquiryLeaf, IssuanceLeaf
+
+MESSAGES_AT_ONCE = 256
+SWEEP_EVERY = 5.0
+
+
+class Gateway(Institution):
+    """One institution's node."""
+
+    packages = ("institution", "gateway")
+
+    def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
+        super().__init__(folder, clock=clock)
+        s = self.settings
+        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
+        self.member.post = self.post
+        self.post.unknown_sender = self.member.want
+        self.adapter = self._open_adapter()
+        self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock)
+        self.answering = Answering(
+            self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter
+        )
+        self.batches = Batches(
+            self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows
+        )
+
+    def _open_adapter(self) -> Adapter | None:
+        if not self.settings.source:
+            return None
+        path = Path(self.settings.mapping)
+        try:
+            declared = msgspec.convert(tomllib.loads(path.read_text("utf-8")), dict[str, ItemMapping])
+        except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise SetupError(f"The mapping {path} cannot be used: {error}.", code="mapping") from None
+        return Adapter(self.settings.source, declared, self.member.pack)
+
+    async def start(self) -> None:
+        from renkei.gateway.api import api
+        from renkei.gateway.pages import desk_pages
+
+        await self.bus.connect()
+        await self.post.start()
+        self.run(self.member.follow_always(), "follow")
+        self.run(self._work(), "worker")
+        self.run(self._sweep(), "sweep")
+        self.run(self.batches.run(), "batches")
+        handlers, options = desk_pages(self)
+        self.run(serve(self.settings, self.observe, [api(self), *handlers], self._health, **options), "web")
+
+    async def stop(self) -> None:
+        await self.post.close()
+        await super().stop()
+        if self.adapter:
+            self.adapter.close()
+
+    def clerk_of(self, token: str) -> str | None:
+        """The clerk or system with this token."""
+        digest = sha256(token.encode()).hexdigest()
+        found = [c.name for c in self.settings.clerks if hmac.compare_digest(c.token_sha256, digest)]
+        return found[0] if found else None
+
+    def _health(self) -> Health:
+        have, want = self.database.read_now(subjects.counts)
+        tally = self.database.read_now(store.tally)
+        details = {"subjects": str(have), "codes_awaited": str(want), "linked": str(self.member.ready).lower()}
+        details |= {f"inquiries_{state}": str(count) for state, count in tally.items()}
+        return Health(self.member.ready, details)
+
+    async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
+        """Ask the authority for the codes of ``(local id, number)``; how many were asked for."""
+        await self.member.until_ready()
+        asked = await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
+        self.post.wake(["numbering-authority"])
+        return asked
+
+    async def permit_of(self, id_: bytes) -> Permit:
+        """The leaf of an inquiry of ours with a fresh proof, verified."""
+        reply = await self.post.call("hub", GetPermit(id_))
+        if not isinstance(reply, Permitted):
+            raise RenkeiError("The hub answered something else.", code="round-reply")
+        self.member.notary.open(reply.permit)
+        return reply.permit
+
+    # ------------------------------------------------------------------ receiving
+
+    async def _work(self) -> None:
+        while True:
+            parcels = await self.post.receive(MESSAGES_AT_ONCE)
+            while True:
+                try:
+                    await self._handle(parcels)
+                    break
+                except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+                    self.observe.log.warning("worker.retry", reason=getattr(error, "code", type(error).__name__))
+                    await asyncio.sleep(0.3)
+
+    async def _handle(self, parcels: list[Parcel]) -> None:
+        """The effects of some parcels in one transaction."""
+        by_type: dict[type[Message], list[tuple[str, Any]]] = {}
+        for parcel in parcels:
+            for message in parcel.messages:
+                by_type.setdefault(type(message), []).append((parcel.sender, message))
+        for sender, share in by_type.get(KeyShare, []):
+            await self._accept_share(sender, share)
+        works, told = await asyncio.to_thread(self._prepare, by_type)
+
+        def commit(connection: sa.Connection) -> set[str]:
+            woken: set[str] = set()
+            for work in works:
+                woken |= work(connection) or set()
+            self.post.committed(connection, parcels)
+            return woken
+
+        woken = await self.database.write(commit)
+        self.post.acknowledge(parcels)
+        self.post.wake(woken)
+        self.desk.tell(told)
+
+    async def _accept_share(self, sender: str, share: KeyShare) -> None:
+        try:
+            await self.member.accept_share(sender, share)
+        except RenkeiError as error:
+            if error.code == "no-domain":  # its directory entry is on the way
+                raise
+            self.observe.log.error("share.refused", peer=sender, reason=error.code)
+            self.observe.count("shares_refused")
+
+    def _prepare(self, by_type: dict[type[Message], list[tuple[str, Any]]]) -> tuple[list[Any], list[bytes]]:
+        """Everything costly, on a thread: verification, opening, looking up, sealing."""
+        works: list[Any] = []
+        told: list[bytes] = []
+        receipts = [r for sender, r in by_type.get(Receipt, []) if sender == "hub"]
+        answers = by_type.get(Answer, [])
+        if receipts or answers:
+            work, told = self.desk.take(receipts, answers)
+            works.append(work)
+        permits = [p for sender, p in by_type.get(Permit, []) if sender == "hub"]
+        to_answer = []
+        for permit in permits:
+            try:
+                leaf = self.member.notary.open(permit)
+                if isinstance(leaf, IssuanceLeaf):
+                    codes = subjects.opened(leaf, self.member, self.keys.body)
+                    works.append(lambda c, codes=codes: subjects.keep_codes(c, codes) and None)
+                elif isinstance(leaf, InquiryLeaf):
+                    to_answer.append(permit)
+            except RenkeiError as error:
+                if error.code in ("no-key", "not-enrolled"):
+                    raise
+                self.observe.count("permits_refused")
+                self.observe.log.warning("permit.refused", reason=error.code)
+        if to_answer:
+            works.append(self.answering.take(to_answer))
+        for sender, refused in by_type.get(CodeRefused, []):
+            if self.member.state.body(sender).role == "authority":
+                works.append(lambda c, handles=refused.handles: subjects.refuse_codes(c, handles))
+        return works, told
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            try:
+                await self.desk.expire()
+                await self.answering.expire()
+            except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+                self.observe.log.warning("sweep.retry", reason=type(error).__name__)
+
+
+

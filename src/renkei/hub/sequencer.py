@@ -1,0 +1,338 @@
+"""The way of a round at the hub: receive → prepare → propose → commit → deliver.
+
+Everything costly (signatures, rulings, conversions) happens in ``prepare``, on a thread, before anything enters the record. While
+a round waits for the commission the next one is prepared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from renkei.codes import Converter
+from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.institution.keeper import Keeper, Staged
+from renkei.institution.observe import Observer
+from renkei.institution.post import Parcel, Post
+from renkei.ledger.notes import Signer, verify_note
+from renkei.ledger import store as log
+from renkei.ledger.store import Leaf
+from renkei.messages.wire import (
+    Cosigned,
+    Envelope,
+    Inquiry,
+    IssuanceBatch,
+    Message,
+    NotSigned,
+    Permit,
+    Proposal,
+    Receipt,
+    Submit,
+    decode_as,
+    encode,
+)
+from renkei.record import rounds
+from renkei.record import store as index
+from renkei.record.entries import InquiryLeaf, IssuanceLeaf, decode_entry
+from renkei.record.permit import SALT_SIZE
+from renkei.record.rounds import Draft
+
+STALE_AFTER = 1500
+"""Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
+REPLY_TIMEOUT = 10.0
+
+
+class Prepared(NamedTuple):
+    """A round ready to be proposed."""
+
+    time: int
+    governance: int
+    """The governance leaf up to which the rulings look; a round under way may bring more."""
+    drafts: list[Draft]
+    repeats: list[tuple[str, bytes]]
+    parcels: list[Parcel]
+    own: list[Envelope]
+
+
+class Halted(Exception):
+    """The two copies of the record disagree: stop and raise an alarm."""
+
+
+class Sequencer:
+    """Sequences the record. Alone writes to the hub's log."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        converter: Converter,
+        signer: Signer,
+        post: Post,
+        observe: Observer,
+        *,
+        write: Callable[..., object],
+        clock: Callable[[], int],
+        round_size: int,
+        after: Callable[[Sequence[Envelope]], object],
+    ) -> None:
+        self.keeper, self._converter, self._signer, self._post = keeper, converter, signer, post
+        self._observe, self._write, self._clock, self._size, self._after = observe, write, clock, round_size, after
+        self._own: list[Envelope] = []
+        self._own_tried = False
+        self._taken: list[Parcel] = []
+        self._own_waiting = asyncio.Event()
+        self._last_time = keeper.head.time if keeper.head else 0
+
+    def submit(self, act: Envelope) -> None:
+        """Enter an act of the hub's own in the next round."""
+        self._own.append(act)
+        self._own_tried = False
+        self._own_waiting.set()
+
+    async def run(self) -> None:
+        """Sequence until cancelled or interrupted; what was taken and is not committed then goes back."""
+        upcoming = asyncio.create_task(self._next())
+        try:
+            while True:
+                prepared = await upcoming
+                upcoming = asyncio.create_task(self._next())
+                await self._round(prepared)
+        finally:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+            self._post.retry(self._taken)
+            self._taken = []
+
+    async def _next(self) -> Prepared:
+        parcels = await self._gather()
+        self._taken += parcels
+        return await asyncio.to_thread(self._prepare, parcels, list(self._own))
+
+    async def _gather(self) -> list[Parcel]:
+        """Parcels for a round; none if there are only acts of the hub's own."""
+        if self._own and not self._own_tried:
+            self._own_tried = True
+            return []
+        receive = asyncio.create_task(self._post.receive(self._size))
+        own = asyncio.create_task(self._own_waiting.wait())
+        try:
+            await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)
+            return receive.result() if receive.done() else []
+        finally:
+            self._own_waiting.clear()
+            for task in (receive, own):
+                task.cancel()
+
+    def _prepare(self, parcels: list[Parcel], own: list[Envelope]) -> Prepared:
+        """Verify, rule, convert. What is not well formed or not genuine is counted and goes no further."""
+        began = time.perf_counter()
+        now = max(self._clock(), self._last_time)
+        self._last_time = now
+        governance = self.keeper.state.next_index
+        envelopes = own + [m.envelope for p in parcels for m in p.messages if isinstance(m, Submit)]
+        fresh = {e.id: e for e in envelopes}
+        known = self._known(list(fresh))
+        drafts, repeats = [], []
+        for id_, envelope in fresh.items():
+            if id_ in known:
+                repeats.append((envelope.sender, id_))
+                continue
+            try:
+                drafts.append(
+                    rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now)
+                )
+            except RenkeiError as error:
+                self._observe.count("submissions_rejected")
+                self._observe.log.warning("submission.rejected", peer=envelope.sender, reason=error.code)
+        self._observe.time("prepare", time.perf_counter() - began)
+        return Prepared(now, governance, drafts, repeats, parcels, own)
+
+    def _known(self, ids: list[bytes]) -> dict[bytes, index.Known]:
+        return self.keeper._database.read_now(lambda c: index.known(c, ids))
+
+    async def _round(self, prepared: Prepared) -> None:
+        """Propose until the commission has it, then commit and deliver."""
+        while True:
+            if self._outdated(prepared):
+                prepared = await asyncio.to_thread(self._prepare, prepared.parcels, prepared.own)
+            if not prepared.drafts:
+                await self._commit_nothing(prepared)
+                return
+            salts = [os.urandom(SALT_SIZE) for _ in prepared.drafts]
+            proposal = Proposal(
+                self.keeper.tree.size,
+                self.keeper.tree.root(),
+                prepared.time,
+                [encode(d.entry) for d in prepared.drafts],
+                salts,
+            )
+            reply = await self._propose(proposal)
+            if isinstance(reply, Cosigned):
+                await self._commit(prepared, proposal, reply)
+                return
+            prepared = self._without_refused(prepared, reply)
+
+    def _outdated(self, prepared: Prepared) -> bool:
+        """Whether time, new governance or a round that took in one of these inquiries has overtaken the preparation."""
+        if prepared.time < self._clock() - STALE_AFTER or prepared.governance != self.keeper.state.next_index:
+            return True
+        return bool(self._known([d.entry.inquiry.id for d in prepared.drafts if isinstance(d.entry, InquiryLeaf)]))
+
+    async def _propose(self, proposal: Proposal) -> Cosigned | NotSigned:
+        """The commission's reply; an unanswered proposal is sent again byte for byte."""
+        while True:
+            began = time.perf_counter()
+            try:
+                reply = await self._post.call("commission", proposal, timeout=REPLY_TIMEOUT)
+            except Unavailable:
+                self._observe.count("proposals_resent")
+                await asyncio.sleep(0.2)
+                continue
+            self._observe.time("cosign", time.perf_counter() - began)
+            if isinstance(reply, Cosigned | NotSigned):
+                return reply
+            raise NotGenuine("The commission answered something else.", code="round-reply")
+
+    def _without_refused(self, prepared: Prepared, reply: NotSigned) -> Prepared:
+        self._observe.log.warning("round.not-signed", reason=reply.reason, size=reply.size)
+        kind, _, at = reply.reason.partition(":")
+        if kind == "entry" and at.isdigit() and int(at) < len(prepared.drafts):
+            drafts = [d for i, d in enumerate(prepared.drafts) if i != int(at)]
+            self._observe.count("entries_refused_by_commission")
+            return prepared._replace(drafts=drafts)
+        if kind == "clock":
+            return prepared._replace(time=0)
+        if kind == "held":
+            raise Unavailable("The commission waits for its operator to confirm the head.", code="commission-held")
+        raise Halted(f"the commission holds size {reply.size}")
+
+    async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
+        entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
+        await self.take(
+            proposal.time, entries, proposal.salts, reply.root, reply.cosignature, prepared.parcels, prepared.repeats
+        )
+        self._done(prepared)
+
+    def _done(self, prepared: Prepared) -> None:
+        self._own = [act for act in self._own if act not in prepared.own]
+        self._taken = self._taken[len(prepared.parcels) :]
+
+    async def take(
+        self,
+        time_: int,
+        entries: list[bytes],
+        salts: list[bytes],
+        root: bytes,
+        cosignature: str,
+        parcels: Sequence[Parcel] = (),
+        repeats: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Store one cosigned round and owe everyone concerned what it means for them."""
+        staged, note, deliveries = await asyncio.to_thread(self._finish, time_, entries, salts, root, cosignature)
+
+        def commit(connection: sa.Connection) -> object:
+            head = self.keeper.store(connection, staged, note)
+            for recipient, messages in self._again(connection, repeats, deliveries).items():
+                self._post.put(connection, recipient, messages)
+            self._post.committed(connection, parcels)
+            return head
+
+        try:
+            head = await self._write(commit)  # type: ignore[misc]
+        except BaseException:
+            self.keeper.reload()
+            raise
+        acts = self.keeper.settle(staged, head)
+        self._post.acknowledge(parcels)
+        self._post.wake(deliveries)
+        self._post.wake({sender for sender, _ in repeats})
+        self._observe.count("leaves", len(staged.leaves))
+        self._observe.count("rounds")
+        self._observe.set("log_size", staged.checkpoint.size)
+        self._after(acts)
+
+    def _finish(
+        self, time_: int, entries: list[bytes], salts: list[bytes], root: bytes, cosignature: str
+    ) -> tuple[Staged, str, dict[str, list[Message]]]:
+        staged = self.keeper.stage(time_, entries, salts)
+        text = staged.checkpoint.to_text()
+        note = f"{text}\n{self._signer.sign(text)}{cosignature}"
+        try:
+            if staged.checkpoint.root != root:
+                raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
+            verify_note(note, self.keeper.state.verifiers)
+        except RenkeiError as error:
+            self.keeper.reload()
+            raise Halted(error.code) from error
+        return staged, note, self._deliveries(staged, note)
+
+    def _deliveries(self, staged: Staged, note: str) -> dict[str, list[Message]]:
+        """Who is owed what: the provider its permit, the requester its receipt, an institution its codes."""
+        owed: dict[str, list[Message]] = defaultdict(list)
+        for position, leaf in enumerate(staged.leaves, start=staged.first):
+            for recipient, message in self._owed(position, leaf, note):
+                owed[recipient].append(message)
+        return owed
+
+    def _owed(self, position: int, leaf: Leaf, note: str) -> list[tuple[str, Message]]:
+        entry = decode_entry(leaf.entry or b"")
+        match entry:
+            case InquiryLeaf():
+                receipt = _receipt(position, entry)
+                owed: list[tuple[str, Message]] = [(entry.inquiry.sender, receipt)]
+                if entry.ruling.allowed:
+                    provider = decode_as(entry.inquiry.payload, Inquiry).provider
+                    owed.append((provider, self._permit(position, leaf, note)))
+                return owed
+            case IssuanceLeaf():
+                target = decode_as(entry.batch.payload, IssuanceBatch).target.body
+                return [(target, self._permit(position, leaf, note))]
+        return []
+
+    def _permit(self, position: int, leaf: Leaf, note: str) -> Permit:
+        return self.keeper.permits([position], [leaf], note)[0]
+
+    def _again(
+        self, connection: sa.Connection, repeats: Sequence[tuple[str, bytes]], deliveries: dict[str, list[Message]]
+    ) -> dict[str, list[Message]]:
+        """The deliveries of this round, and for repeated inquiries the receipt they already have."""
+        owed = {r: list(m) for r, m in deliveries.items()}
+        for id_, known in index.known(connection, [i for _, i in repeats]).items():
+            for leaf in log.read(connection, known.position, known.position + 1):
+                if leaf.entry is not None:
+                    receipt = _receipt(known.position, decode_as(leaf.entry, InquiryLeaf))
+                    owed.setdefault(known.requester, []).append(receipt)
+                    self._observe.count("inquiries_repeated")
+            assert id_ == known.id
+        return owed
+
+    async def _commit_nothing(self, prepared: Prepared) -> None:
+        def commit(connection: sa.Connection) -> dict[str, list[Message]]:
+            owed = self._again(connection, prepared.repeats, {})
+            for recipient, messages in owed.items():
+                self._post.put(connection, recipient, messages)
+            self._post.committed(connection, prepared.parcels)
+            return owed
+
+        owed = await self._write(commit)  # type: ignore[misc]
+        self._post.acknowledge(prepared.parcels)
+        self._post.wake(owed)
+        self._done(prepared)
+
+
+def _receipt(position: int, entry: InquiryLeaf) -> Receipt:
+    ruling = entry.ruling
+    return Receipt(
+        entry.inquiry.id,
+        position,
+        ruling.allowed,
+        entry.time,
+        ruling.reason,
+        [ruling.row] if ruling.allowed else ruling.rows,
+        ruling.by,
+    )

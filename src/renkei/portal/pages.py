@@ -1,0 +1,143 @@
+"""What residents see. HTML that works without script; the proof is checked on the server and can be taken along."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from litestar import MediaType, Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware.session.client_side import CookieBackendConfig
+from litestar.params import Body
+from litestar.response import Redirect
+
+from renkei.errors import NotFound, RenkeiError, Unavailable
+from renkei.institution import subjects, wording
+from renkei.institution.web import Pages, language
+from renkei.ledger import store as log
+from renkei.messages.wire import Permit
+from renkei.portal import store
+from renkei.record.permit import to_file
+
+if TYPE_CHECKING:
+    from renkei.portal.service import Portal
+
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+PAGE = 30
+
+
+class Proof(NamedTuple):
+    """Whether a record's leaf was proven to be in the cosigned log, and the figures of the proof."""
+
+    verified: bool
+    leaf: int
+    size: int
+    root: str
+    signers: tuple[str, ...]
+
+
+def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Lets in a resident with a session."""
+    if not connection.session.get("account"):
+        raise NotAuthorizedException
+
+
+def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
+    """The pages, and the options of the web shell they need."""
+    pages = Pages(
+        Path(__file__).parent / "templates", portal.settings, lambda lang: "マイ・ポータル" if lang == "ja" else "My Portal"
+    )
+    session = CookieBackendConfig(
+        secret=portal.keys.derive("session"), max_age=1800, httponly=True, samesite="lax", key="portal"
+    )
+
+    def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
+        lang = language(request, portal.settings.language)
+        words = wording.PackWords(portal.member.pack, lang)
+        return pages.render(request, template, words=words, wording=wording, **values)
+
+    async def code_of(request: Request[Any, Any, Any]) -> bytes:
+        account = request.session["account"]
+        found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
+        if found is None or found.code is None:
+            raise Unavailable(
+                "Your file is still being set up. Look again in a minute.",
+                ja="準備中です。1分ほどしてから、もう一度ご覧ください。",
+                code="no-code",
+            )
+        return found.code
+
+    @get("/", include_in_schema=False)
+    async def start(request: Request[Any, Any, Any]) -> Redirect:
+        return Redirect("/records" if request.session.get("account") else "/signin")
+
+    @get("/signin", include_in_schema=False)
+    async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return render(request, "signin.html", failed=False)
+
+    @post("/signin", include_in_schema=False)
+    async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
+        account = await portal.database.read(lambda c: store.account_of(c, digest))
+        if account is None:
+            return render(request, "signin.html", failed=True)
+        request.set_session({"account": account})
+        return Redirect("/records", status_code=303)
+
+    @post("/signout", include_in_schema=False)
+    async def signout(request: Request[Any, Any, Any]) -> Redirect:
+        request.clear_session()
+        return Redirect("/signin", status_code=303)
+
+    @get("/records", guards=[signed_in], include_in_schema=False)
+    async def records(request: Request[Any, Any, Any], below: int | None = None) -> Response[bytes]:
+        code = await code_of(request)
+        rows = await portal.database.read(lambda c: store.records_of(c, code, below=below, limit=PAGE))
+        head = portal.filing.head.size if portal.filing.head else 0
+        return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below)
+
+    @get("/records/{position:int}", guards=[signed_in], include_in_schema=False)
+    async def record(request: Request[Any, Any, Any], position: int) -> Response[bytes]:
+        code = await code_of(request)
+        row = await portal.database.read(lambda c: store.record(c, code, position))
+        if row is None:
+            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+        return render(request, "record.html", record=row, proof=prove(portal, position))
+
+    @get("/records/{position:int}/proof", guards=[signed_in], media_type=MediaType.TEXT, include_in_schema=False)
+    async def proof(request: Request[Any, Any, Any], position: int) -> Response[str]:
+        code = await code_of(request)
+        if await portal.database.read(lambda c: store.record(c, code, position)) is None:
+            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+        name = f'attachment; filename="record-{position}.tlog-proof"'
+        return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
+
+    handlers = [start, signin_page, signin, signout, records, record, proof]
+    options = {"pages": pages, "csrf_secret": portal.keys.derive("csrf").hex(), "middleware": [session.middleware]}
+    return handlers, options
+
+
+def permit(portal: Portal, position: int) -> Permit:
+    """The leaf with its proof to the newest checkpoint, from the portal's own tree."""
+    head = portal.filing.head
+    if head is None or position >= head.size:
+        raise Unavailable("This record's proof is being made. Look again in a moment.", ja="証明を作成中です。", code="no-proof")
+    leaf = portal.database.read_now(lambda c: log.read(c, position, position + 1))[0]
+    path = portal.filing.tree.inclusion(position, head.size)
+    return Permit(position, leaf.salt or b"", leaf.entry or b"", path, head.note)
+
+
+def prove(portal: Portal, position: int) -> Proof:
+    """Verify the record's proof afresh, as anyone could."""
+    try:
+        proven = permit(portal, position)
+        portal.member.notary.open(proven)
+        checkpoint = portal.member.notary.checkpoint(proven.checkpoint)
+    except RenkeiError:
+        return Proof(False, position, 0, "", ())
+    signers = tuple(v.name for v in portal.member.state.verifiers)
+    return Proof(True, position, checkpoint.size, checkpoint.root.hex(), signers)

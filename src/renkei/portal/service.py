@@ -1,0 +1,129 @@
+"""The portal's life: follow governance and the record, receive codes, serve residents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from renkei.errors import NotGenuine, RenkeiError
+from renkei.institution import subjects
+from renkei.institution.member import Member
+from renkei.institution.post import Parcel, Post
+from renkei.institution.runtime import Institution
+from renkei.institution.settings import Clock, system_clock
+from renkei.institution.web import Health, serve
+from renkei.messages.wire import CodeRefused, KeyShare, Permit
+from renkei.portal import store
+from renkei.portal.filing import Filing
+from renkei.record.entries import IssuanceLeaf
+
+MESSAGES_AT_ONCE = 256
+
+
+class Portal(Institution):
+    """My Portal."""
+
+    packages = ("institution", "ledger", "portal")
+
+    def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
+        super().__init__(folder, clock=clock)
+        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
+        self.member.post = self.post
+        self.post.unknown_sender = self.member.want
+        self.filing = Filing(self.member, self.database, self.post, self.observe)
+        self.alarm = ""
+
+    async def start(self) -> None:
+        from renkei.portal.pages import portal_pages
+
+        await self.bus.connect()
+        await self.post.start()
+        self.run(self.member.follow_always(), "follow")
+        self.run(self._work(), "worker")
+        self.run(self._file(), "filing")
+        handlers, options = portal_pages(self)
+        self.run(serve(self.settings, self.observe, handlers, self._health, **options), "web")
+
+    async def stop(self) -> None:
+        await self.post.close()
+        await super().stop()
+
+    def _health(self) -> Health:
+        have, want = self.database.read_now(subjects.counts)
+        size = self.filing.head.size if self.filing.head else 0
+        details = {
+            "subjects": str(have),
+            "codes_awaited": str(want),
+            "log_size": str(size),
+            "records": str(self.database.read_now(store.count)),
+            "alarm": self.alarm,
+        }
+        return Health(self.member.ready and not self.alarm, details)
+
+    async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
+        """Ask the authority for the portal's codes of ``(account, number)``; how many were asked for."""
+        await self.member.until_ready()
+        asked = await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
+        self.post.wake(["numbering-authority"])
+        return asked
+
+    async def open_account(self, local_id: str, secret: str) -> None:
+        """Let whoever has ``secret`` see the records of ``local_id`` (until the card signs residents in, issue D)."""
+        digest = sha256(secret.encode()).hexdigest()
+        await self.database.write(lambda c: store.put_account(c, local_id, digest))
+
+    async def _file(self) -> None:
+        while not self.alarm:
+            try:
+                await self.filing.run()
+            except NotGenuine as error:
+                self.alarm = error.code
+                self.observe.log.error("portal.alarm", reason=error.code)
+                self.observe.count("alarms")
+            except RenkeiError as error:
+                self.observe.log.info("filing.waiting", reason=error.code)
+                await asyncio.sleep(0.5)
+
+    async def _work(self) -> None:
+        while True:
+            parcels = await self.post.receive(MESSAGES_AT_ONCE)
+            while True:
+                try:
+                    await self._handle(parcels)
+                    break
+                except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+                    self.observe.log.warning("worker.retry", reason=getattr(error, "code", type(error).__name__))
+                    await asyncio.sleep(0.3)
+
+    async def _handle(self, parcels: list[Parcel]) -> None:
+        codes: list[tuple[bytes, bytes]] = []
+        refused: list[bytes] = []
+        for parcel in parcels:
+            for message in parcel.messages:
+                match message:
+                    case KeyShare():
+                        await self.member.accept_share(parcel.sender, message)
+                    case Permit() if parcel.sender == "hub":
+                        codes += await asyncio.to_thread(self._codes, message)
+                    case CodeRefused() if self.member.state.body(parcel.sender).role == "authority":
+                        refused += message.handles
+                    case _:
+                        self.observe.count("messages_unexpected")
+
+        def commit(connection: sa.Connection) -> None:
+            subjects.keep_codes(connection, codes)
+            if refused:
+                subjects.refuse_codes(connection, refused)
+            self.post.committed(connection, parcels)
+
+        await self.database.write(commit)
+        self.post.acknowledge(parcels)
+
+    def _codes(self, permit: Permit) -> list[tuple[bytes, bytes]]:
+        leaf = self.member.notary.open(permit)
+        return subjects.opened(leaf, self.member, self.keys.body) if isinstance(leaf, IssuanceLeaf) else []

@@ -1,0 +1,91 @@
+"""Accounts and access records.
+
+Invariants: a record's leaf is in the tree kept beside it (``ledger`` tables); ``code`` is of the portal's own domain; sign-in secrets
+are kept as hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("local_id", sa.String(64), primary_key=True),
+    sa.Column("secret_sha256", sa.String(64), nullable=False, unique=True),
+)
+records = sa.Table(
+    "access_records",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("code", sa.LargeBinary(32), nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("requester", sa.String(64), nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("affair", sa.String(200), nullable=False),
+    sa.Column("item", sa.String(200), nullable=False),
+    sa.Column("purpose", sa.String(200), nullable=False),
+    sa.Column("allowed", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("rows", sa.Text, nullable=False),
+    sa.Column("withheld", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("outcome_time", sa.BigInteger),
+)
+sa.Index("access_records_code", records.c.code, records.c.position)
+
+
+def put_account(connection: sa.Connection, local_id: str, secret_sha256: str) -> None:
+    connection.execute(accounts.delete().where(accounts.c.local_id == local_id))
+    connection.execute(accounts.insert(), [{"local_id": local_id, "secret_sha256": secret_sha256}])
+
+
+def account_of(connection: sa.Connection, secret_sha256: str) -> str | None:
+    return connection.execute(sa.select(accounts.c.local_id).where(accounts.c.secret_sha256 == secret_sha256)).scalar()
+
+
+def add_records(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(records.insert(), list(rows))
+
+
+def settle(connection: sa.Connection, outcomes: Sequence[tuple[bytes, str, int]]) -> None:
+    """Note what came of inquiries; the first outcome stands."""
+    rows = [{"inquiry": i, "result": result, "at": at} for i, result, at in outcomes]
+    if rows:
+        connection.execute(
+            records.update()
+            .where(records.c.id == sa.bindparam("inquiry"), records.c.outcome.is_(None))
+            .values(outcome=sa.bindparam("result"), outcome_time=sa.bindparam("at")),
+            rows,
+        )
+
+
+def records_of(connection: sa.Connection, code: bytes, *, below: int | None, limit: int) -> list[sa.Row[Any]]:
+    """A person's records that may be shown, newest first; ``below`` pages by position."""
+    query = (
+        sa.select(records)
+        .where(records.c.code == code, records.c.withheld.is_(False))
+        .order_by(records.c.position.desc())
+        .limit(limit)
+    )
+    return list(connection.execute(query if below is None else query.where(records.c.position < below)))
+
+
+def record(connection: sa.Connection, code: bytes, position: int) -> sa.Row[Any] | None:
+    """One record, if it is this person's and may be shown."""
+    return connection.execute(
+        sa.select(records).where(
+            records.c.code == code, records.c.position == position, records.c.withheld.is_(False)
+        )
+    ).one_or_none()
+
+
+def count(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(records)).scalar_one()

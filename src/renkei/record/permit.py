@@ -1,0 +1,104 @@
+"""The permit: a leaf with its proof. Anyone with the two public keys can verify it, offline.
+
+As a file it is a ``c2sp.org/tlog-proof@v1`` whose ``extra`` line carries salt and entry, so that any tool that reads such proofs
+can check it too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from renkei.codes import Ciphertext, Domain
+from renkei.errors import Malformed, NotGenuine, Refused
+from renkei.ledger.merkle import commitment, leaf_hash
+from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, verify_note
+from renkei.messages import signing
+from renkei.messages.wire import Inquiry, Permit, decode_as
+from renkei.record.entries import Entry, InquiryLeaf, decode_entry
+from renkei.record.state import State, domain_of
+
+SALT_SIZE = 16
+
+
+class Notary:
+    """Verifies checkpoint notes against the log's two keys, remembering recent good ones: signatures are per round."""
+
+    def __init__(self, verifiers: Sequence[Verifier], *, memory: int = 256) -> None:
+        if sorted(v.kind for v in verifiers) != [NOTE, COSIGNATURE]:
+            raise Malformed("Verifying takes one log key and one cosignature key.", code="bad-vkey")
+        self._verifiers = tuple(verifiers)
+        self.origin = next(v.name for v in verifiers if v.kind == NOTE)
+        self._good: OrderedDict[str, str] = OrderedDict()
+        self._memory = memory
+
+    def text(self, note: str) -> str:
+        """The checkpoint text of ``note`` once both signatures are good; ``NotGenuine`` otherwise."""
+        text = self._good.get(note)
+        if text is None:
+            text = verify_note(note, self._verifiers)
+            self._good[note] = text
+            if len(self._good) > self._memory:
+                self._good.popitem(last=False)
+        return text
+
+    def checkpoint(self, note: str) -> Checkpoint:
+        """The checkpoint in ``note``, of this log and signed by both."""
+        checkpoint = Checkpoint.from_text(self.text(note))
+        if checkpoint.origin != self.origin:
+            raise NotGenuine("The checkpoint is of another log.", code="other-log")
+        return checkpoint
+
+    def open(self, permit: Permit) -> Entry:
+        """The entry of ``permit``, proven to be in the log."""
+        if len(permit.salt) != SALT_SIZE:
+            raise Malformed("A leaf's salt is 16 bytes.", code="bad-proof")
+        proof = Proof(permit.index, tuple(permit.path), permit.checkpoint)
+        proof.verify(leaf_hash(commitment(permit.salt, permit.entry)), self.origin, self.text)
+        return decode_entry(permit.entry)
+
+
+class Authorised(NamedTuple):
+    """A permit that this provider may act on."""
+
+    id: bytes
+    requester: str
+    inquiry: Inquiry
+    row: str
+    target: Domain
+    ciphertext: Ciphertext
+
+
+def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int) -> Authorised:
+    """What a provider checks, alone, before it looks anything up.
+
+    The leaf is in the log under both signatures; it allows; it is for this provider; the requester really signed it; it has not
+    expired. ``Refused``/``NotGenuine`` otherwise.
+    """
+    leaf = notary.open(permit)
+    if not isinstance(leaf, InquiryLeaf) or not leaf.ruling.allowed or leaf.target is None:
+        raise Refused("The leaf does not allow a disclosure.", code="not-allowed")
+    envelope = leaf.inquiry
+    signing.verify(envelope, state.body(envelope.sender).identity)
+    inquiry = decode_as(envelope.payload, Inquiry)
+    if inquiry.provider != own or leaf.target.body != own:
+        raise Refused("The permit is for another provider.", code="other-provider")
+    if now >= inquiry.expires:
+        raise Refused("The permit has expired.", code="expired")
+    ciphertext = Ciphertext.from_bytes(leaf.converted)
+    return Authorised(envelope.id, envelope.sender, inquiry, leaf.ruling.row, domain_of(leaf.target), ciphertext)
+
+
+def to_file(permit: Permit) -> str:
+    """The permit as a tlog-proof file."""
+    return Proof(permit.index, tuple(permit.path), permit.checkpoint, permit.salt + permit.entry).to_text()
+
+
+def from_file(text: str) -> Permit:
+    """Read a permit file; ``Malformed`` if it is none."""
+    proof = Proof.from_text(text)
+    if len(proof.extra) <= SALT_SIZE:
+        raise Malformed("The proof carries no entry; this is not a permit.", code="bad-proof")
+    salt, entry = proof.extra[:SALT_SIZE], proof.extra[SALT_SIZE:]
+    return Permit(proof.index, salt, entry, list(proof.path), proof.checkpoint)

@@ -1,0 +1,158 @@
+"""One round: drafted at the hub, filled at the commission, completed by both to the same bytes.
+
+``draft`` verifies, rules and makes the hub's half conversion before anything enters; ``fill`` does all of it again at the
+commission, converts or refuses; ``complete`` joins the two. Conversion is deterministic, so whoever holds an entry can check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from renkei.codes import Ciphertext, Converter, Domain
+from renkei.errors import Malformed, NotFound, NotGenuine
+from renkei.messages import signing
+from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_signed, encode
+from renkei.record.admission import rule
+from renkei.record.entries import ActLeaf, Entry, GenesisLeaf, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling
+from renkei.record.state import State, domain_of, ref_of
+
+MAX_BATCH = 256
+"""Codes in one issuance batch at most."""
+OUTCOMES = ("provided", "nothing", "expired")
+NAME_LIMIT = 200
+
+Permitted = Callable[[list[bytes]], dict[bytes, str]]
+"""``permitted(inquiry ids)`` answers the provider of each one that the record permits."""
+
+
+class Draft(NamedTuple):
+    """A verified entry that waits for the other converter, with the parsed body (for what is sent afterwards)."""
+
+    entry: Entry
+    body: object
+
+
+def draft(state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int) -> Draft:
+    """The hub's part for one envelope. ``NotGenuine``/``Malformed``: not a leaf, only counted."""
+    body, sender = _open(state, envelope)
+    match body:
+        case Inquiry():
+            ruling, target = rule(state, sender, body, now, by="hub")
+            if target is None:
+                return Draft(InquiryLeaf(now, envelope, ruling), body)
+            half = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(body.ciphertext))
+            return Draft(InquiryLeaf(now, envelope, ruling, ref_of(target), half.to_bytes()), body)
+        case IssuanceBatch():
+            source, target = _issuance(state, sender, body)
+            halves = [converter.convert(source, target, Ciphertext.from_bytes(c.ciphertext)) for c in body.codes]
+            return Draft(IssuanceLeaf(now, envelope, [h.to_bytes() for h in halves]), body)
+        case Outcomes():
+            _outcomes(permitted, sender, body)
+            return Draft(OutcomeLeaf(now, envelope), body)
+        case _:
+            state.check(envelope)
+            return Draft(ActLeaf(now, envelope), body)
+
+
+def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int) -> Fill:
+    """The commission's part for one drafted entry. ``NotGenuine``: the hub proposed what may not be a leaf."""
+    if entry.time != now:
+        raise NotGenuine("An entry's time is not its round's.", code="round-time")
+    if isinstance(entry, GenesisLeaf):
+        raise NotGenuine("There is one genesis.", code="round-entry")
+    envelope = _envelope(entry)
+    body, sender = _open(state, envelope)
+    match entry, body:
+        case InquiryLeaf(), Inquiry():
+            if entry.converted:
+                raise NotGenuine("A draft is not converted yet.", code="round-entry")
+            ruling, target = rule(state, sender, body, now, by="commission")
+            if not entry.ruling.allowed:
+                return Fill([])
+            if target is None:
+                return Fill([], ruling.reason, ruling.rows)
+            if (entry.ruling.row, entry.ruling.pack, entry.target) != (ruling.row, ruling.pack, ref_of(target)):
+                raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
+            made = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(entry.half))
+            return Fill([made.to_bytes()])
+        case IssuanceLeaf(), IssuanceBatch():
+            source, target = _issuance(state, sender, body)
+            if len(entry.half) != len(body.codes) or entry.converted:
+                raise NotGenuine("A batch and its conversions differ in length.", code="round-entry")
+            return Fill([converter.convert(source, target, Ciphertext.from_bytes(h)).to_bytes() for h in entry.half])
+        case OutcomeLeaf(), Outcomes():
+            _outcomes(permitted, sender, body)
+            return Fill([])
+        case ActLeaf(), _:
+            state.check(envelope)
+            return Fill([])
+    raise NotGenuine("The entry's kind does not fit what it holds.", code="round-entry")
+
+
+def complete(entry: Entry, filled: Fill) -> bytes:
+    """The final entry, encoded: what both keepers hash."""
+    match entry:
+        case InquiryLeaf() if filled.refusal:
+            ruling = entry.ruling
+            refused = Ruling(False, filled.refusal, "commission", ruling.row, ruling.line, filled.rows, ruling.pack)
+            return encode(InquiryLeaf(entry.time, entry.inquiry, refused))
+        case InquiryLeaf() if entry.ruling.allowed:
+            if len(filled.converted) != 1 or len(filled.converted[0]) != 64:
+                raise Malformed("The commission's conversion is missing.", code="round-fill")
+            done = InquiryLeaf(entry.time, entry.inquiry, entry.ruling, entry.target, entry.half, filled.converted[0])
+            return encode(done)
+        case IssuanceLeaf():
+            if len(filled.converted) != len(entry.half):
+                raise Malformed("The commission's conversions are missing.", code="round-fill")
+            return encode(IssuanceLeaf(entry.time, entry.batch, entry.half, filled.converted))
+    return encode(entry)
+
+
+def _envelope(entry: InquiryLeaf | IssuanceLeaf | OutcomeLeaf | ActLeaf) -> Envelope:
+    match entry:
+        case InquiryLeaf():
+            return entry.inquiry
+        case IssuanceLeaf():
+            return entry.batch
+        case OutcomeLeaf():
+            return entry.outcomes
+        case ActLeaf():
+            return entry.act
+
+
+def _open(state: State, envelope: Envelope) -> tuple[object, str]:
+    """The body of an envelope whose signature by an enrolled sender is good."""
+    sender = state.bodies.get(envelope.sender)
+    if sender is None:
+        raise NotGenuine("The sender is not enrolled.", code="not-enrolled")
+    signing.verify(envelope, sender.identity)
+    body = decode_signed(envelope.payload)
+    if isinstance(body, Inquiry) and max(
+        len(v) for v in (body.provider, body.affair, body.item, body.purpose, body.as_of)
+    ) > NAME_LIMIT:
+        raise Malformed("A code in the inquiry is too long.", code="message-form")
+    return body, envelope.sender
+
+
+def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, Domain]:
+    source, target = domain_of(batch.source), domain_of(batch.target)
+    if state.bodies[sender].role != "authority" or source.body != sender:
+        raise NotGenuine("Only the numbering authority issues codes.", code="not-entitled")
+    if not (state.has_domain(source) and state.has_domain(target)):
+        raise NotFound("A domain of the batch has no keys.", code="no-domain")
+    if not 0 < len(batch.codes) <= MAX_BATCH:
+        raise Malformed(f"A batch holds 1 to {MAX_BATCH} codes.", code="batch-size")
+    return source, target
+
+
+def _outcomes(permitted: Permitted, sender: str, body: Outcomes) -> None:
+    if not body.outcomes or len({o.inquiry for o in body.outcomes}) != len(body.outcomes):
+        raise Malformed("Outcomes are empty or repeated.", code="outcomes")
+    providers = permitted([o.inquiry for o in body.outcomes])
+    for outcome in body.outcomes:
+        if providers.get(outcome.inquiry) != sender:
+            raise NotGenuine("An outcome is for an inquiry this body was not permitted to answer.", code="not-entitled")
+        if outcome.result not in OUTCOMES:
+            raise Malformed("An outcome's result is unknown.", code="outcomes")
+

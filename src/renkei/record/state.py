@@ -1,0 +1,195 @@
+"""Governance state: which log this is, who is enrolled, which keys and which law are in force.
+
+A pure fold over governance leaves. Every institution folds the same leaves and so arrives at the same state; nobody is asked to
+be believed. An act by someone not entitled to it is ``NotGenuine`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import NamedTuple
+
+from renkei.codes import Domain, PublicShare, verify_share
+from renkei.codes.group import element
+from renkei.errors import NotFound, NotGenuine
+from renkei.law import Pack
+from renkei.ledger.notes import Verifier
+from renkei.messages import signing
+from renkei.messages.wire import (
+    Assessment,
+    DomainKeys,
+    DomainRef,
+    Enrol,
+    Enrolment,
+    Envelope,
+    Genesis,
+    LawVersion,
+    decode_as,
+    decode_signed,
+)
+from renkei.record.entries import ActLeaf, GenesisLeaf
+
+CONVERTERS = ("hub", "commission")
+_GENESIS = b"renkei/v1/genesis"
+
+FetchPack = Callable[[bytes], Pack]
+"""Answers the pack with this hash; content-addressed, so its source need not be trusted."""
+
+
+class Enrolled(NamedTuple):
+    """An enrolled institution and its public keys."""
+
+    body: str
+    role: str
+    kinds: frozenset[str]
+    identity: bytes
+    bus: str
+    seal: bytes
+
+
+class Trust(NamedTuple):
+    """What is checked out of band: the genesis leaf's salt and entry. All other trust follows."""
+
+    salt: bytes
+    entry: bytes
+
+    def genesis(self) -> Genesis:
+        """The genesis, once both its signatures are found good."""
+        leaf = decode_as(self.entry, GenesisLeaf)
+        genesis = decode_as(leaf.genesis, Genesis)
+        for enrolment, signature in ((genesis.hub, leaf.hub_signature), (genesis.commission, leaf.commission_signature)):
+            if not signing.is_signed(_GENESIS + leaf.genesis, signature, enrolment.identity):
+                raise NotGenuine("The genesis is not signed by both keepers.", code="genesis-unsigned")
+        return genesis
+
+
+def genesis_signature(identity: signing.Identity, genesis: bytes) -> bytes:
+    """A keeper's signature over the encoded genesis."""
+    return identity.signature(_GENESIS + genesis)
+
+
+class State:
+    """The fold. Read it freely; change it only by ``apply``."""
+
+    def __init__(self, trust: Trust, fetch_pack: FetchPack) -> None:
+        self.genesis = trust.genesis()
+        self.hub_key = Verifier.from_text(self.genesis.hub_log)
+        self.commission_key = Verifier.from_text(self.genesis.commission_log)
+        self._fetch_pack = fetch_pack
+        self.pack = fetch_pack(self.genesis.pack)
+        self.bodies: dict[str, Enrolled] = {}
+        self.shares: dict[tuple[str, Domain], PublicShare] = {}
+        self.domains: dict[str, Domain] = {}
+        self.assessments: dict[str, list[Assessment]] = {}
+        self.next_index = 1
+        """Acts below this index are in; the genesis is."""
+        self._enrol(self.genesis.hub)
+        self._enrol(self.genesis.commission)
+
+    @property
+    def verifiers(self) -> tuple[Verifier, Verifier]:
+        """The two keys a checkpoint must be signed with."""
+        return self.hub_key, self.commission_key
+
+    def body(self, code: str) -> Enrolled:
+        """The enrolled body; ``NotFound`` otherwise."""
+        try:
+            return self.bodies[code]
+        except KeyError:
+            raise NotFound(f"No institution {code!r} is enrolled.", code="not-enrolled") from None
+
+    def domain(self, body: str) -> Domain | None:
+        """The domain in use at ``body``: the newest for which *both* converters have published."""
+        return self.domains.get(body)
+
+    def has_domain(self, domain: Domain) -> bool:
+        """Whether both converters published keys for ``domain``."""
+        return all((c, domain) in self.shares for c in CONVERTERS)
+
+    def assessed(self, body: str, affair: str, item: str) -> bool:
+        """Whether a published assessment covers the body's part: its affair as requester, or its item as provider."""
+        for a in self.assessments.get(body, ()):
+            if affair and ("*" in a.affairs or affair in a.affairs):
+                return True
+            if item and ("*" in a.items or item in a.items):
+                return True
+        return False
+
+    def check(self, act: Envelope) -> Enrol | LawVersion | DomainKeys | Assessment:
+        """The act in ``act`` if its author may make it; ``NotGenuine`` otherwise. Changes nothing."""
+        author = self.body(act.sender)
+        signing.verify(act, author.identity)
+        body = decode_signed(act.payload)
+        match body:
+            case Enrol():
+                entitled = act.sender == "commission"
+                self._check_enrolment(body.enrolment)
+            case Assessment():
+                entitled = act.sender == "commission" and body.body in self.bodies
+            case LawVersion():
+                entitled = act.sender == "hub" and self._fetch_pack(body.hash).hash == body.hash
+            case DomainKeys():
+                entitled = act.sender == body.converter and body.domain.body in self.bodies
+                share = PublicShare(body.s, body.u, body.x)
+                if not verify_share(domain_of(body.domain), share, body.proof):
+                    raise NotGenuine("A key directory entry's proof is wrong.", code="share-proof")
+            case _:
+                raise NotGenuine("This is not a governance act.", code="not-an-act")
+        if not entitled:
+            raise NotGenuine(f"{act.sender!r} may not make this act.", code="not-entitled")
+        return body
+
+    def apply(self, index: int, leaf: ActLeaf) -> None:
+        """Fold the governance leaf at ``index``. Idempotent; order matters."""
+        if index < self.next_index:
+            return
+        body = self.check(leaf.act)
+        match body:
+            case Enrol():
+                self._enrol(decode_as(body.enrolment.payload, Enrolment))
+            case LawVersion():
+                self.pack = self._fetch_pack(body.hash)
+            case DomainKeys():
+                domain = domain_of(body.domain)
+                self.shares[body.converter, domain] = PublicShare(*(element(e) for e in (body.s, body.u, body.x)))
+                if self.has_domain(domain):
+                    self.domains[domain.body] = max(domain, self.domains.get(domain.body, domain))
+            case Assessment():
+                self.assessments.setdefault(body.body, []).append(body)
+        self.next_index = index + 1
+
+    def _check_enrolment(self, envelope: Envelope) -> None:
+        enrolment = decode_as(envelope.payload, Enrolment)
+        if envelope.sender != enrolment.body:
+            raise NotGenuine("An enrolment is signed by the body itself.", code="enrolment")
+        signing.verify(envelope, enrolment.identity)  # possession of the key it brings
+        for other in self.bodies.values():
+            if other.body != enrolment.body and enrolment.identity == other.identity:
+                raise NotGenuine("This identity key is already another body's.", code="key-reuse")
+        keys = {enrolment.identity, enrolment.seal}
+        if len(keys) != 2 or nkey_public(enrolment.bus) in keys:
+            raise NotGenuine("Identity, bus and sealing keys must be three keys.", code="key-reuse")
+
+    def _enrol(self, e: Enrolment) -> None:
+        self.bodies[e.body] = Enrolled(e.body, e.role, frozenset(e.kinds), e.identity, e.bus, e.seal)
+
+
+def ref_of(domain: Domain) -> DomainRef:
+    """The wire form of a domain."""
+    return DomainRef(*domain)
+
+
+def domain_of(ref: DomainRef) -> Domain:
+    """The domain of a wire reference."""
+    return Domain(ref.body, ref.code_epoch, ref.key_epoch)
+
+
+def nkey_public(nkey: str) -> bytes:
+    """The 32 Ed25519 bytes inside a public nkey, or nothing if it is none."""
+    try:
+        raw = base64.b32decode(nkey + "=" * (-len(nkey) % 8))
+    except (binascii.Error, ValueError):
+        return b""
+    return raw[1:33] if len(raw) == 35 else b""

@@ -1,0 +1,105 @@
+"""The index a keeper holds beside its log: inquiries by id, the newest reply, operator flags.
+
+Written only in the transaction that appends the leaves they describe, so index and log cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+inquiries = sa.Table(
+    "record_inquiries",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("requester", sa.String(64), nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("allowed", sa.Boolean, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.BigInteger),
+)
+replies = sa.Table(
+    "record_replies",
+    metadata,
+    sa.Column("previous", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("reply", sa.LargeBinary, nullable=False),
+)
+flags = sa.Table(
+    "record_flags",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+class Known(NamedTuple):
+    """An inquiry of the record: where its leaf is, between whom, and whether it has an outcome."""
+
+    id: bytes
+    position: int
+    requester: str
+    provider: str
+    allowed: bool
+    expires: int
+    outcome: int | None = None
+
+
+def add(connection: sa.Connection, new: Iterable[Known]) -> None:
+    """Index new inquiries; the primary key refuses a repeated id."""
+    rows = [k._asdict() for k in new]
+    if rows:
+        connection.execute(inquiries.insert(), rows)
+
+
+def settle(connection: sa.Connection, outcomes: Iterable[tuple[bytes, int]]) -> None:
+    """Note the outcome leaf of each inquiry; a later one for the same inquiry changes nothing."""
+    rows = [{"inquiry": i, "at": at} for i, at in outcomes]
+    if rows:
+        connection.execute(
+            inquiries.update()
+            .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.outcome.is_(None))
+            .values(outcome=sa.bindparam("at")),
+            rows,
+        )
+
+
+def known(connection: sa.Connection, ids: Iterable[bytes]) -> dict[bytes, Known]:
+    """The inquiries among ``ids`` that are in the record."""
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    rows = connection.execute(sa.select(inquiries).where(inquiries.c.id.in_(wanted)))
+    return {
+        bytes(r.id): Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome) for r in rows
+    }
+
+
+def put_reply(connection: sa.Connection, previous: int, digest: bytes, reply: bytes) -> None:
+    """The commission's reply to one proposal. Only the newest is kept: the hub has one round under way at a time."""
+    connection.execute(replies.delete())
+    connection.execute(replies.insert(), [{"previous": previous, "digest": digest, "reply": reply}])
+
+
+def reply_to(connection: sa.Connection, previous: int, digest: bytes) -> bytes | None:
+    """The stored reply to exactly this proposal."""
+    found = connection.execute(
+        sa.select(replies.c.reply).where(replies.c.previous == previous, replies.c.digest == digest)
+    ).scalar()
+    return None if found is None else bytes(found)
+
+
+def set_flag(connection: sa.Connection, name: str, value: str | None) -> None:
+    """Keep or (with ``None``) remove a flag of the keeper's operator."""
+    connection.execute(flags.delete().where(flags.c.name == name))
+    if value is not None:
+        connection.execute(flags.insert(), [{"name": name, "value": value}])
+
+
+def flag(connection: sa.Connection, name: str) -> str | None:
+    return connection.execute(sa.select(flags.c.value).where(flags.c.name == name)).scalar()
