@@ -269,7 +269,7 @@ class Commission(Institution):
                 acts.append(self.keys.identity.sign(Enrol(envelope)))
         if (self.home / "assessments.toml").exists():
             for seed in self.home.read_toml("assessments.toml", Seeds).assessments:
-                assessment = msgspec.convert(seed, Assessment)
+                assessment = msgspec.convert({"type": "assessment/1", **seed}, Assessment)
                 published = state.assessments.get(assessment.body, [])
                 if assessment.body in state.bodies and assessment not in published and self._due(encode(assessment)):
                     acts.append(self.keys.identity.sign(assessment))

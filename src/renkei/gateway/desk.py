@@ -217,7 +217,11 @@ class Desk:
         ids = [a.inquiry for _, a in answers]
         waiting = self._database.read_now(lambda c: store.open_inquiries(c, ids)) if ids else {}
         ends = [end for sender, a in answers if (end := self._open(sender, a, waiting.get(a.inquiry))) is not None]
-        permitted = [{"inquiry": r.inquiry, "leaf_index": r.index, "at": r.time} for r in receipts if r.allowed]
+        permitted = [
+            {"inquiry": r.inquiry, "leaf_index": r.index, "at": r.time, "needed": " ".join(r.rows)}
+            for r in receipts
+            if r.allowed
+        ]
         refused = [
             {
                 "inquiry": r.inquiry,

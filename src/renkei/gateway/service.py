@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import RenkeiError, SetupError
+from renkei.errors import RenkeiError, SetupError, Unavailable
 from renkei.gateway import store
+from renkei.gateway.api import api
 from renkei.gateway.adapter import Adapter, ItemMapping
 from renkei.gateway.answering import Answering
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
+from renkei.gateway.pages import desk_pages
 from renkei.institution import subjects
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
@@ -73,14 +75,13 @@ class Gateway(Institution):
         return Adapter(self.settings.source, declared, self.member.pack)
 
     async def start(self) -> None:
-        from renkei.gateway.api import api
-        from renkei.gateway.pages import desk_pages
-
         await self.bus.connect()
         await self.post.start()
         self.run(self.member.follow_always(), "follow")
         self.run(self._work(), "worker")
         self.run(self._sweep(), "sweep")
+        people = subjects.register_file(self.home / "people.csv", self.post, self.member, self.database)
+        self.run(people, "register")
         self.run(self.batches.run(), "batches")
         handlers, options = desk_pages(self)
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self._health, **options), "web")
@@ -157,9 +158,9 @@ class Gateway(Institution):
     async def _accept_share(self, sender: str, share: KeyShare) -> None:
         try:
             await self.member.accept_share(sender, share)
+        except Unavailable:  # its directory entry is on the way
+            raise
         except RenkeiError as error:
-            if error.code == "no-domain":  # its directory entry is on the way
-                raise
             self.observe.log.error("share.refused", peer=sender, reason=error.code)
             self.observe.count("shares_refused")
 
@@ -202,6 +203,3 @@ class Gateway(Institution):
                 await self.answering.expire()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
                 self.observe.log.warning("sweep.retry", reason=type(error).__name__)
-
-
-

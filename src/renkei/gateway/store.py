@@ -122,13 +122,14 @@ def open_inquiries(connection: sa.Connection, ids: Sequence[bytes]) -> dict[byte
 
 
 def recorded(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Note leaf and time of receipts (keys ``inquiry leaf at``); a permitted inquiry moves on from submitted."""
+    """Note receipts (keys ``inquiry leaf_index at needed``); a permitted inquiry moves on from submitted."""
     connection.execute(
         inquiries.update()
         .where(inquiries.c.id == sa.bindparam("inquiry"))
         .values(
             leaf=sa.bindparam("leaf_index"),
             recorded_at=sa.bindparam("at"),
+            rows=sa.bindparam("needed"),
             state=sa.case((inquiries.c.state == "submitted", "permitted"), else_=inquiries.c.state),
         ),
         list(rows),

@@ -38,6 +38,7 @@ class Member:
         self._shares: dict[tuple[str, int, int], bytes] = {}
         self._key: dict[Domain, bytes] = {}
         self._wanted = asyncio.Event()
+        self._following = asyncio.Lock()
         self._changed = asyncio.Condition()
         for position, entry in database.read_now(store.load_acts):
             self.state.apply(position, decode_as(entry, ActLeaf))
@@ -109,9 +110,14 @@ class Member:
 
     async def follow(self) -> None:
         """Fetch governance acts not seen yet, verify and keep them."""
+        async with self._following:
+            await self._follow()
+
+    async def _follow(self) -> None:
         assert self.post is not None
         while True:
-            reply = await self.post.call("hub", GetActs(self.state.next_index))
+            # The hub cannot answer a body it does not know yet: until then, ask often and do not wait long.
+            reply = await self.post.call("hub", GetActs(self.state.next_index), timeout=5.0 if self.ready else 1.0)
             if not isinstance(reply, Acts) or not reply.acts:
                 break
             kept: list[tuple[int, bytes]] = []

@@ -286,7 +286,7 @@ class Post:
                 raise NotGenuine("A call came where a frame was expected.", code="misaddressed")
         except RenkeiError as error:
             self._observe.count("frames_refused")
-            self._observe.log.warning("post.refused", peer=sender, reason=error.code)
+            self._observe.log.info("post.refused", peer=sender, reason=error.code)
             return
         if frame.acknowledges >= 0:
             self._acknowledged(sender, frame)
@@ -374,7 +374,7 @@ class Post:
                 raise NotGenuine("This is not a question.", code="misaddressed")
         except RenkeiError as error:
             self._observe.count("frames_refused")
-            self._observe.log.warning("post.refused", peer=sender, reason=error.code)
+            self._observe.log.info("post.refused", peer=sender, reason=error.code)
             return
         try:
             reply: Reply = await self._handler(sender, decode_call(question.body))

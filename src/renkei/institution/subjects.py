@@ -6,15 +6,20 @@ was sent to the authority is kept nowhere here.
 
 from __future__ import annotations
 
+import asyncio
+import csv
 import os
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from renkei.codes import Ciphertext, decrypt
 from renkei.errors import NotGenuine
+from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.post import Post
 from renkei.institution.store import metadata
@@ -127,3 +132,30 @@ def counts(connection: sa.Connection) -> tuple[int, int]:
     have = connection.execute(sa.select(sa.func.count()).select_from(subjects)).scalar_one()
     want = connection.execute(sa.select(sa.func.count()).select_from(wanted)).scalar_one()
     return have, want
+
+
+FIRST = 8
+AWAITED = 1024
+
+
+async def register_file(path: Path, post: Post, member: Member, database: Database) -> None:
+    """Ask for the codes of everyone in a file (``local_id,number``), the first few at once, the rest as answers come in.
+
+    Idempotent: whoever has a code or was asked for is passed over, so it may be run at every start. Memory is constant.
+    """
+    if not path.exists():
+        return
+    await member.until_ready()
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows, None)
+        size = FIRST
+        while people := [(r[0], r[1]) for r in islice(rows, size)]:
+            while (await database.read(counts))[1] >= AWAITED:
+                await asyncio.sleep(0.1)
+            await database.write(lambda c, people=people: request_codes(c, post, member, people))  # type: ignore[misc]
+            post.wake(["numbering-authority"])
+            if size == FIRST:
+                while (await database.read(counts))[1]:
+                    await asyncio.sleep(0.05)
+            size = MAX_BATCH

@@ -158,7 +158,7 @@ def make_app(
     return Litestar(
         [health_route, metrics_route, static, *handlers],
         exception_handlers={RenkeiError: ours, HTTPException: http, Exception: unknown},
-        csrf_config=CSRFConfig(secret=csrf_secret, cookie_samesite="strict", cookie_httponly=True, exclude=list(csrf_exclude))
+        csrf_config=CSRFConfig(secret=csrf_secret, cookie_samesite="strict", cookie_httponly=True, exclude=list(csrf_exclude) or None)
         if csrf_secret
         else None,
         middleware=list(middleware),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from renkei.institution.web import Health, serve
 from renkei.messages.wire import CodeRefused, KeyShare, Permit
 from renkei.portal import store
 from renkei.portal.filing import Filing
+from renkei.portal.pages import portal_pages
 from renkei.record.entries import IssuanceLeaf
 
 MESSAGES_AT_ONCE = 256
@@ -39,13 +41,14 @@ class Portal(Institution):
         self.alarm = ""
 
     async def start(self) -> None:
-        from renkei.portal.pages import portal_pages
-
         await self.bus.connect()
         await self.post.start()
         self.run(self.member.follow_always(), "follow")
         self.run(self._work(), "worker")
         self.run(self._file(), "filing")
+        people = subjects.register_file(self.home / "people.csv", self.post, self.member, self.database)
+        self.run(people, "register")
+        await self._open_accounts()
         handlers, options = portal_pages(self)
         self.run(serve(self.settings, self.observe, handlers, self._health, **options), "web")
 
@@ -76,6 +79,15 @@ class Portal(Institution):
         """Let whoever has ``secret`` see the records of ``local_id`` (until the card signs residents in, issue D)."""
         digest = sha256(secret.encode()).hexdigest()
         await self.database.write(lambda c: store.put_account(c, local_id, digest))
+
+    async def _open_accounts(self) -> None:
+        """Take in ``accounts.csv`` (``local_id,secret``), which the operator put there, and remove it."""
+        path = self.home / "accounts.csv"
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    await self.open_account(row["local_id"], row["secret"])
+            path.unlink()
 
     async def _file(self) -> None:
         while not self.alarm:

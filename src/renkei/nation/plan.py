@@ -1,0 +1,275 @@
+"""Laying out a nation: one home folder per body with settings and keys, one genesis signed by both keepers, one bus.
+
+In life each body makes its own keys and the genesis is carried by hand; here one program writes all of them into one folder.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import nkeys
+
+from renkei.errors import SetupError
+from renkei.institution.bus import BusServer, BusUser
+from renkei.institution.keeper import keep_pack
+from renkei.institution.keys import Keys
+from renkei.institution.settings import Clerk, Home, Settings, system_clock
+from renkei.law import Pack
+from renkei.ledger.notes import COSIGNATURE, NOTE
+from renkei.messages.wire import Assessment, Enrolment, Genesis, decode_as, encode
+from renkei.nation import population, sources
+from renkei.nation.population import Demography, Resident
+from renkei.record.entries import GenesisLeaf
+from renkei.record.state import Trust, genesis_signature
+
+CLERK = "職員A"
+SYSTEM = "system"
+Report = Callable[[str], None]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a body of the nation is."""
+
+    body: str
+    role: str
+    url: str
+    token: str = ""
+    """A clerk's token, for the inquiry desk and ``renkei inquire``."""
+
+
+class Face(msgspec.Struct, frozen=True):
+    """A persona, how to sign in as it, and how each body knows it."""
+
+    id: str
+    name: str
+    ja: str
+    en: str
+    secret: str
+    local_ids: dict[str, str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """``nation.toml``: what was laid out. Holds the demo's tokens; a nation's own folder is private."""
+
+    pack: str
+    origin: str
+    residents: int
+    seed: int
+    created: str
+    bus: str
+    bus_port: int
+    operator: str
+    places: tuple[Place, ...]
+    personas: tuple[Face, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        try:
+            return msgspec.toml.decode((folder / "nation.toml").read_bytes(), type=cls)
+        except FileNotFoundError:
+            raise SetupError(
+                f"There is no nation in {folder}.", code="no-nation", remedy="Start one with `make demo` or `renkei nation up`."
+            ) from None
+
+    def place(self, body: str) -> Place:
+        for place in self.places:
+            if place.body == body:
+                return place
+        raise SetupError(f"The nation has no body {body!r}.", code="no-body", remedy="`renkei nation status` lists them.")
+
+
+def lay_out(
+    folder: Path,
+    pack_folder: Path,
+    *,
+    residents: int,
+    seed: int = 2026,
+    base_port: int = 0,
+    database: str = "sqlite:///{home}/{body}.db",
+    report: Report = lambda _: None,
+    round_size: int = 64,
+) -> Plan:
+    """Create a nation under ``folder``; ``base_port`` 0 takes free ports. ``database`` is a URL template."""
+    pack = Pack.load(pack_folder)
+    demography = Demography.read(pack_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    today = dt.datetime.fromtimestamp(system_clock() / 1000, dt.UTC).date()
+    report("inventing residents")
+    people = population.residents(pack, pack_folder, demography, residents, seed, today)
+    population.write_roll(folder / "roll.csv", people, pack)
+    ports = _ports(base_port, len(pack.bodies) + 1)
+    bus = f"nats://127.0.0.1:{ports[0]}"
+    tokens = {b: secrets.token_urlsafe(18) for b in pack.bodies}
+    known = _acquaintance(pack, demography, people, seed, today)
+    places = []
+    report("writing keys, settings and the bodies' databases")
+    for body, port in zip(pack.bodies.values(), ports[1:], strict=True):
+        home = Home(folder / body.code)
+        Keys.create(home, keeper=body.role in ("hub", "commission"))
+        keep_pack(home, pack)
+        mapping = ""
+        items = _items(demography, body.code)
+        if body.role == "gateway" and items:
+            mapping = str(sources.build(home.folder, pack, items, known[body.code], seed=seed, today=today).resolve())
+        home.write_toml(
+            "settings.toml",
+            Settings(
+                body=body.code,
+                role=body.role,
+                kinds=body.kinds,
+                database=database.format(home=home.folder.resolve(), body=body.code.replace("-", "_")),
+                bus=bus,
+                port=port,
+                source=f"sqlite:///{home.folder.resolve()}/source.db" if mapping else "",
+                mapping=mapping,
+                clerks=tuple(Clerk(n, sha256(tokens[body.code].encode()).hexdigest()) for n in (CLERK,))
+                if body.role == "gateway"
+                else (),
+                roll=str((folder / "roll.csv").resolve()) if body.role == "authority" else "",
+                round_size=round_size,
+            ),
+        )
+        url = f"http://127.0.0.1:{port}"
+        places.append(Place(body.code, body.role, url, tokens[body.code] if body.role == "gateway" else ""))
+    origin = f"renkei.example/{pack.header.id}/{secrets.token_hex(4)}"
+    _genesis(folder, pack, origin)
+    _seed_commission(folder, pack)
+    faces = _faces(folder, pack, demography, known, seed)
+    operator = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER).decode()
+    plan = Plan(
+        str(pack_folder.resolve()), origin, len(people), seed, today.isoformat(), bus, ports[0], operator, tuple(places), faces
+    )
+    _bus(folder, plan).configure(_users(folder, pack), nkeys.from_seed(bytearray(operator.encode())).public_key.decode())
+    (folder / "nation.toml").touch(mode=0o600)
+    (folder / "nation.toml").write_bytes(msgspec.toml.encode(plan))
+    return plan
+
+
+def _bus(folder: Path, plan: Plan) -> BusServer:
+    return BusServer(folder / "bus", plan.bus_port)
+
+
+def _users(folder: Path, pack: Pack) -> list[BusUser]:
+    return [BusUser(b, Keys.load(Home(folder / b), b).bus_public) for b in pack.bodies]
+
+
+def _genesis(folder: Path, pack: Pack, origin: str) -> None:
+    """Leaf 0, signed by both keepers, given to every body; and the two public keys for ``renkei verify``."""
+    homes = {b: Home(folder / b) for b in ("hub", "commission")}
+    keys = {b: Keys.load(h, b) for b, h in homes.items()}
+    enrolments = {b: decode_as(keys[b].enrolment(h.settings()).payload, Enrolment) for b, h in homes.items()}
+    hub_log = keys["hub"].log_signer(origin, NOTE).verifier.to_text()
+    commission_log = keys["commission"].log_signer(f"{origin}/commission", COSIGNATURE).verifier.to_text()
+    genesis = encode(
+        Genesis(
+            origin, enrolments["hub"], enrolments["commission"], hub_log, commission_log, pack.hash, system_clock()
+        )
+    )
+    signatures = [genesis_signature(keys[b].identity, genesis) for b in ("hub", "commission")]
+    leaf = GenesisLeaf(system_clock(), genesis, *signatures)
+    trust = Trust(os.urandom(16), encode(leaf))
+    trust.genesis()
+    for body in pack.bodies:
+        Home(folder / body).put_trust(trust)
+    (folder / "verifiers.txt").write_text(f"{hub_log}\n{commission_log}\n", "utf-8")
+
+
+def _seed_commission(folder: Path, pack: Pack) -> None:
+    """What the commission enrols and assesses on the first day."""
+    home = Home(folder / "commission")
+    (home / "enrolments").mkdir(exist_ok=True)
+    assessments = []
+    for body in pack.bodies.values():
+        own = Home(folder / body.code)
+        if body.role in ("hub", "commission"):
+            continue
+        envelope = Keys.load(own, body.code).enrolment(own.settings())
+        (home / "enrolments" / f"{body.code}.bin").write_bytes(encode(envelope))
+        if body.role == "gateway":
+            seed = Assessment(body.code, ["*"], ["*"], "full", "2026-04-01", "2027-04-01")
+            assessments.append({k: v for k, v in msgspec.to_builtins(seed).items() if k != "type"})
+    home.write_toml("assessments.toml", {"assessments": assessments})
+
+
+def _items(demography: Demography, body: str) -> list[str]:
+    municipal = {m.body for m in demography.municipality}
+    return [
+        i for h in demography.holding if h.body == body or (h.body == "municipality" and body in municipal) for i in h.items
+    ]
+
+
+def _acquaintance(
+    pack: Pack, demography: Demography, people: Sequence[Resident], seed: int, today: dt.date
+) -> dict[str, list[tuple[str, Resident]]]:
+    """Whom each gateway and the portal know, by local ids of their own; personas first."""
+    known: dict[str, list[tuple[str, Resident]]] = {}
+    municipal = {m.body for m in demography.municipality}
+    personas = len(demography.persona)
+    for body in pack.bodies.values():
+        rng = random.Random(f"{seed}/{body.code}")
+        holding = next(
+            (h for h in demography.holding if h.body == body.code or (h.body == "municipality" and body.code in municipal)), None
+        )
+        ids = rng.sample(range(10**7, 10**8), len(people))
+        chosen = []
+        for at, (number, person) in enumerate(zip(ids, people, strict=True)):
+            age, everyone = person.age(today), body.role == "portal"
+            who = holding.who if holding else ""
+            fits = everyone or (
+                {
+                    "residents": person.municipality == body.code,
+                    "all": True,
+                    "adults": age >= 20,
+                    "workers": 18 <= age < 65,
+                }.get(who, False)
+                and holding is not None
+                and rng.randrange(100) < holding.share
+            )
+            if fits or (at < personas and body.role == "gateway"):
+                chosen.append((str(number), person))
+        known[body.code] = chosen if body.role in ("gateway", "portal") else []
+    return known
+
+
+def _faces(
+    folder: Path, pack: Pack, demography: Demography, known: dict[str, list[tuple[str, Resident]]], seed: int
+) -> tuple[Face, ...]:
+    """Personas with their sign-in codes, and the list from which each body asks for codes."""
+    personas = [secrets.token_urlsafe(9) for _ in demography.persona]
+    for body, people in known.items():
+        if people:
+            lines = [f"{local_id},{p.number}" for local_id, p in people]
+            path = folder / body / "people.csv"
+            path.touch(mode=0o600)
+            path.write_text("local_id,number\n" + "\n".join(lines) + "\n", "utf-8")
+    portal = next(b.code for b in pack.bodies.values() if b.role == "portal")
+    accounts = [f"{known[portal][i][0]},{secret}" for i, secret in enumerate(personas)]
+    (folder / portal / "accounts.csv").touch(mode=0o600)
+    (folder / portal / "accounts.csv").write_text("local_id,secret\n" + "\n".join(accounts) + "\n", "utf-8")
+    return tuple(
+        Face(p.id, p.name, p.ja, p.en, personas[i], {b: people[i][0] for b, people in known.items() if people})
+        for i, p in enumerate(demography.persona)
+    )
+
+
+def _ports(base: int, count: int) -> list[int]:
+    """``count`` ports from ``base`` on, or free ones."""
+    if base:
+        return [base + i for i in range(count)]
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for s in held:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in held]
+    finally:
+        for s in held:
+            s.close()

@@ -1,0 +1,155 @@
+"""Raising and stopping a nation: the bus, and every body either in this process or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from renkei.authority.service import Authority
+from renkei.commission.service import Commission
+from renkei.errors import SetupError, Unavailable
+from renkei.gateway.service import Gateway
+from renkei.hub.service import Hub
+from renkei.institution.bus import BusServer, make_mailboxes
+from renkei.institution.runtime import Institution
+from renkei.nation.plan import Place, Plan
+from renkei.nation.web import fetch
+from renkei.portal.service import Portal
+
+ROLES: dict[str, type[Institution]] = {
+    "authority": Authority,
+    "hub": Hub,
+    "commission": Commission,
+    "gateway": Gateway,
+    "portal": Portal,
+}
+ORDER = ("hub", "commission", "authority", "portal", "gateway")
+READY_WITHIN = 90.0
+
+
+async def run_one(home: Path) -> None:
+    """Run the institution of one home folder until a signal says stop."""
+    role = msgspec.toml.decode((home / "settings.toml").read_bytes())["role"]
+    institution = ROLES[role](home)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await institution.start()
+        await stop.wait()
+    finally:
+        await institution.stop()
+
+
+class World:
+    """A running nation. ``processes`` puts each role into a process of its own (bench, faults)."""
+
+    def __init__(self, folder: Path, *, processes: bool = False) -> None:
+        self.folder, self.processes = folder, processes
+        self.plan = Plan.read(folder)
+        self.bus = BusServer(folder / "bus", self.plan.bus_port)
+        self.institutions: dict[str, Institution] = {}
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+
+    async def start(self) -> None:
+        """Start the bus and every body. Returns when all are started, not when all are linked (``until_linked``)."""
+        await self.bus.start()
+        operator = self.plan.operator.encode()
+        await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
+        places = sorted(self.plan.places, key=lambda p: ORDER.index(p.role))
+        if self.processes:
+            for place in places:
+                self.spawn(place.body)
+            return
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(48, "work"))
+        for place in places:
+            self.institutions[place.body] = ROLES[place.role](self.folder / place.body)
+        await asyncio.gather(*(i.start() for i in self.institutions.values()))
+
+    def spawn(self, body: str) -> None:
+        """Start the process of one body (again)."""
+        home = self.folder / body
+        log = (home / "log.jsonl").open("ab")
+        self.children[body] = subprocess.Popen(
+            [sys.executable, "-m", "renkei.cli", "run", str(home)], stdout=log, stderr=log, start_new_session=True
+        )
+
+    def kill(self, body: str) -> None:
+        """Kill −9 the process of one body."""
+        child = self.children[body]
+        child.kill()
+        child.wait()
+
+    async def stop(self) -> None:
+        """Stop every body, then the bus. Nothing is lost by it."""
+        for child in self.children.values():
+            child.terminate()
+        for child in self.children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(child.wait, 15)
+            if child.poll() is None:
+                child.kill()
+        for place in sorted(self.plan.places, key=lambda p: ORDER.index(p.role), reverse=True):
+            if place.body in self.institutions:
+                await self.institutions[place.body].stop()
+        await asyncio.to_thread(self.bus.stop)
+
+    async def health(self, place: Place) -> dict[str, Any]:
+        """What ``/health`` of a body says; empty if it does not answer."""
+        try:
+            _, _, body = await fetch(f"{place.url}/health", timeout=5)
+            found: dict[str, Any] = msgspec.json.decode(body)
+            return found
+        except (Unavailable, msgspec.DecodeError):
+            return {}
+
+    async def until_linked(self, at_least: int | None = None, report: Callable[[int, int], None] = lambda a, b: None) -> float:
+        """Wait until every body knows ``at_least`` persons by code (the personas by default); the seconds it took."""
+        began = time.monotonic()
+        wanted = len(self.plan.personas) if at_least is None else at_least
+        waiting = [p for p in self.plan.places if (self.folder / p.body / "people.csv").exists()]
+        total = len(waiting)
+        while waiting:
+            states = await asyncio.gather(*(self.health(p) for p in waiting))
+            waiting = [p for p, s in zip(waiting, states, strict=True) if int(s.get("subjects", "0")) < wanted]
+            report(total - len(waiting), total)
+            self._check_alive()
+            if time.monotonic() - began > READY_WITHIN:
+                names = ", ".join(p.body for p in waiting)
+                raise SetupError(f"Not linked in time: {names}.", code="not-linked", remedy="See log.jsonl in their folders.")
+            if waiting:
+                await asyncio.sleep(0.2)
+        return time.monotonic() - began
+
+    async def codes(self) -> tuple[int, int]:
+        """Codes issued so far, and codes wanted in all, over the whole nation."""
+        have = want = 0
+        for place in self.plan.places:
+            people = self.folder / place.body / "people.csv"
+            if people.exists():
+                want += await asyncio.to_thread(_lines, people)
+                have += int((await self.health(place)).get("subjects", "0"))
+        return have, want
+
+    def _check_alive(self) -> None:
+        for body, child in self.children.items():
+            if child.poll() is not None:
+                raise SetupError(
+                    f"{body} stopped by itself.", code="body-stopped", remedy=f"See {self.folder / body / 'log.jsonl'}."
+                )
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file) - 1
