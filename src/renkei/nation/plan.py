@@ -117,7 +117,7 @@ def lay_out(
         Keys.create(home, keeper=body.role in ("hub", "commission"))
         keep_pack(home, pack)
         mapping = ""
-        items = _items(demography, body.code)
+        items = items_held(demography, body.code)
         if body.role == "gateway" and items:
             mapping = str(sources.build(home.folder, pack, items, known[body.code], seed=seed, today=today).resolve())
         home.write_toml(
@@ -200,7 +200,7 @@ def _seed_commission(folder: Path, pack: Pack) -> None:
     home.write_toml("assessments.toml", {"assessments": assessments})
 
 
-def _items(demography: Demography, body: str) -> list[str]:
+def items_held(demography: Demography, body: str) -> list[str]:
     municipal = {m.body for m in demography.municipality}
     return [
         i for h in demography.holding if h.body == body or (h.body == "municipality" and body in municipal) for i in h.items

@@ -1,0 +1,51 @@
+# Everything sets itself up: a virtual environment in .venv from requirements.lock, and a clear sentence if libsodium is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.PHONY: help setup demo demo-clean smoke test check bench vectors migration lock
+help:  ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Renkei needs Python 3.11 or newer; set PYTHON=…"; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/ready  ## Install everything that is needed
+	@ldconfig -p 2>/dev/null | grep -q libsodium.so || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libsodium23 >/dev/null 2>&1; } \
+	  || $(BIN)/python -c 'import ctypes.util,sys; sys.exit(not ctypes.util.find_library("sodium"))' \
+	  || { echo "libsodium is missing: install it with 'apt-get install libsodium23' and run this again."; exit 3; }
+
+demo: setup  ## Raise the nation of the pack on this machine; Ctrl-C stops, a second start resumes
+	@$(BIN)/renkei nation up
+
+demo-clean:  ## Throw the demo's data away
+	rm -rf var/demo
+
+smoke: setup  ## The whole way on a small nation; one JSON line
+	@$(BIN)/renkei nation smoke
+
+test: setup  ## All tests
+	@sh tests/prepare.sh
+	@$(BIN)/python -m pytest
+
+check: setup  ## Format, lint, types, import rules
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: setup  ## Measure; writes bench/results/latest.json
+	@$(BIN)/python -m bench.run
+
+vectors: setup  ## Write the published test vectors anew
+	@$(BIN)/python -m tests.vectors.make
+
+migration: setup  ## make migration PACKAGE=gateway NAME=what_changes
+	@$(BIN)/python -m renkei.institution.migrate $(PACKAGE) $(NAME)
+
+lock:  ## Pin what is installed in .venv now
+	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei)==' > requirements.lock

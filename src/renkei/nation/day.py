@@ -1,0 +1,109 @@
+"""A day's worth of inquiries: the personas' visits, and lawful inquiries about anyone, asked through the bodies' REST interfaces."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime as dt
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from renkei.errors import RenkeiError
+from renkei.law import Pack, decide
+from renkei.nation.plan import Plan, items_held
+from renkei.nation.population import Demography
+from renkei.nation.web import call
+
+TOGETHER = 24
+
+
+class Asked(NamedTuple):
+    """One inquiry to make: by whom, and the body of the request."""
+
+    requester: str
+    data: dict[str, Any]
+
+
+def lawful(pack: Pack, demography: Demography, plan: Plan, on: dt.date) -> list[tuple[str, str, str, str]]:
+    """Every (requester, affair, provider, item) of this nation that the law allows and a provider holds."""
+    gateways = [p.body for p in plan.places if p.role == "gateway"]
+    found = []
+    for provider in gateways:
+        for item in items_held(demography, provider):
+            affairs = dict.fromkeys(r.affair for r in pack.linkages if r.item == item)
+            for requester in gateways:
+                if requester == provider:
+                    continue
+                for affair in affairs:
+                    kinds = pack.bodies[requester].kinds, pack.bodies[provider].kinds
+                    if decide(pack, kinds[0], affair, kinds[1], item, on).allowed:
+                        found.append((requester, affair, provider, item))
+    return found
+
+
+def visits(plan: Plan, demography: Demography) -> list[Asked]:
+    """The personas' inquiries of the first day."""
+    faces = {f.id: f for f in plan.personas}
+    return [
+        Asked(
+            v.requester,
+            {
+                "local_id": faces[v.persona].local_ids[v.requester],
+                "provider": v.provider,
+                "affair": v.affair,
+                "item": v.item,
+                "purpose": v.purpose,
+                "case": "DEMO-1",
+            },
+        )
+        for v in demography.visit
+    ]
+
+
+def sample(
+    folder: Path, plan: Plan, pack: Pack, demography: Demography, count: int, seed: int, on: dt.date
+) -> list[Asked]:
+    """``count`` lawful inquiries about persons whose codes the requester has asked for."""
+    rng = random.Random(seed)
+    choices = lawful(pack, demography, plan, on)
+    people = {p.body: local_ids(folder / p.body) for p in plan.places if p.role == "gateway"}
+    purposes = list(pack.purposes)
+    asked = []
+    for _ in range(count):
+        requester, affair, provider, item = rng.choice(choices)
+        data = {"provider": provider, "affair": affair, "item": item, "purpose": rng.choice(purposes)}
+        asked.append(Asked(requester, {**data, "local_id": rng.choice(people[requester])}))
+    return asked
+
+
+def local_ids(home: Path) -> list[str]:
+    """The local ids of everyone a body asks codes for."""
+    path = home / "people.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row["local_id"] for row in csv.DictReader(file)]
+
+
+async def ask_all(
+    plan: Plan, asked: Sequence[Asked], *, wait: int = 10, report: Callable[[str], None] = lambda _: None
+) -> dict[str, int]:
+    """Ask, some together; how many ended in which state (or with which error code)."""
+    ends: dict[str, int] = {}
+    gate = asyncio.Semaphore(TOGETHER)
+
+    async def one(question: Asked) -> None:
+        place = plan.place(question.requester)
+        async with gate:
+            try:
+                told = await call(f"{place.url}/inquiries", place.token, question.data, prefer=f"wait={wait}")
+                state = str(told["state"])
+            except RenkeiError as error:
+                state = error.code
+        ends[state] = ends.get(state, 0) + 1
+        report(state)
+
+    await asyncio.gather(*(one(q) for q in asked))
+    return ends

@@ -1,0 +1,310 @@
+"""What people run: the demo, the smoke test, one inquiry with its steps."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import http.cookies
+import shutil
+import signal
+import tempfile
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from renkei.errors import RenkeiError, SetupError
+from renkei.law import Pack, decide
+from renkei.law.decision import REASONS
+from renkei.ledger.notes import Verifier
+from renkei.nation import day
+from renkei.nation.plan import Plan, lay_out
+from renkei.nation.population import Demography
+from renkei.nation.web import call, fetch
+from renkei.nation.world import World
+from renkei.record.admission import REASONS as ADMISSION
+from renkei.record.permit import Notary, from_file
+
+
+class Question(NamedTuple):
+    """What ``renkei inquire`` asks."""
+
+    requester: str
+    affair: str
+    provider: str
+    item: str
+    purpose: str
+    resident: str
+    local_id: str
+    issued_at: str
+
+
+# ---------------------------------------------------------------------- one inquiry
+
+
+async def inquire_once(folder: Path, question: Question, wait: float) -> dict[str, Any]:
+    """Ask on the running nation; every step with its milliseconds since the question was put."""
+    plan = Plan.read(folder)
+    pack = Pack.load(Path(plan.pack))
+    place = plan.place(question.requester)
+    steps: list[dict[str, Any]] = []
+    began = time.time() * 1000
+
+    def step(what: str, at: float, **more: Any) -> None:
+        steps.append({"step": what, "ms": round(at - began, 1), **more})
+
+    asker = pack.bodies[question.requester].kinds
+    holder = pack.bodies[question.provider].kinds if question.provider in pack.bodies else ()
+    today = dt.datetime.now(dt.UTC).date()
+    expected = decide(pack, asker, question.affair, holder, question.item, today)
+    step("law", time.time() * 1000, allowed=expected.allowed, rows=list(expected.rows))
+    data: dict[str, Any] = {
+        "local_id": question.local_id or _local_id(plan, question),
+        "provider": question.provider,
+        "affair": question.affair,
+        "item": question.item,
+        "purpose": question.purpose,
+    }
+    if question.issued_at:
+        data["issued_at"] = int(dt.datetime.fromisoformat(question.issued_at).replace(tzinfo=dt.UTC).timestamp() * 1000)
+    told = await call(f"{place.url}/inquiries", place.token, data, prefer=f"wait={int(wait)}")
+    received = time.time() * 1000
+    if not question.issued_at:
+        step("signed", told["issued_at"], id=told["id"][:16])
+    if told["recorded_at"] is not None:
+        step("recorded", told["recorded_at"], leaf=told["leaf"], rows=told["rows"])
+    if told["finished_at"] is not None:
+        step(told["state"], told["finished_at"], reason=told["reason"], by=told["refused_by"])
+    step("received", received)
+    permit = await _permit(place.url, place.token, told["id"]) if told["leaf"] is not None else ""
+    if permit:
+        verifiers = (folder / "verifiers.txt").read_text("utf-8").split()
+        Notary([Verifier.from_text(v) for v in verifiers]).open(from_file(permit))
+        step("verified", time.time() * 1000)
+    return {
+        "state": told["state"],
+        "reason": told["reason"],
+        "rows": told["rows"],
+        "citation": {lang: pack.cite(", ".join(told["rows"]), lang) if told["rows"] else "" for lang in ("ja", "en")},
+        "records": told["records"],
+        "leaf": told["leaf"],
+        "steps": steps,
+        "permit": permit,
+    }
+
+
+async def _permit(url: str, token: str, id_: str) -> str:
+    return str(await call(f"{url}/inquiries/{id_}/permit", token))
+
+
+def _local_id(plan: Plan, question: Question) -> str:
+    for face in plan.personas:
+        if face.id == question.resident and question.requester in face.local_ids:
+            return face.local_ids[question.requester]
+    names = ", ".join(f.id for f in plan.personas)
+    raise SetupError(f"The demo has no persona {question.resident!r}.", code="persona", remedy=f"Use one of: {names}.")
+
+
+def print_steps(out: Console, told: dict[str, Any], language: str, saved: Path | None) -> None:
+    """Print what ``inquire_once`` told, for people."""
+    words = {
+        "law": "the law was looked up",
+        "signed": "signed and sent by the requester",
+        "recorded": "in the record of hub and commission",
+        "answered": "answer opened by the requester",
+        "refused": "refused",
+        "received": "result received",
+        "verified": "permit verified with two public keys",
+    }
+    table = Table(box=None, show_header=False)
+    table.add_column(justify="right")
+    for s in told["steps"]:
+        details = " ".join(f"{k}={','.join(v) if isinstance(v, list) else v}" for k, v in s.items() if k not in ("step", "ms") and v)
+        table.add_row(f"{s['ms']:.0f} ms", words.get(s["step"], s["step"]), details)
+    out.print(table)
+    if told["reason"]:
+        english, japanese = (ADMISSION | REASONS).get(told["reason"], (told["reason"],) * 2)
+        out.print(japanese if language == "ja" else english)
+        if told["citation"][language]:
+            out.print(f"It would need: {told['citation'][language]}", markup=False)
+    for record in told["records"] or ():
+        out.print(record)
+    if told["records"] == []:
+        out.print("The provider has nothing to provide about this person.")
+    if saved and told["permit"]:
+        out.print(f"Permit saved: {saved}", markup=False)
+
+
+# ---------------------------------------------------------------------- the demo
+
+
+async def up(
+    folder: Path, pack_folder: Path, *, residents: int, port: int, processes: bool, inquiries: int, out: Console
+) -> None:
+    """Raise the nation, show where to look, issue the remaining codes in the background, ask a day's inquiries."""
+    began = time.monotonic()
+    first = not (folder / "nation.toml").exists()
+    if first:
+        if folder.exists() and any(folder.iterdir()):
+            shutil.rmtree(folder)  # an unfinished first start: nothing in it was ever used
+        out.print(f"Laying out a nation of {residents:,} residents in {folder} …")
+        lay_out(folder, pack_folder, residents=residents, base_port=port)
+    world = World(folder, processes=processes)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await world.start()
+        await world.until_linked()
+        show_addresses(out, world.plan, time.monotonic() - began)
+        tasks = [asyncio.create_task(_day(world, pack_folder, first, inquiries, out)), asyncio.create_task(stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        out.print("Stopping …")
+        await world.stop()
+        out.print("Stopped. The data stays; start again to go on.")
+
+
+async def _day(world: World, pack_folder: Path, first: bool, inquiries: int, out: Console) -> None:
+    demography, pack = Demography.read(pack_folder), Pack.load(pack_folder)
+    if first:
+        ends = await day.ask_all(world.plan, day.visits(world.plan, demography))
+        out.print(f"The personas' inquiries: {_tally(ends)}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    have, want = await world.codes()
+    if have < want:
+        with Progress(*columns, console=out, transient=True) as progress:
+            bar = progress.add_task("issuing linkage codes", total=want, completed=have)
+            while have < want:
+                await asyncio.sleep(1)
+                have, want = await world.codes()
+                progress.update(bar, completed=have, total=want)
+    out.print(f"All {want:,} linkage codes are issued.")
+    if first and inquiries:
+        asked = day.sample(
+            world.folder, world.plan, pack, demography, inquiries, world.plan.seed, dt.date.fromisoformat(world.plan.created)
+        )
+        with Progress(*columns, console=out, transient=True) as progress:
+            bar = progress.add_task("a day's inquiries", total=len(asked))
+            ends = await day.ask_all(world.plan, asked, report=lambda _: progress.advance(bar))
+        out.print(f"A day's inquiries: {_tally(ends)}")
+    out.print("Ctrl-C stops. In another terminal: `renkei inquire`, `renkei nation status`.")
+
+
+def _tally(ends: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
+
+
+def show_addresses(out: Console, plan: Plan, seconds: float) -> None:
+    """Where to look, and as whom."""
+    out.print(f"\nReady after {seconds:.1f} s.\n")
+    portal = next(p for p in plan.places if p.role == "portal")
+    table = Table(box=None, title="Residents: sign in at My Portal", title_justify="left")
+    for column in ("who", "", "address", "sign-in code"):
+        table.add_column(column)
+    for face in plan.personas:
+        table.add_row(face.name, face.ja, portal.url, face.secret)
+    out.print(table)
+    table = Table(box=None, title="\nClerks: sign in at the inquiry desk", title_justify="left")
+    for column in ("institution", "address", "token"):
+        table.add_column(column)
+    for place in plan.places:
+        if place.role == "gateway":
+            table.add_row(place.body, place.url, place.token)
+    out.print(table)
+    hub = next(p for p in plan.places if p.role == "hub")
+    out.print(f"\nREST of a gateway: /schema · every body: /health, /metrics · hub {hub.url}\n")
+
+
+# ---------------------------------------------------------------------- the smoke test
+
+
+async def smoke(pack_folder: Path, *, residents: int, processes: bool) -> dict[str, Any]:
+    """The whole way on a small nation in a temporary folder; a report with ``ok`` and timings in seconds."""
+    report: dict[str, Any] = {"ok": False, "residents": residents, "mode": "processes" if processes else "single"}
+    clock = time.monotonic
+    with tempfile.TemporaryDirectory(prefix="renkei-smoke-") as name:
+        folder, began = Path(name) / "nation", clock()
+        lay_out(folder, pack_folder, residents=residents)
+        report["lay_out_s"] = round(clock() - began, 3)
+        world, began = World(folder, processes=processes), clock()
+        try:
+            await world.start()
+            await world.until_linked()
+            report["ready_s"], began = round(clock() - began, 3), clock()
+            report |= await _try(world, folder)
+            report["try_s"], began = round(clock() - began, 3), clock()
+        finally:
+            await world.stop()
+            report["stop_s"] = round(clock() - began, 3)
+    checks = ("lawful_answered", "unlawful_refused", "permit_verified", "tampered_permit_rejected", "record_at_portal")
+    report["ok"] = all(report.get(c) for c in checks)
+    return report
+
+
+async def _try(world: World, folder: Path) -> dict[str, Any]:
+    lawful = Question("ohashi-city", "child-allowance", "tax-union", "local-tax", "assess-amount", "hanako", "", "")
+    told = await inquire_once(folder, lawful, 15)
+    unlawful = await inquire_once(folder, lawful._replace(item="pension-benefits"), 15)
+    verified, rejected = _verify(folder, told["permit"]), not _verify(folder, _tampered(told["permit"]))
+    shown = False
+    for _ in range(100):
+        shown = f"/records/{told['leaf']}" in (page := await portal_page(world.plan, "/records")) and (
+            f"/records/{unlawful['leaf']}" in page
+        )
+        if shown:
+            break
+        await asyncio.sleep(0.2)
+    return {
+        "lawful_answered": told["state"] == "answered" and bool(told["records"]),
+        "inquiry_ms": next(s["ms"] for s in told["steps"] if s["step"] == "received"),
+        "unlawful_refused": unlawful["state"] == "refused",
+        "refused_reason": unlawful["reason"],
+        "row_needed": unlawful["rows"],
+        "permit_verified": verified,
+        "tampered_permit_rejected": rejected,
+        "record_at_portal": shown,
+    }
+
+
+def _verify(folder: Path, permit: str) -> bool:
+    verifiers = (folder / "verifiers.txt").read_text("utf-8").split()
+    try:
+        Notary([Verifier.from_text(v) for v in verifiers]).open(from_file(permit))
+    except RenkeiError:
+        return False
+    return True
+
+
+def _tampered(permit: str) -> str:
+    at = len(permit) // 3
+    return permit[:at] + ("A" if permit[at] != "A" else "B") + permit[at + 1 :]
+
+
+async def portal_page(plan: Plan, path: str, persona: int = 0) -> str:
+    """A page of the portal as a persona's browser gets it: sign-in form, cookies and all."""
+    url = next(p.url for p in plan.places if p.role == "portal")
+    jar: dict[str, str] = {}
+
+    async def go(path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
+        headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in jar.items()), "Accept": "text/html"}
+        body = urllib.parse.urlencode(form).encode() if form is not None else None
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        status, got, raw = await fetch(url + path, method="POST" if body is not None else "GET", body=body, headers=headers)
+        for morsel in http.cookies.SimpleCookie(got.get("set-cookie", "")).values():
+            jar[morsel.key] = morsel.value
+        return status, raw.decode("utf-8", "replace")
+
+    _, page = await go("/signin?lang=en")
+    token = page.partition('name="_csrf_token" value="')[2].partition('"')[0]
+    await go("/signin", {"_csrf_token": token, "secret": plan.personas[persona].secret})
+    return (await go(path))[1]
