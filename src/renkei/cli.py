@@ -21,7 +21,9 @@ from rich.table import Table
 from renkei import __version__
 from renkei.errors import RenkeiError, SetupError, Unavailable
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Linkage platform of a national-number system.")
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Linkage platform of a national-number system."
+)
 number_app = typer.Typer(no_args_is_help=True, help="Numbers and their check digits.")
 law_app = typer.Typer(no_args_is_help=True, help="The law as data: check a pack, explain a linkage.")
 nation_app = typer.Typer(no_args_is_help=True, help="A whole nation on this machine.")
@@ -74,7 +76,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Linkage platform of a national-number system."""
 
@@ -85,7 +89,9 @@ def main(
 @number_app.command("check")
 def number_check(
     digits: Annotated[str, typer.Argument(help="The number as written; - reads standard input.")],
-    format: Annotated[str, typer.Option(help="jp-individual, jp-corporate, jp-resident-record or jp-local-government.")] = "",
+    format: Annotated[
+        str, typer.Option(help="jp-individual, jp-corporate, jp-resident-record or jp-local-government.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Check a number's form and check digit. Exit 0 if it is valid."""
@@ -129,7 +135,13 @@ def law_check(pack: Annotated[Path, typer.Argument(help="Folder of a pack.")], j
     except PackFaults as error:
         found, faults = None, error.faults
     if json:
-        show({"ok": not faults, "pack": found.reference if found else None, "faults": [f._asdict() for f in faults]})
+        show(
+            {
+                "ok": not faults,
+                "pack": found.reference if found else None,
+                "faults": [f._asdict() for f in faults],
+            }
+        )
     elif faults:
         for f in faults:
             out.print(f"{f.file}:{f.line or ''}: {f.sentence}\n    {f.remedy}", markup=False)

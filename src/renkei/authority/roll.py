@@ -89,9 +89,7 @@ def load(
     return database.write_now(insert)
 
 
-def _check(
-    database: Database, path: Path, number: type[NumberFormat], today: dt.date, progress: Progress
-) -> set[str]:
+def _check(database: Database, path: Path, number: type[NumberFormat], today: dt.date, progress: Progress) -> set[str]:
     faults: list[RowFault] = []
     total = 0
     given: dict[str, int] = {}

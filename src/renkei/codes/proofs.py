@@ -19,7 +19,8 @@ _GENERATOR = group.multiply_base((1).to_bytes(32, "little"))
 
 
 def _prove(purpose: str, context: bytes, statements: Sequence[tuple[bytes, Sequence[Pair]]]) -> bytes:
-    fields, nonces = [context], []
+    fields: list[bytes] = [context]
+    nonces: list[bytes] = []
     fresh = secrets.token_bytes(32)
     for exponent, pairs in statements:
         flat = [e for pair in pairs for e in pair]
@@ -65,7 +66,9 @@ def verify_share(domain: Domain, share: PublicShare, proof: bytes) -> bool:
     return _verify("share", _place(domain), [[(_GENERATOR, share.x), (share.u, share.s)]], proof)
 
 
-def prove_conversion(converter: Converter, source: Domain, target: Domain, given: Ciphertext, made: Ciphertext) -> bytes:
+def prove_conversion(
+    converter: Converter, source: Domain, target: Domain, given: Ciphertext, made: Ciphertext
+) -> bytes:
     """96 bytes: ``made`` is this converter's conversion of ``given`` (S_X→S_Z, C→C'; U_X→U_Z, B→B')."""
     s, t = converter.witness(source, target)
     a, z = converter.public_share(source), converter.public_share(target)

@@ -24,7 +24,17 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.messages.signing import seal_answer
-from renkei.messages.wire import Answer, Content, Message, Outcome, Outcomes, Permit, Submit, decode_as, encode
+from renkei.messages.wire import (
+    Answer,
+    Content,
+    Message,
+    Outcome,
+    Outcomes,
+    Permit,
+    Submit,
+    decode_as,
+    encode,
+)
 from renkei.record.permit import Authorised, authorise
 
 NOBODY = "\x00nobody"
@@ -106,7 +116,9 @@ class Answering:
         codes = [decrypt(a.ciphertext, self._member.key(a.target)) for a, _ in fresh]
         known = self._database.read_now(lambda c: subjects.by_code(c, codes)) if codes else {}
         people = [known.get(code) for code in codes]
-        records = self._look_up([(a.inquiry.item, p.local_id if p else NOBODY) for (a, _), p in zip(fresh, people, strict=True)])
+        records = self._look_up(
+            [(a.inquiry.item, p.local_id if p else NOBODY) for (a, _), p in zip(fresh, people, strict=True)]
+        )
         made = []
         for (authorised, permit), person in zip(fresh, people, strict=True):
             local_id = person.local_id if person else None
@@ -172,14 +184,21 @@ class Answering:
         if row is None:
             raise NotFound("There is no such request here.", ja="この照会は届いていません。")
         if row.state != "held":
-            raise Conflict("This request is settled already.", ja="この照会は処理済みです。", remedy="Nothing needs doing.")
+            raise Conflict(
+                "This request is settled already.",
+                ja="この照会は処理済みです。",
+                remedy="Nothing needs doing.",
+            )
         permit = decode_as(bytes(row.permit), Permit)
         now = self._clock()
         authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, now)
         item, local_id = authorised.inquiry.item, row.local_id or NOBODY
         found = self._look_up([(item, local_id)]).get((item, local_id), [])
         if isinstance(found, SourceFault) and not withheld:
-            raise Conflict(f"The source still does not fit the specification: {found}.", remedy="Correct it, then release.")
+            raise Conflict(
+                f"The source still does not fit the specification: {found}.",
+                remedy="Correct it, then release.",
+            )
         made = self._answered(authorised, permit, row.local_id, [] if withheld else found)
 
         def commit(connection: sa.Connection) -> set[str]:

@@ -89,7 +89,7 @@ def token_guard(gateway: Gateway) -> Any:
     """Lets in whoever has a clerk's token; puts the clerk's name on the connection."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        scheme, _space, token = connection.headers.get("authorization", "").partition(" ")
         clerk = gateway.clerk_of(token) if scheme.lower() == "bearer" and token else None
         if clerk is None:
             raise NotAuthorizedException
@@ -154,7 +154,10 @@ def api(gateway: Gateway) -> Router:
 
     @post("/inquiries", status_code=202, summary="Ask another institution about one person")
     async def create_inquiry(
-        data: Ask, request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+        data: Ask,
+        request: Request[Any, Any, Any],
+        idempotency_key: IdempotencyKey = None,
+        prefer: Prefer = None,
     ) -> Response[InquiryView]:
         """200 with the answer if it ended within ``Prefer: wait=<seconds>``, else 202 and a ``status_url`` to look at."""
         id_ = await gateway.desk.ask(data, request.state.clerk, idempotency_key)
@@ -163,7 +166,10 @@ def api(gateway: Gateway) -> Router:
             await gateway.desk.wait(id_, seconds)
         shown = view(gateway, await one(id_))
         ended = shown.state in store.TERMINAL
-        headers = {"Location": shown.status_url, **({"Preference-Applied": f"wait={int(seconds)}"} if seconds else {})}
+        headers = {
+            "Location": shown.status_url,
+            **({"Preference-Applied": f"wait={int(seconds)}"} if seconds else {}),
+        }
         return Response(shown, status_code=200 if ended else 202, headers=headers)
 
     @get("/inquiries/{id:str}", summary="One inquiry and its answer")
@@ -175,7 +181,11 @@ def api(gateway: Gateway) -> Router:
             row = await one(id_)
         return view(gateway, row)
 
-    @get("/inquiries/{id:str}/permit", summary="The proof that the inquiry is in the record", media_type=MediaType.TEXT)
+    @get(
+        "/inquiries/{id:str}/permit",
+        summary="The proof that the inquiry is in the record",
+        media_type=MediaType.TEXT,
+    )
     async def read_permit(id: str) -> str:
         """A ``c2sp.org/tlog-proof@v1`` file; ``renkei verify`` checks it with two public keys."""
         id_ = inquiry_id(id)
@@ -184,12 +194,12 @@ def api(gateway: Gateway) -> Router:
 
     @get("/inquiries", summary="Inquiries, newest first")
     async def list_inquiries(
-        status: str | None = None, before: int | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 50
+        status: str | None = None,
+        before: int | None = None,
+        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
     ) -> list[InquiryView]:
         """``before`` (an ``issued_at``) turns the page."""
-        rows = await gateway.database.read(
-            lambda c: store.list_inquiries(c, state=status, limit=limit, before=before)
-        )
+        rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=status, limit=limit, before=before))
         return [view(gateway, r) for r in rows]
 
     @post("/batches", status_code=202, summary="Upload a file of inquiries", request_max_body_size=2_000_000_000)
@@ -251,7 +261,11 @@ def api(gateway: Gateway) -> Router:
         await gateway.answering.release(inquiry_id(id))
         return {"state": "answered"}
 
-    @post("/provisions/{id:str}/decline", status_code=200, summary="Answer a held request as if there were no data")
+    @post(
+        "/provisions/{id:str}/decline",
+        status_code=200,
+        summary="Answer a held request as if there were no data",
+    )
     async def decline(id: str) -> dict[str, str]:
         await gateway.answering.decline(inquiry_id(id))
         return {"state": "answered"}

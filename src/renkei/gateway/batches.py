@@ -70,7 +70,10 @@ class Batches:
             total += 1
             if total > self._most:
                 raise Malformed(
-                    f"A batch has at most {self._most} rows.", code="batch-too-long", status=413, remedy="Split the file."
+                    f"A batch has at most {self._most} rows.",
+                    code="batch-too-long",
+                    status=413,
+                    remedy="Split the file.",
                 )
         if not total:
             raise Malformed("The file has no rows.", ja="ファイルに行がありません。", code="batch-empty")
@@ -99,9 +102,7 @@ class Batches:
 
     def _progress(self, id_: str, done: int, bad: Sequence[tuple[int, RenkeiError]]) -> Any:
         def note(connection: sa.Connection, faults: Sequence[tuple[int, RenkeiError]]) -> None:
-            rows = [
-                {"batch": id_, "line": line, "code": e.code, "sentence": e.sentence} for line, e in [*bad, *faults]
-            ]
+            rows = [{"batch": id_, "line": line, "code": e.code, "sentence": e.sentence} for line, e in [*bad, *faults]]
             store.add_faults(connection, rows)
             store.update_batch(connection, id_, submitted=done)
 
@@ -149,7 +150,14 @@ class Batches:
         writer = csv.writer(out)
         for line, inquiry, fault in page:
             if fault is not None:
-                row = {"line": line, "local_id": "", "state": "fault", "reason": fault.code, "rows": [], "leaf": None}
+                row = {
+                    "line": line,
+                    "local_id": "",
+                    "state": "fault",
+                    "reason": fault.code,
+                    "rows": [],
+                    "leaf": None,
+                }
                 records = None
             else:
                 content = self._desk.result(inquiry)
@@ -164,7 +172,15 @@ class Batches:
                 }
             if format_ == "csv":
                 text = "" if records is None else msgspec.json.encode(records).decode()
-                cells = [line, row["local_id"], row["state"], row["reason"], " ".join(row["rows"]), row["leaf"], text]
+                cells = [
+                    line,
+                    row["local_id"],
+                    row["state"],
+                    row["reason"],
+                    " ".join(row["rows"]),
+                    row["leaf"],
+                    text,
+                ]
                 writer.writerow(cells)
             else:
                 out.write(msgspec.json.encode({**row, "records": records}).decode() + "\n")
@@ -180,7 +196,9 @@ def read_rows(path: Path, format_: str) -> Iterator[tuple[int, Ask | RenkeiError
         with path.open("r", encoding="utf-8-sig", newline="") as file:
             yield from _read_csv(file) if format_ == "csv" else _read_jsonl(file)
     except UnicodeDecodeError:
-        raise Malformed("The file is not UTF-8.", ja="ファイルが UTF-8 ではありません。", code="batch-encoding") from None
+        raise Malformed(
+            "The file is not UTF-8.", ja="ファイルが UTF-8 ではありません。", code="batch-encoding"
+        ) from None
     except csv.Error as error:
         raise Malformed(f"The CSV cannot be read: {error}.", code="batch-csv") from None
 
@@ -198,11 +216,14 @@ def _read_csv(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
         )
     for cells in reader:
         if len(cells) != len(header):
-            yield reader.line_num, Malformed(f"The row has {len(cells)} cells, not {len(header)}.", code="row-cells")
+            yield (
+                reader.line_num,
+                Malformed(f"The row has {len(cells)} cells, not {len(header)}.", code="row-cells"),
+            )
         elif too_long := next((h for h, c in zip(header, cells, strict=True) if len(c) > 2000), None):
             yield reader.line_num, Malformed(f"`{too_long}` is too long.", code="too-long")
         else:
-            yield reader.line_num, Ask(**dict(zip(header, cells, strict=True)))
+            yield reader.line_num, msgspec.convert(dict(zip(header, cells, strict=True)), Ask)
 
 
 def _read_jsonl(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:

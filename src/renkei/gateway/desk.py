@@ -290,7 +290,7 @@ class Desk:
                 event.clear()
                 try:
                     await asyncio.wait_for(event.wait(), left)
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     return
         finally:
             self._waiting[id_].remove(event)
@@ -306,7 +306,10 @@ class Desk:
 
 def _same(row: Any, digest: bytes) -> bytes:
     if bytes(row.digest) != digest:
-        raise Conflict("This idempotency key was used for another inquiry.", ja="この冪等キーは別の照会に使われています。")
+        raise Conflict(
+            "This idempotency key was used for another inquiry.",
+            ja="この冪等キーは別の照会に使われています。",
+        )
     return bytes(row.id)
 
 

@@ -20,8 +20,8 @@ from renkei.gateway import store
 from renkei.gateway.api import inquiry_id, provision, view
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects, wording
-from renkei.institution.wording import PackWords
 from renkei.institution.web import Pages, language
+from renkei.institution.wording import PackWords
 from renkei.law import decide
 
 if TYPE_CHECKING:
@@ -48,7 +48,11 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     pages = Pages(Path(__file__).parent / "templates", gateway.settings, title)
     session = CookieBackendConfig(
-        secret=gateway.keys.derive("session"), max_age=SESSION_HOURS * 3600, httponly=True, samesite="lax", key="desk"
+        secret=gateway.keys.derive("session"),
+        max_age=SESSION_HOURS * 3600,
+        httponly=True,
+        samesite="lax",
+        key="desk",
     )
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
@@ -91,7 +95,14 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         have, want = await gateway.database.read(subjects.counts)
         shown = [view(gateway, r) for r in rows]
         return render(
-            request, "desk.html", inquiries=shown, held=len(held), tally=tally, have=have, want=want, before=before
+            request,
+            "desk.html",
+            inquiries=shown,
+            held=len(held),
+            tally=tally,
+            have=have,
+            want=want,
+            before=before,
         )
 
     @get("/desk/new", guards=[signed_in], include_in_schema=False)

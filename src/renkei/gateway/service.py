@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from renkei.errors import RenkeiError, SetupError, Unavailable
 from renkei.gateway import store
-from renkei.gateway.api import api
 from renkei.gateway.adapter import Adapter, ItemMapping
 from renkei.gateway.answering import Answering
+from renkei.gateway.api import api
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.pages import desk_pages
@@ -57,12 +57,8 @@ class Gateway(Institution):
         self.post.unknown_sender = self.member.want
         self.adapter = self._open_adapter()
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock)
-        self.answering = Answering(
-            self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter
-        )
-        self.batches = Batches(
-            self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows
-        )
+        self.answering = Answering(self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter)
+        self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
         if not self.settings.source:
@@ -101,7 +97,11 @@ class Gateway(Institution):
     def _health(self) -> Health:
         have, want = self.database.read_now(subjects.counts)
         tally = self.database.read_now(store.tally)
-        details = {"subjects": str(have), "codes_awaited": str(want), "linked": str(self.member.ready).lower()}
+        details = {
+            "subjects": str(have),
+            "codes_awaited": str(want),
+            "linked": str(self.member.ready).lower(),
+        }
         details |= {f"inquiries_{state}": str(count) for state, count in tally.items()}
         return Health(self.member.ready, details)
 

@@ -198,7 +198,7 @@ def list_inquiries(
 def tally(connection: sa.Connection) -> dict[str, int]:
     """How many inquiries are in each state."""
     rows = connection.execute(sa.select(inquiries.c.state, sa.func.count()).group_by(inquiries.c.state))
-    return {state: count for state, count in rows}
+    return {str(r[0]): int(r[1]) for r in rows}
 
 
 def provisions_of(connection: sa.Connection, ids: Sequence[bytes]) -> dict[bytes, sa.Row[Any]]:
@@ -260,7 +260,7 @@ def batch_tally(connection: sa.Connection, id_: str) -> dict[str, int]:
     states = connection.execute(
         sa.select(inquiries.c.state, sa.func.count()).where(inquiries.c.batch == id_).group_by(inquiries.c.state)
     )
-    tally = {state: count for state, count in states}
+    tally = {str(r[0]): int(r[1]) for r in states}
     tally["fault"] = connection.execute(
         sa.select(sa.func.count()).select_from(batch_faults).where(batch_faults.c.batch == id_)
     ).scalar_one()

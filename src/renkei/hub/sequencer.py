@@ -20,8 +20,8 @@ from renkei.errors import NotGenuine, RenkeiError, Unavailable
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.observe import Observer
 from renkei.institution.post import Parcel, Post
-from renkei.ledger.notes import Signer, verify_note
 from renkei.ledger import store as log
+from renkei.ledger.notes import Signer, verify_note
 from renkei.ledger.store import Leaf
 from renkei.messages.wire import (
     Cosigned,
@@ -81,7 +81,13 @@ class Sequencer:
         after: Callable[[Sequence[Envelope]], object],
     ) -> None:
         self.keeper, self._converter, self._signer, self._post = keeper, converter, signer, post
-        self._observe, self._write, self._clock, self._size, self._after = observe, write, clock, round_size, after
+        self._observe, self._write, self._clock, self._size, self._after = (
+            observe,
+            write,
+            clock,
+            round_size,
+            after,
+        )
         self._own: list[Envelope] = []
         self._own_tried = False
         self._taken: list[Parcel] = []
@@ -143,9 +149,7 @@ class Sequencer:
                 repeats.append((envelope.sender, id_))
                 continue
             try:
-                drafts.append(
-                    rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now)
-                )
+                drafts.append(rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now))
             except RenkeiError as error:
                 self._observe.count("submissions_rejected")
                 self._observe.log.warning("submission.rejected", peer=envelope.sender, reason=error.code)
@@ -214,7 +218,13 @@ class Sequencer:
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
         await self.take(
-            proposal.time, entries, proposal.salts, reply.root, reply.cosignature, prepared.parcels, prepared.repeats
+            proposal.time,
+            entries,
+            proposal.salts,
+            reply.root,
+            reply.cosignature,
+            prepared.parcels,
+            prepared.repeats,
         )
         self._done(prepared)
 
@@ -298,7 +308,10 @@ class Sequencer:
         return self.keeper.permits([position], [leaf], note)[0]
 
     def _again(
-        self, connection: sa.Connection, repeats: Sequence[tuple[str, bytes]], deliveries: dict[str, list[Message]]
+        self,
+        connection: sa.Connection,
+        repeats: Sequence[tuple[str, bytes]],
+        deliveries: dict[str, list[Message]],
     ) -> dict[str, list[Message]]:
         """The deliveries of this round, and for repeated inquiries the receipt they already have."""
         owed = {r: list(m) for r, m in deliveries.items()}

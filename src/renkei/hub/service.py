@@ -152,7 +152,9 @@ class Hub(Institution):
             text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
         except RenkeiError as error:
             raise Halted(error.code) from error
-        line = next(s for s in split_note(copy.checkpoint)[1] if s.startswith(f"— {self.keeper.state.commission_key.name} "))
+        line = next(
+            s for s in split_note(copy.checkpoint)[1] if s.startswith(f"— {self.keeper.state.commission_key.name} ")
+        )
         await self.sequencer.take(
             copy.time,
             [entry for _, _, entry in copy.leaves],
@@ -194,7 +196,13 @@ class Hub(Institution):
         # Proofs lead to `head`, which a round finishing meanwhile may have passed: ask for that size.
         return Acts(
             [
-                Permit(p, leaf.salt or b"", leaf.entry or b"", self.keeper.tree.inclusion(p, head.size), head.note)
+                Permit(
+                    p,
+                    leaf.salt or b"",
+                    leaf.entry or b"",
+                    self.keeper.tree.inclusion(p, head.size),
+                    head.note,
+                )
                 for p, leaf in found
             ]
         )

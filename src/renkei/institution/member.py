@@ -58,7 +58,9 @@ class Member:
         """The own domain in use; ``Unavailable`` until both converters have published it and handed over their shares."""
         domain = self.state.domain(self._keys.body)
         if domain is None or self._load_key(domain) is None:
-            raise Unavailable("This institution has no linkage key yet.", code="no-key", remedy="Wait for both converters.")
+            raise Unavailable(
+                "This institution has no linkage key yet.", code="no-key", remedy="Wait for both converters."
+            )
         return domain
 
     @property
@@ -87,7 +89,9 @@ class Member:
             if any(p is None for p in parts) or not self.state.has_domain(domain):
                 return None
             checked = [
-                open_key(p, self.state.shares[c, domain]) for c, p in zip(CONVERTERS, parts, strict=True) if p is not None
+                open_key(p, self.state.shares[c, domain])
+                for c, p in zip(CONVERTERS, parts, strict=True)
+                if p is not None
             ]
             self._key[domain] = combine_shares(*checked)
         return self._key[domain]

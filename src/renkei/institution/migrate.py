@@ -31,9 +31,7 @@ _ROOT = Path(__file__).parent.parent
 
 def upgrade(engine: sa.Engine, packages: tuple[str, ...]) -> None:
     """Bring the schema of ``packages`` up to date; does nothing when it is."""
-    script = ScriptDirectory(
-        str(_ROOT), version_locations=[str(_ROOT / p / "migrations") for p in packages]
-    )
+    script = ScriptDirectory(str(_ROOT), version_locations=[str(_ROOT / p / "migrations") for p in packages])
 
     def steps(current: Any, _: Any) -> Any:
         return script._upgrade_revs("heads", current)
@@ -44,9 +42,13 @@ def upgrade(engine: sa.Engine, packages: tuple[str, ...]) -> None:
             context.run_migrations()
 
 
-def metadata(packages: tuple[str, ...]) -> list[sa.MetaData]:
-    """The declared tables of ``packages``."""
-    return [importlib.import_module(TABLES[p]).metadata for p in packages]
+def metadata(packages: tuple[str, ...]) -> sa.MetaData:
+    """The declared tables of ``packages`` together."""
+    together = sa.MetaData()
+    for package in packages:
+        for table in importlib.import_module(TABLES[package]).metadata.tables.values():
+            table.to_metadata(together)
+    return together
 
 
 def differences(engine: sa.Engine, packages: tuple[str, ...]) -> list[Any]:
@@ -64,7 +66,7 @@ def generate(package: str, name: str) -> Path:
     upgrade(engine, (package,))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": lambda n, t, p: n != "alembic_version"})
-        script = produce_migrations(context, metadata((package,))[0])
+        script = produce_migrations(context, metadata((package,)))
         assert script.upgrade_ops is not None
         body = render_python_code(script.upgrade_ops)
     number = len(list(folder.glob("[0-9]*.py"))) + 1

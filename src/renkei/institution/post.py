@@ -31,7 +31,16 @@ from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.messages import frames
 from renkei.messages.frames import CallFrame, Frame
-from renkei.messages.wire import Call, Failed, Message, Reply, decode_call, decode_message, decode_reply, encode
+from renkei.messages.wire import (
+    Call,
+    Failed,
+    Message,
+    Reply,
+    decode_call,
+    decode_message,
+    decode_reply,
+    encode,
+)
 from renkei.record.state import Enrolled
 
 RESEND_AFTER = 2.0

@@ -18,8 +18,8 @@ from typing import TypeVar
 import msgspec
 
 from renkei.errors import SetupError
-from renkei.messages.wire import decode_as, encode
 from renkei.messages.wire import Wire as _Wire
+from renkei.messages.wire import decode_as, encode
 from renkei.record.state import Trust
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Commission: conversions per second it finishes for the portal."""
 
 
-class _TrustFile(_Wire, tag="trust/1"):
+class _TrustFile(_Wire, frozen=True, tag="trust/1"):
     salt: bytes
     entry: bytes
 
@@ -102,7 +102,9 @@ class Home:
             return msgspec.convert(tomllib.loads(path.read_text("utf-8")), type_)
         except FileNotFoundError:
             raise SetupError(
-                f"{path} is missing.", code="settings-missing", remedy="Create the home folder with `renkei nation init`."
+                f"{path} is missing.",
+                code="settings-missing",
+                remedy="Create the home folder with `renkei nation init`.",
             ) from None
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise SetupError(f"{path}: {error}.", code="settings-wrong", remedy="See docs/settings.md.") from None

@@ -69,7 +69,9 @@ def own_stream(connection: sa.Connection, fresh: bytes) -> bytes:
 
 
 def load_peers(connection: sa.Connection) -> list[Peer]:
-    return [Peer(r.peer, r.sent, r.stream and bytes(r.stream), r.received) for r in connection.execute(sa.select(peers))]
+    return [
+        Peer(r.peer, r.sent, r.stream and bytes(r.stream), r.received) for r in connection.execute(sa.select(peers))
+    ]
 
 
 def put(connection: sa.Connection, peer: str, parcels: Sequence[bytes]) -> None:
@@ -125,7 +127,11 @@ def load_acts(connection: sa.Connection) -> list[tuple[int, bytes]]:
 
 def put_share(connection: sa.Connection, converter: str, code_epoch: int, key_epoch: int, locked: bytes) -> None:
     """Keep a key share; the first one for an epoch stands."""
-    where = (shares.c.converter == converter, shares.c.code_epoch == code_epoch, shares.c.key_epoch == key_epoch)
+    where = (
+        shares.c.converter == converter,
+        shares.c.code_epoch == code_epoch,
+        shares.c.key_epoch == key_epoch,
+    )
     if connection.execute(sa.select(shares.c.converter).where(*where)).first() is None:
         row = {"converter": converter, "code_epoch": code_epoch, "key_epoch": key_epoch, "locked": locked}
         connection.execute(shares.insert(), [row])

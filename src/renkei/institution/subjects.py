@@ -53,9 +53,7 @@ class Subject(NamedTuple):
     withheld: bool
 
 
-def request_codes(
-    connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]]
-) -> int:
+def request_codes(connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]]) -> int:
     """Ask the authority for codes of ``(local id, number)`` pairs that have none and were not asked for; how many."""
     ids = [local_id for local_id, _ in people]
     have = set(connection.execute(sa.select(subjects.c.local_id).where(subjects.c.local_id.in_(ids))).scalars())
@@ -63,11 +61,12 @@ def request_codes(
     fresh = list({i: n for i, n in people if i not in have}.items())
     if not fresh:
         return 0
-    rows = [{"handle": os.urandom(16), "local_id": local_id} for local_id, _ in fresh]
+    handles = [os.urandom(16) for _ in fresh]
+    rows = [{"handle": handle, "local_id": local_id} for handle, (local_id, _) in zip(handles, fresh, strict=True)]
     connection.execute(wanted.insert(), rows)
     asked = [
-        CodeWanted(row["handle"], number, sha256(b"renkei/v1/local" + row["handle"] + row["local_id"].encode()).digest())
-        for row, (_, number) in zip(rows, fresh, strict=True)
+        CodeWanted(handle, number, sha256(b"renkei/v1/local" + handle + local_id.encode()).digest())
+        for handle, (local_id, number) in zip(handles, fresh, strict=True)
     ]
     for at in range(0, len(asked), MAX_BATCH):
         request = CodeRequest(ref_of(member.domain), asked[at : at + MAX_BATCH])
@@ -96,7 +95,12 @@ def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) 
         connection.execute(
             subjects.insert(),
             [
-                {"local_id": r.local_id, "code": by_handle[bytes(r.handle)], "manual": False, "withheld": False}
+                {
+                    "local_id": r.local_id,
+                    "code": by_handle[bytes(r.handle)],
+                    "manual": False,
+                    "withheld": False,
+                }
                 for r in rows
             ],
         )
@@ -151,11 +155,11 @@ async def register_file(path: Path, post: Post, member: Member, database: Databa
         next(rows, None)
         size = FIRST
         while people := [(r[0], r[1]) for r in islice(rows, size)]:
-            while (await database.read(counts))[1] >= AWAITED:
+            while (await database.read(counts))[1] >= AWAITED:  # noqa: ASYNC110 - the count is in the database
                 await asyncio.sleep(0.1)
             await database.write(lambda c, people=people: request_codes(c, post, member, people))  # type: ignore[misc]
             post.wake(["numbering-authority"])
             if size == FIRST:
-                while (await database.read(counts))[1]:
+                while (await database.read(counts))[1]:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.05)
             size = MAX_BATCH

@@ -114,7 +114,12 @@ def make_app(
     @get("/health", summary="Whether this institution works", tags=["operation"])
     async def health_route() -> Response[dict[str, str]]:
         state = await asyncio.to_thread(health)
-        body = {"status": "ok" if state.ok else "attention", "body": settings.body, "role": settings.role, **state.details}
+        body = {
+            "status": "ok" if state.ok else "attention",
+            "body": settings.body,
+            "role": settings.role,
+            **state.details,
+        }
         return Response(body, status_code=200 if state.ok else 503)
 
     @get("/metrics", media_type=MediaType.TEXT, summary="Prometheus metrics", tags=["operation"])
@@ -158,7 +163,12 @@ def make_app(
     return Litestar(
         [health_route, metrics_route, static, *handlers],
         exception_handlers={RenkeiError: ours, HTTPException: http, Exception: unknown},
-        csrf_config=CSRFConfig(secret=csrf_secret, cookie_samesite="strict", cookie_httponly=True, exclude=list(csrf_exclude) or None)
+        csrf_config=CSRFConfig(
+            secret=csrf_secret,
+            cookie_samesite="strict",
+            cookie_httponly=True,
+            exclude=list(csrf_exclude) or None,
+        )
         if csrf_secret
         else None,
         middleware=list(middleware),
@@ -178,7 +188,9 @@ def _retry(error: RenkeiError) -> dict[str, str]:
 
 def _of_http(error: HTTPException) -> RenkeiError:
     """The framework's own refusals, in our form: no value of the request is repeated."""
-    fields = [str(e.get("key", "")) for e in (error.extra if isinstance(error.extra, list) else []) if isinstance(e, dict)]
+    fields = [
+        str(e.get("key", "")) for e in (error.extra if isinstance(error.extra, list) else []) if isinstance(e, dict)
+    ]
     sentences = {
         400: ("The request is not well formed", "リクエストの形式が正しくありません"),
         401: ("You are not signed in", "サインインしていません"),
@@ -189,17 +201,28 @@ def _of_http(error: HTTPException) -> RenkeiError:
         415: ("This kind of content is not accepted", "この種類の内容は受け付けられません"),
     }
     remedies = {
-        400: ("Compare it with /schema and send it again.", "/schema と照らし合わせて、もう一度送ってください。"),
+        400: (
+            "Compare it with /schema and send it again.",
+            "/schema と照らし合わせて、もう一度送ってください。",
+        ),
         401: ("Sign in, or send a token.", "サインインするか、トークンを付けてください。"),
         403: ("Reload the page and try again.", "ページを読み直して、もう一度お試しください。"),
     }
     en, ja = sentences.get(error.status_code, ("The request cannot be answered", "リクエストに応えられません"))
     named = f": {', '.join(f for f in fields if f)}" if any(fields) else ""
-    fallback = ("Check the address and the method; /schema lists them.", "アドレスと操作を確認してください。/schema に一覧があります。")
+    fallback = (
+        "Check the address and the method; /schema lists them.",
+        "アドレスと操作を確認してください。/schema に一覧があります。",
+    )
     remedy, remedy_ja = remedies.get(error.status_code, fallback)
     code = "csrf" if isinstance(error, PermissionDeniedException) else f"http-{error.status_code}"
     return RenkeiError(
-        f"{en}{named}.", ja=f"{ja}{named}。", remedy=remedy, remedy_ja=remedy_ja, code=code, status=error.status_code
+        f"{en}{named}.",
+        ja=f"{ja}{named}。",
+        remedy=remedy,
+        remedy_ja=remedy_ja,
+        code=code,
+        status=error.status_code,
     )
 
 
@@ -215,10 +238,15 @@ async def serve(
         return
     app = make_app(settings, observe, handlers, health, **options)
     server = Server(
-        app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, websockets=False, log_enabled=False
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_enabled=False,
     )
     try:
         await server.serve()
     finally:
         with contextlib.suppress(Exception):
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]  # granian is untyped here

@@ -21,7 +21,10 @@ STATES: dict[str, tuple[str, str]] = {
 }
 EXTRA_REASONS: dict[str, tuple[str, str]] = {
     "no-answer": ("No answer came before the end.", "期限までに回答がありませんでした。"),
-    "manual-release": ("This person's answers are released by a clerk.", "この方の回答は職員が確認して送ります。"),
+    "manual-release": (
+        "This person's answers are released by a clerk.",
+        "この方の回答は職員が確認して送ります。",
+    ),
     "source-fault": ("The source data does not fit its specification.", "元データがデータ標準に合いません。"),
 }
 
@@ -88,7 +91,11 @@ class PackWords:
     def value(self, item: str, name: str, value: Any) -> str:
         """A value in words: codes by their title, amounts with their unit."""
         specification = self.pack.specifications.get(item)
-        term = next((self.pack.terms[f.term] for f in specification.fields if f.name == name), None) if specification else None
+        term = (
+            next((self.pack.terms[f.term] for f in specification.fields if f.name == name), None)
+            if specification
+            else None
+        )
         if isinstance(value, bool):
             return ("はい" if value else "いいえ") if self.lang == "ja" else ("yes" if value else "no")
         if term and term.type == "code":

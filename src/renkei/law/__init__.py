@@ -6,7 +6,8 @@ that would have been needed.
 """
 
 from renkei.law.decision import Decision, Explanation, decide, explain
-from renkei.law.pack import Fault, Pack, PackFaults, check, read_folder
+from renkei.law.pack import Pack, PackFaults, check, read_folder
+from renkei.law.tables import Fault
 
 __all__ = [
     "Decision",

@@ -37,10 +37,22 @@ class Explanation(NamedTuple):
 
 REASONS: dict[str, tuple[str, str]] = {
     "allowed": ("The law allows it.", "法律上認められています。"),
-    "not-in-force": ("The row that would allow it is not in force on that day.", "根拠となる項は、その日には効力がありません。"),
-    "wrong-requester": ("Another kind of body may ask this, not this one.", "この照会ができるのは別の種類の機関です。"),
-    "wrong-affair": ("This body may ask this only for another affair.", "この機関がこの情報を照会できるのは、別の事務の場合だけです。"),
-    "wrong-provider": ("This item may be asked of another kind of body.", "この情報の提供元は別の種類の機関です。"),
+    "not-in-force": (
+        "The row that would allow it is not in force on that day.",
+        "根拠となる項は、その日には効力がありません。",
+    ),
+    "wrong-requester": (
+        "Another kind of body may ask this, not this one.",
+        "この照会ができるのは別の種類の機関です。",
+    ),
+    "wrong-affair": (
+        "This body may ask this only for another affair.",
+        "この機関がこの情報を照会できるのは、別の事務の場合だけです。",
+    ),
+    "wrong-provider": (
+        "This item may be asked of another kind of body.",
+        "この情報の提供元は別の種類の機関です。",
+    ),
     "item-outside-row": (
         "The row for this affair does not name this item.",
         "この事務の項には、この情報が定められていません。",
@@ -69,7 +81,12 @@ def decide(
 
 def _nearest(pack: Pack, asker: frozenset[str], affair: str, holder: frozenset[str], item: str) -> Decision:
     """Which rows agree in all but one respect; the respect a clerk is likeliest to have wrong comes first."""
-    near: dict[str, list[Linkage]] = {"wrong-affair": [], "item-outside-row": [], "wrong-provider": [], "wrong-requester": []}
+    near: dict[str, list[Linkage]] = {
+        "wrong-affair": [],
+        "item-outside-row": [],
+        "wrong-provider": [],
+        "wrong-requester": [],
+    }
     for row in pack.linkages:
         r, a = not asker.isdisjoint(row.requester), row.affair == affair
         p, i = not holder.isdisjoint(row.provider), row.item == item
@@ -128,5 +145,7 @@ def kinds_of(pack: Pack, name: str) -> tuple[str, ...]:
     if name in pack.kinds:
         return (name,)
     raise NotFound(
-        f"There is neither a body nor a kind {name!r}.", remedy="`renkei law list bodies` shows them.", code="body"
+        f"There is neither a body nor a kind {name!r}.",
+        remedy="`renkei law list bodies` shows them.",
+        code="body",
     )

@@ -171,7 +171,16 @@ NOT_LAW = ("population/",)
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Every CSV and TOML file under ``folder`` by its relative path."""
     if not (folder / "pack.toml").is_file():
-        raise PackFaults([Fault(str(folder), 0, "There is no pack.toml here.", "Name the folder of a pack, e.g. packs/japan.")])
+        raise PackFaults(
+            [
+                Fault(
+                    str(folder),
+                    0,
+                    "There is no pack.toml here.",
+                    "Name the folder of a pack, e.g. packs/japan.",
+                )
+            ]
+        )
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))
@@ -191,7 +200,13 @@ def unarchive(data: bytes) -> dict[str, bytes]:
 class Pack:
     """A jurisdiction pack without faults. Immutable."""
 
-    def __init__(self, header: Header, files: Mapping[str, bytes], parts: Mapping[str, dict[str, Any]], rows: list[Linkage]):
+    def __init__(
+        self,
+        header: Header,
+        files: Mapping[str, bytes],
+        parts: Mapping[str, dict[str, Any]],
+        rows: list[Linkage],
+    ):
         self.header = header
         self.archive = archive(files)
         self.hash = sha256(self.archive).digest()
@@ -294,12 +309,20 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if wrong:
             r.fault(f"The example {wrong}.", "Give an example that a real record could hold.")
         parts["terms"][r["term"]] = Term(
-            r["term"], r["type"], r["unit"], r["codes"], r.title(), Title(r["definition_ja"], r["definition_en"]), r["example"]
+            r["term"],
+            r["type"],
+            r["unit"],
+            r["codes"],
+            r.title(),
+            Title(r["definition_ja"], r["definition_en"]),
+            r["example"],
         )
     parts["specifications"] = _specifications(files, parts, faults)
     linkages = _linkages(sheet, parts, faults)
     if header and "{row}" not in header.statute.cite_ja + header.statute.cite_en:
-        faults.append(Fault("pack.toml", 0, "The citation does not name the row.", "Put {row} into cite_ja and cite_en."))
+        faults.append(
+            Fault("pack.toml", 0, "The citation does not name the row.", "Put {row} into cite_ja and cite_en.")
+        )
     if faults or header is None:
         return None, faults
     return Pack(header, files, parts, linkages), []
@@ -325,7 +348,16 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]], faults: list[Faul
             r.fault("`line` is not a number.", "Count the provider lines of the row from 1.")
         elif start:
             found.append(
-                Linkage(r["row"], int(line), r.words("requester"), r["affair"], r.words("provider"), r["item"], start, end)
+                Linkage(
+                    r["row"],
+                    int(line),
+                    r.words("requester"),
+                    r["affair"],
+                    r.words("provider"),
+                    r["item"],
+                    start,
+                    end,
+                )
             )
     return found
 
@@ -335,7 +367,12 @@ def _check_classes(kinds: Mapping[str, Kind], faults: list[Fault]) -> None:
         for member in kind.members:
             if member not in kinds:
                 faults.append(
-                    Fault("kinds.csv", 0, f"{kind.code!r} holds {member!r}, which is no kind.", "Add the kind or correct it.")
+                    Fault(
+                        "kinds.csv",
+                        0,
+                        f"{kind.code!r} holds {member!r}, which is no kind.",
+                        "Add the kind or correct it.",
+                    )
                 )
     for start in kinds:
         path, todo = set[str](), list(kinds[start].members)
@@ -368,7 +405,9 @@ def _specifications(
         for field in spec.fields:
             at = line(f'name = "{field.name}"')
             if field.term not in parts["terms"]:
-                faults.append(Fault(name, at, f"There is no term {field.term!r}.", "Use a term from terms.csv or add it."))
+                faults.append(
+                    Fault(name, at, f"There is no term {field.term!r}.", "Use a term from terms.csv or add it.")
+                )
             if field.name in names:
                 faults.append(Fault(name, at, f"The field {field.name!r} stands twice.", "Rename one."))
             names.add(field.name)

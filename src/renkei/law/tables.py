@@ -59,7 +59,10 @@ class Sheet:
             self.fault(f"`{column}` is empty.", f"Name at least one code from {where}.")
         for word in words:
             if word not in to:
-                self.fault(f"`{column}` names {word!r}, which {where} does not have.", f"Correct it, or add it to {where}.")
+                self.fault(
+                    f"`{column}` names {word!r}, which {where} does not have.",
+                    f"Correct it, or add it to {where}.",
+                )
 
     def one_of(self, column: str, allowed: Sequence[str]) -> None:
         if self[column] not in allowed:
@@ -76,7 +79,12 @@ class Sheet:
 
 
 def rows(
-    files: Mapping[str, bytes], name: str, columns: Sequence[str], faults: list[Fault], *, key: str | None = None
+    files: Mapping[str, bytes],
+    name: str,
+    columns: Sequence[str],
+    faults: list[Fault],
+    *,
+    key: str | None = None,
 ) -> Iterator[Sheet]:
     """The lines of CSV file ``name``; a missing file, wrong header, short line or repeated key is a fault."""
     text = _text(files, name, faults)
@@ -93,7 +101,12 @@ def rows(
             line = reader.line_num
             if len(cells) != len(columns):
                 faults.append(
-                    Fault(name, line, f"There are {len(cells)} cells, not {len(columns)}.", "Add or remove a comma, or quote the cell.")
+                    Fault(
+                        name,
+                        line,
+                        f"There are {len(cells)} cells, not {len(columns)}.",
+                        "Add or remove a comma, or quote the cell.",
+                    )
                 )
                 continue
             row = Sheet(name, line, dict(zip(columns, (c.strip() for c in cells), strict=True)), faults)
@@ -101,12 +114,17 @@ def rows(
                 if not CODE.fullmatch(row[key]):
                     row.fault(f"{row[key]!r} is not a code.", "Use lower-case letters, digits and single hyphens.")
                 if row[key] in seen:
-                    row.fault(f"{row[key]!r} already stands on line {seen[row[key]]}.", "Remove or rename one of the two.")
+                    row.fault(
+                        f"{row[key]!r} already stands on line {seen[row[key]]}.",
+                        "Remove or rename one of the two.",
+                    )
                     continue
                 seen[row[key]] = line
             yield row
     except csv.Error as error:
-        faults.append(Fault(name, reader.line_num, f"The CSV cannot be read: {error}.", "Check the quotes on this line."))
+        faults.append(
+            Fault(name, reader.line_num, f"The CSV cannot be read: {error}.", "Check the quotes on this line.")
+        )
 
 
 def toml(files: Mapping[str, bytes], name: str, type_: type[T], faults: list[Fault]) -> T | None:

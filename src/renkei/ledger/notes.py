@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -130,10 +131,13 @@ def _verify_one(text: str, verifier: Verifier, signature: bytes | None) -> None:
     try:
         VerifyKey(verifier.key).verify(message, signature)
     except (BadSignatureError, ValueError):
-        raise NotGenuine(f"The signature of {verifier.name} on the checkpoint is wrong.", code="signature-wrong") from None
+        raise NotGenuine(
+            f"The signature of {verifier.name} on the checkpoint is wrong.", code="signature-wrong"
+        ) from None
 
 
-class Proof(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proof:
     """That one leaf is in the log: its index, the path, the signed checkpoint, and what the file carries along."""
 
     index: int

@@ -71,7 +71,9 @@ def open_tree(connection: sa.Connection, read: sa.Engine) -> Tree:
 
     def read_tile(level: int, index: int) -> bytes:
         with read.connect() as c:
-            found = c.execute(sa.select(tiles.c.hashes).where(tiles.c.level == level, tiles.c.position == index)).scalar()
+            found = c.execute(
+                sa.select(tiles.c.hashes).where(tiles.c.level == level, tiles.c.position == index)
+            ).scalar()
         if found is None:
             raise NotFound(f"Tile {level}/{index} of the log is missing.", code="ledger-damaged")
         return bytes(found)
@@ -86,7 +88,9 @@ def open_tree(connection: sa.Connection, read: sa.Engine) -> Tree:
     return tree
 
 
-def append(connection: sa.Connection, first: int, new: Sequence[Leaf], filled: Sequence[tuple[int, int, bytes]]) -> None:
+def append(
+    connection: sa.Connection, first: int, new: Sequence[Leaf], filled: Sequence[tuple[int, int, bytes]]
+) -> None:
     """Store leaves from position ``first`` on, and the tiles they filled (what ``Tree.append`` answered)."""
     rows = [
         {"position": first + i, "hash": leaf.hash, "kind": leaf.kind, "salt": leaf.salt, "entry": leaf.entry}
@@ -133,7 +137,10 @@ def replay(connection: sa.Connection, kind: str, *, first: int = 0, batch: int =
             .limit(batch)
         ).all()
         for r in rows:
-            yield r.position, Leaf(r.kind, r.salt and bytes(r.salt), r.entry and bytes(r.entry), bytes(r.hash))
+            yield (
+                r.position,
+                Leaf(r.kind, r.salt and bytes(r.salt), r.entry and bytes(r.entry), bytes(r.hash)),
+            )
         if len(rows) < batch:
             return
         first = rows[-1].position + 1

@@ -13,7 +13,7 @@ from renkei.messages.signing import Identity, SealKey
 from renkei.messages.wire import Wire, decode_as, encode
 
 
-class Frame(Wire, tag="frame/1"):
+class Frame(Wire, frozen=True, tag="frame/1"):
     """Parcels ``first`` … of ``stream``; or a bare acknowledgement (no parcels)."""
 
     sender: str
@@ -25,7 +25,7 @@ class Frame(Wire, tag="frame/1"):
     """Every parcel of ``stream`` up to this number is committed (when this is an acknowledgement)."""
 
 
-class CallFrame(Wire, tag="call/1"):
+class CallFrame(Wire, frozen=True, tag="call/1"):
     """A question that wants one reply; ``nonce`` ties them. ``body`` is an encoded Call or Reply."""
 
     sender: str
@@ -35,7 +35,7 @@ class CallFrame(Wire, tag="call/1"):
     reply: bool = False
 
 
-class Sealed(Wire, array_like=True):
+class Sealed(Wire, frozen=True, array_like=True):
     """A frame as signed, before sealing."""
 
     payload: bytes

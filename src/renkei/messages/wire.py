@@ -7,7 +7,7 @@ else is a new version of the tag, read beside the old one while messages are in 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -23,7 +23,7 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """Base of wire types: immutable, strict."""
 
 
-class DomainRef(Wire, array_like=True):
+class DomainRef(Wire, frozen=True, array_like=True):
     """A code domain with its epochs (``codes.Domain`` on the wire)."""
 
     body: str
@@ -31,7 +31,7 @@ class DomainRef(Wire, array_like=True):
     key_epoch: int
 
 
-class Envelope(Wire, array_like=True):
+class Envelope(Wire, frozen=True, array_like=True):
     """A body with its sender and signature. ``payload`` is the encoded body, kept byte for byte."""
 
     sender: str
@@ -56,7 +56,7 @@ def signed_bytes(sender: str, payload: bytes) -> bytes:
 # ------------------------------------------------------------------ signed bodies
 
 
-class Inquiry(Wire, tag="inquiry/1"):
+class Inquiry(Wire, frozen=True, tag="inquiry/1"):
     """One institution asks another for one item about one person, for one affair (Act art. 19(7), 21)."""
 
     source: DomainRef
@@ -78,7 +78,7 @@ class Inquiry(Wire, tag="inquiry/1"):
     """The requester flags the *fact* of this request as withheld from disclosure (art. 23)."""
 
 
-class Outcome(Wire, array_like=True):
+class Outcome(Wire, frozen=True, array_like=True):
     """What became of one permitted inquiry, and when (art. 23: time of provision, if made).
 
     ``result`` is ``provided``, ``nothing`` (no data, unknown person and withheld are the same) or ``expired``.
@@ -89,20 +89,20 @@ class Outcome(Wire, array_like=True):
     time: int
 
 
-class Outcomes(Wire, tag="outcomes/1"):
+class Outcomes(Wire, frozen=True, tag="outcomes/1"):
     """The outcomes of a provider's tick, under one signature."""
 
     outcomes: list[Outcome]
 
 
-class Issued(Wire, array_like=True):
+class Issued(Wire, frozen=True, array_like=True):
     """One code to issue: the receiver's random handle and the person's code encrypted in the authority's domain."""
 
     handle: bytes
     ciphertext: bytes
 
 
-class IssuanceBatch(Wire, tag="issuance/1"):
+class IssuanceBatch(Wire, frozen=True, tag="issuance/1"):
     """A shuffled batch of codes from the numbering authority for one institution."""
 
     source: DomainRef
@@ -111,7 +111,7 @@ class IssuanceBatch(Wire, tag="issuance/1"):
     issued_at: int
 
 
-class Enrolment(Wire, tag="enrolment/1"):
+class Enrolment(Wire, frozen=True, tag="enrolment/1"):
     """An institution joins: what it is and its public keys. Signed by itself; the commission countersigns."""
 
     body: str
@@ -123,13 +123,13 @@ class Enrolment(Wire, tag="enrolment/1"):
     """Its HPKE public key."""
 
 
-class Enrol(Wire, tag="enrol/1"):
+class Enrol(Wire, frozen=True, tag="enrol/1"):
     """The commission's act: this enrolment, signed by the body itself, takes effect."""
 
     enrolment: Envelope
 
 
-class LawVersion(Wire, tag="law/1"):
+class LawVersion(Wire, frozen=True, tag="law/1"):
     """The hub's act: this pack (by hash) is in force from the next round."""
 
     pack: str
@@ -137,7 +137,7 @@ class LawVersion(Wire, tag="law/1"):
     hash: bytes
 
 
-class DomainKeys(Wire, tag="keys/1"):
+class DomainKeys(Wire, frozen=True, tag="keys/1"):
     """A converter's act: its entry in the key directory for one domain and epoch, with its proof."""
 
     domain: DomainRef
@@ -149,7 +149,7 @@ class DomainKeys(Wire, tag="keys/1"):
     proof: bytes
 
 
-class Assessment(Wire, tag="assessment/1"):
+class Assessment(Wire, frozen=True, tag="assessment/1"):
     """The commission's act: an impact assessment is published. ``*`` covers every affair or item of the body."""
 
     body: str
@@ -164,7 +164,7 @@ Act = Enrol | LawVersion | DomainKeys | Assessment
 Signed = Inquiry | Outcomes | IssuanceBatch | Enrolment | Act
 
 
-class Genesis(Wire, tag="genesis/1"):
+class Genesis(Wire, frozen=True, tag="genesis/1"):
     """Leaf 0: which log this is and who keeps it. Checked out of band; everything else follows from it."""
 
     origin: str
@@ -181,13 +181,13 @@ class Genesis(Wire, tag="genesis/1"):
 # ------------------------------------------------------------------ messages in frames
 
 
-class Submit(Wire, tag="submit/1"):
+class Submit(Wire, frozen=True, tag="submit/1"):
     """Anyone → hub: something for the record."""
 
     envelope: Envelope
 
 
-class Permit(Wire, tag="permit/1"):
+class Permit(Wire, frozen=True, tag="permit/1"):
     """Hub → provider (or receiver of codes): the leaf with its proof. Nothing else authorises a disclosure."""
 
     index: int
@@ -197,7 +197,7 @@ class Permit(Wire, tag="permit/1"):
     checkpoint: str
 
 
-class Receipt(Wire, tag="receipt/1"):
+class Receipt(Wire, frozen=True, tag="receipt/1"):
     """Hub → requester: where the inquiry stands in the record, and the refusal if there is one."""
 
     inquiry: bytes
@@ -209,14 +209,14 @@ class Receipt(Wire, tag="receipt/1"):
     by: str
 
 
-class Answer(Wire, tag="answer/1"):
+class Answer(Wire, frozen=True, tag="answer/1"):
     """Provider → requester, around the hub: the answer sealed to the inquiry's reply key."""
 
     inquiry: bytes
     sealed: bytes
 
 
-class CodeWanted(Wire, array_like=True):
+class CodeWanted(Wire, frozen=True, array_like=True):
     """One person a body wants a code for: its random handle, the number it holds, and a salted hash of its local id."""
 
     handle: bytes
@@ -224,20 +224,20 @@ class CodeWanted(Wire, array_like=True):
     local_proof: bytes
 
 
-class CodeRequest(Wire, tag="code-request/1"):
+class CodeRequest(Wire, frozen=True, tag="code-request/1"):
     """Body → authority, sealed to it: codes wanted for these persons."""
 
     domain: DomainRef
     wanted: list[CodeWanted]
 
 
-class CodeRefused(Wire, tag="code-refused/1"):
+class CodeRefused(Wire, frozen=True, tag="code-refused/1"):
     """Authority → body: for these handles there is no such person."""
 
     handles: list[bytes]
 
 
-class KeyShare(Wire, tag="key-share/1"):
+class KeyShare(Wire, frozen=True, tag="key-share/1"):
     """Converter → body, sealed: its share of the body's decryption key."""
 
     domain: DomainRef
@@ -251,7 +251,7 @@ Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeySh
 # ------------------------------------------------------------------ the sealed answer
 
 
-class Content(Wire, tag="content/1"):
+class Content(Wire, frozen=True, tag="content/1"):
     """What an answer says. No data, unknown person and withheld are all ``records=[]``."""
 
     item: str
@@ -262,7 +262,7 @@ class Content(Wire, tag="content/1"):
 # ------------------------------------------------------------------ calls between keepers, and of followers
 
 
-class Proposal(Wire, tag="proposal/1"):
+class Proposal(Wire, frozen=True, tag="proposal/1"):
     """Hub → commission: the next round."""
 
     previous_size: int
@@ -277,7 +277,7 @@ class Proposal(Wire, tag="proposal/1"):
         return sha256(b"renkei/v1/proposal" + encode(self)).digest()
 
 
-class Fill(Wire, array_like=True):
+class Fill(Wire, frozen=True, array_like=True):
     """The commission's part of one entry: its conversions, or its refusal (reason and rows)."""
 
     converted: list[bytes]
@@ -285,7 +285,7 @@ class Fill(Wire, array_like=True):
     rows: list[str] = []
 
 
-class Cosigned(Wire, tag="cosigned/1"):
+class Cosigned(Wire, frozen=True, tag="cosigned/1"):
     """Commission → hub: the round is stored here; its fills and cosignature line."""
 
     fills: list[Fill]
@@ -293,7 +293,7 @@ class Cosigned(Wire, tag="cosigned/1"):
     cosignature: str
 
 
-class NotSigned(Wire, tag="not-signed/1"):
+class NotSigned(Wire, frozen=True, tag="not-signed/1"):
     """Commission → hub: not signed, why, and the head it holds (the 409 of the protocol)."""
 
     reason: str
@@ -301,11 +301,11 @@ class NotSigned(Wire, tag="not-signed/1"):
     root: bytes
 
 
-class GetHead(Wire, tag="get-head/1"):
+class GetHead(Wire, frozen=True, tag="get-head/1"):
     """Which head do you hold?"""
 
 
-class HeadIs(Wire, tag="head/1"):
+class HeadIs(Wire, frozen=True, tag="head/1"):
     """The size and root held, and the newest signed checkpoint (empty for none)."""
 
     size: int
@@ -313,13 +313,13 @@ class HeadIs(Wire, tag="head/1"):
     checkpoint: str
 
 
-class GetRounds(Wire, tag="get-rounds/1"):
+class GetRounds(Wire, frozen=True, tag="get-rounds/1"):
     """Send whole rounds after this size."""
 
     size: int
 
 
-class RoundCopy(Wire, array_like=True):
+class RoundCopy(Wire, frozen=True, array_like=True):
     """One stored round: its leaves (kind, salt, entry) and its checkpoint note."""
 
     time: int
@@ -327,55 +327,55 @@ class RoundCopy(Wire, array_like=True):
     checkpoint: str
 
 
-class Rounds(Wire, tag="rounds/1"):
+class Rounds(Wire, frozen=True, tag="rounds/1"):
     """Rounds after the size asked for, oldest first; empty when there are none."""
 
     rounds: list[RoundCopy]
 
 
-class GetActs(Wire, tag="get-acts/1"):
+class GetActs(Wire, frozen=True, tag="get-acts/1"):
     """Any institution → hub: governance leaves from this index on, with proofs."""
 
     index: int
 
 
-class Acts(Wire, tag="acts/1"):
+class Acts(Wire, frozen=True, tag="acts/1"):
     """Governance leaves with their proofs."""
 
     acts: list[Permit]
 
 
-class GetPermit(Wire, tag="get-permit/1"):
+class GetPermit(Wire, frozen=True, tag="get-permit/1"):
     """Requester or provider → hub: the leaf of this inquiry with a fresh proof."""
 
     inquiry: bytes
 
 
-class Permitted(Wire, tag="permitted/1"):
+class Permitted(Wire, frozen=True, tag="permitted/1"):
     """The leaf asked for."""
 
     permit: Permit
 
 
-class GetBlob(Wire, tag="get-blob/1"):
+class GetBlob(Wire, frozen=True, tag="get-blob/1"):
     """Content by its SHA-256 (a pack)."""
 
     hash: bytes
 
 
-class Blob(Wire, tag="blob/1"):
+class Blob(Wire, frozen=True, tag="blob/1"):
     """The content asked for."""
 
     data: bytes
 
 
-class GetTail(Wire, tag="get-tail/1"):
+class GetTail(Wire, frozen=True, tag="get-tail/1"):
     """Portal → hub: the log from this index on."""
 
     index: int
 
 
-class TailLeaf(Wire, array_like=True):
+class TailLeaf(Wire, frozen=True, array_like=True):
     """One leaf for the portal: its hash, and for inquiries and outcomes the entry and the hub's half conversion."""
 
     hash: bytes
@@ -384,33 +384,33 @@ class TailLeaf(Wire, array_like=True):
     half: bytes = b""
 
 
-class Tail(Wire, tag="tail/1"):
+class Tail(Wire, frozen=True, tag="tail/1"):
     """Leaves in order, and a signed checkpoint at least as large as their end."""
 
     leaves: list[TailLeaf]
     checkpoint: str
 
 
-class FileHalf(Wire, array_like=True):
+class FileHalf(Wire, frozen=True, array_like=True):
     """A half-converted code of the leaf at ``index``, to be finished towards the portal."""
 
     index: int
     half: bytes
 
 
-class GetFiled(Wire, tag="get-filed/1"):
+class GetFiled(Wire, frozen=True, tag="get-filed/1"):
     """Portal → commission: finish these conversions."""
 
     halves: list[FileHalf]
 
 
-class Filed(Wire, tag="filed/1"):
+class Filed(Wire, frozen=True, tag="filed/1"):
     """The finished conversions, in the order asked."""
 
     converted: list[bytes]
 
 
-class Failed(Wire, tag="failed/1"):
+class Failed(Wire, frozen=True, tag="failed/1"):
     """The call was refused."""
 
     code: str
@@ -435,27 +435,36 @@ _reply = msgspec.msgpack.Decoder(Reply)
 
 
 def decode_signed(data: bytes) -> Signed:
-    return _decode(_signed, data)
+    return cast(Signed, _decode(_signed, data))
 
 
 def decode_message(data: bytes) -> Message:
-    return _decode(_message, data)
+    return cast(Message, _decode(_message, data))
 
 
 def decode_call(data: bytes) -> Call:
-    return _decode(_call, data)
+    return cast(Call, _decode(_call, data))
 
 
 def decode_reply(data: bytes) -> Reply:
-    return _decode(_reply, data)
+    return cast(Reply, _decode(_reply, data))
+
+
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def _decoder_of(type_: Any) -> msgspec.msgpack.Decoder[Any]:
+    if type_ not in _decoders:
+        _decoders[type_] = msgspec.msgpack.Decoder(type_)
+    return _decoders[type_]
 
 
 def decode_as(data: bytes, type_: type[T]) -> T:
     """``data`` as one given wire type."""
-    return _decode(msgspec.msgpack.Decoder(type_), data)
+    return cast(T, _decode(_decoder_of(type_), data))
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+def _decode(decoder: Any, data: bytes) -> Any:
     if len(data) > MAX_MESSAGE:
         raise Malformed("The message is too large.", code="message-too-large", status=413)
     try:

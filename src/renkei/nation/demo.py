@@ -123,7 +123,9 @@ def print_steps(out: Console, told: dict[str, Any], language: str, saved: Path |
     table = Table(box=None, show_header=False)
     table.add_column(justify="right")
     for s in told["steps"]:
-        details = " ".join(f"{k}={','.join(v) if isinstance(v, list) else v}" for k, v in s.items() if k not in ("step", "ms") and v)
+        details = " ".join(
+            f"{k}={','.join(v) if isinstance(v, list) else v}" for k, v in s.items() if k not in ("step", "ms") and v
+        )
         table.add_row(f"{s['ms']:.0f} ms", words.get(s["step"], s["step"]), details)
     out.print(table)
     if told["reason"]:
@@ -143,7 +145,14 @@ def print_steps(out: Console, told: dict[str, Any], language: str, saved: Path |
 
 
 async def up(
-    folder: Path, pack_folder: Path, *, residents: int, port: int, processes: bool, inquiries: int, out: Console
+    folder: Path,
+    pack_folder: Path,
+    *,
+    residents: int,
+    port: int,
+    processes: bool,
+    inquiries: int,
+    out: Console,
 ) -> None:
     """Raise the nation, show where to look, issue the remaining codes in the background, ask a day's inquiries."""
     began = time.monotonic()
@@ -161,7 +170,10 @@ async def up(
         await world.start()
         await world.until_linked()
         show_addresses(out, world.plan, time.monotonic() - began)
-        tasks = [asyncio.create_task(_day(world, pack_folder, first, inquiries, out)), asyncio.create_task(stop.wait())]
+        tasks = [
+            asyncio.create_task(_day(world, pack_folder, first, inquiries, out)),
+            asyncio.create_task(stop.wait()),
+        ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         await stop.wait()
         for task in tasks:
@@ -190,7 +202,13 @@ async def _day(world: World, pack_folder: Path, first: bool, inquiries: int, out
     out.print(f"All {want:,} linkage codes are issued.")
     if first and inquiries:
         asked = day.sample(
-            world.folder, world.plan, pack, demography, inquiries, world.plan.seed, dt.date.fromisoformat(world.plan.created)
+            world.folder,
+            world.plan,
+            pack,
+            demography,
+            inquiries,
+            world.plan.seed,
+            dt.date.fromisoformat(world.plan.created),
         )
         with Progress(*columns, console=out, transient=True) as progress:
             bar = progress.add_task("a day's inquiries", total=len(asked))
@@ -229,7 +247,11 @@ def show_addresses(out: Console, plan: Plan, seconds: float) -> None:
 
 async def smoke(pack_folder: Path, *, residents: int, processes: bool) -> dict[str, Any]:
     """The whole way on a small nation in a temporary folder; a report with ``ok`` and timings in seconds."""
-    report: dict[str, Any] = {"ok": False, "residents": residents, "mode": "processes" if processes else "single"}
+    report: dict[str, Any] = {
+        "ok": False,
+        "residents": residents,
+        "mode": "processes" if processes else "single",
+    }
     clock = time.monotonic
     with tempfile.TemporaryDirectory(prefix="renkei-smoke-") as name:
         folder, began = Path(name) / "nation", clock()
@@ -245,7 +267,13 @@ async def smoke(pack_folder: Path, *, residents: int, processes: bool) -> dict[s
         finally:
             await world.stop()
             report["stop_s"] = round(clock() - began, 3)
-    checks = ("lawful_answered", "unlawful_refused", "permit_verified", "tampered_permit_rejected", "record_at_portal")
+    checks = (
+        "lawful_answered",
+        "unlawful_refused",
+        "permit_verified",
+        "tampered_permit_rejected",
+        "record_at_portal",
+    )
     report["ok"] = all(report.get(c) for c in checks)
     return report
 
@@ -299,7 +327,9 @@ async def portal_page(plan: Plan, path: str, persona: int = 0) -> str:
         body = urllib.parse.urlencode(form).encode() if form is not None else None
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        status, got, raw = await fetch(url + path, method="POST" if body is not None else "GET", body=body, headers=headers)
+        status, got, raw = await fetch(
+            url + path, method="POST" if body is not None else "GET", body=body, headers=headers
+        )
         for morsel in http.cookies.SimpleCookie(got.get("set-cookie", "")).values():
             jar[morsel.key] = morsel.value
         return status, raw.decode("utf-8", "replace")

@@ -76,14 +76,18 @@ class Plan(msgspec.Struct, frozen=True):
             return msgspec.toml.decode((folder / "nation.toml").read_bytes(), type=cls)
         except FileNotFoundError:
             raise SetupError(
-                f"There is no nation in {folder}.", code="no-nation", remedy="Start one with `make demo` or `renkei nation up`."
+                f"There is no nation in {folder}.",
+                code="no-nation",
+                remedy="Start one with `make demo` or `renkei nation up`.",
             ) from None
 
     def place(self, body: str) -> Place:
         for place in self.places:
             if place.body == body:
                 return place
-        raise SetupError(f"The nation has no body {body!r}.", code="no-body", remedy="`renkei nation status` lists them.")
+        raise SetupError(
+            f"The nation has no body {body!r}.", code="no-body", remedy="`renkei nation status` lists them."
+        )
 
 
 def lay_out(
@@ -146,9 +150,20 @@ def lay_out(
     faces = _faces(folder, pack, demography, known, seed)
     operator = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER).decode()
     plan = Plan(
-        str(pack_folder.resolve()), origin, len(people), seed, today.isoformat(), bus, ports[0], operator, tuple(places), faces
+        str(pack_folder.resolve()),
+        origin,
+        len(people),
+        seed,
+        today.isoformat(),
+        bus,
+        ports[0],
+        operator,
+        tuple(places),
+        faces,
     )
-    _bus(folder, plan).configure(_users(folder, pack), nkeys.from_seed(bytearray(operator.encode())).public_key.decode())
+    _bus(folder, plan).configure(
+        _users(folder, pack), nkeys.from_seed(bytearray(operator.encode())).public_key.decode()
+    )
     (folder / "nation.toml").touch(mode=0o600)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(plan))
     return plan
@@ -171,7 +186,13 @@ def _genesis(folder: Path, pack: Pack, origin: str) -> None:
     commission_log = keys["commission"].log_signer(f"{origin}/commission", COSIGNATURE).verifier.to_text()
     genesis = encode(
         Genesis(
-            origin, enrolments["hub"], enrolments["commission"], hub_log, commission_log, pack.hash, system_clock()
+            origin,
+            enrolments["hub"],
+            enrolments["commission"],
+            hub_log,
+            commission_log,
+            pack.hash,
+            system_clock(),
         )
     )
     signatures = [genesis_signature(keys[b].identity, genesis) for b in ("hub", "commission")]
@@ -203,7 +224,10 @@ def _seed_commission(folder: Path, pack: Pack) -> None:
 def items_held(demography: Demography, body: str) -> list[str]:
     municipal = {m.body for m in demography.municipality}
     return [
-        i for h in demography.holding if h.body == body or (h.body == "municipality" and body in municipal) for i in h.items
+        i
+        for h in demography.holding
+        if h.body == body or (h.body == "municipality" and body in municipal)
+        for i in h.items
     ]
 
 
@@ -217,7 +241,12 @@ def _acquaintance(
     for body in pack.bodies.values():
         rng = random.Random(f"{seed}/{body.code}")
         holding = next(
-            (h for h in demography.holding if h.body == body.code or (h.body == "municipality" and body.code in municipal)), None
+            (
+                h
+                for h in demography.holding
+                if h.body == body.code or (h.body == "municipality" and body.code in municipal)
+            ),
+            None,
         )
         ids = rng.sample(range(10**7, 10**8), len(people))
         chosen = []

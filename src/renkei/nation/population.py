@@ -121,7 +121,11 @@ class _Pool:
         for chosen in (sex, "F" if sex == "M" else "M"):
             people = self._by_sex[chosen]
             at = bisect_left(people, age)
-            best = min((i for i in (at - 1, at) if 0 <= i < len(people)), key=lambda i: abs(people[i] - age), default=None)
+            best = min(
+                (i for i in (at - 1, at) if 0 <= i < len(people)),
+                key=lambda i: abs(people[i] - age),
+                default=None,
+            )
             if best is not None and low <= people[best] <= high:
                 return people.pop(best), chosen
         return None
@@ -153,7 +157,9 @@ def residents(pack: Pack, folder: Path, demography: Demography, size: int, seed:
 
     def address(body: str) -> str:
         place = pack.bodies[body].title.ja
-        return f"縁県{place}{rng.choice(streets[body])}{rng.randint(1, 9)}丁目{rng.randint(1, 20)}番{rng.randint(1, 30)}号"
+        return (
+            f"縁県{place}{rng.choice(streets[body])}{rng.randint(1, 9)}丁目{rng.randint(1, 20)}番{rng.randint(1, 30)}号"
+        )
 
     def draw() -> str:
         fresh = number.issue(taken, below=rng.randrange)
@@ -162,7 +168,9 @@ def residents(pack: Pack, folder: Path, demography: Demography, size: int, seed:
 
     for count, p in enumerate(demography.persona):
         born = dt.date.fromisoformat(p.birth)
-        people.append(Resident(draw(), p.name, p.kana, born, p.sex, address(p.municipality), p.municipality, count, "head"))
+        people.append(
+            Resident(draw(), p.name, p.kana, born, p.sex, address(p.municipality), p.municipality, count, "head")
+        )
     pool = _Pool(_ages(folder, size - len(people), rng))
     household = len(people)
     bodies, weights = [m.body for m in demography.municipality], [m.share for m in demography.municipality]
@@ -177,7 +185,15 @@ def residents(pack: Pack, folder: Path, demography: Demography, size: int, seed:
             given = names.given(rng, sex, born.year)
             people.append(
                 Resident(
-                    draw(), f"{surname[0]} {given[0]}", f"{surname[1]} {given[1]}", born, sex, home, body, household, relation
+                    draw(),
+                    f"{surname[0]} {given[0]}",
+                    f"{surname[1]} {given[1]}",
+                    born,
+                    sex,
+                    home,
+                    body,
+                    household,
+                    relation,
                 )
             )
         household += 1

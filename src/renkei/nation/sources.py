@@ -32,12 +32,24 @@ ELIGIBLE: dict[str, Callable[[int], bool]] = {
     "workers-accident": lambda age: 18 <= age < 75,
     "maternity": lambda age: 18 <= age < 45,
 }
-RARE = {"public-assistance": 2, "workers-accident": 3, "maternity": 8, "disability": 60, "returnee-support": 1}
+RARE = {
+    "public-assistance": 2,
+    "workers-accident": 3,
+    "maternity": 8,
+    "disability": 60,
+    "returnee-support": 1,
+}
 """Items only some have, percent; others are held about everyone eligible."""
 
 
 def build(
-    folder: Path, pack: Pack, items: Sequence[str], people: Sequence[tuple[str, Resident]], *, seed: int, today: dt.date
+    folder: Path,
+    pack: Pack,
+    items: Sequence[str],
+    people: Sequence[tuple[str, Resident]],
+    *,
+    seed: int,
+    today: dt.date,
 ) -> Path:
     """Write ``source.db`` and ``mapping.toml`` into ``folder``; answers the mapping's path. ``people``: (local id, resident)."""
     rng = random.Random(seed)
@@ -48,7 +60,12 @@ def build(
     for item in items:
         specification = pack.specifications[item]
         columns = [sa.Column(f.name.upper(), _type(pack.terms[f.term])) for f in specification.fields]
-        table = sa.Table(f"T_{item.replace('-', '_').upper()}", metadata, sa.Column(KEY, sa.String(64), index=True), *columns)
+        table = sa.Table(
+            f"T_{item.replace('-', '_').upper()}",
+            metadata,
+            sa.Column(KEY, sa.String(64), index=True),
+            *columns,
+        )
         tables.append((item, specification, table))
         mapping[item] = {
             "table": str(table.name),
@@ -77,15 +94,22 @@ def _rows(
 ) -> Iterable[dict[str, Value | None]]:
     for local_id, person in people:
         age = person.age(today)
-        if not ELIGIBLE.get(item, lambda _: True)(age) or rng.randrange(100) >= RARE.get(item, 100):
+        if not _eligible(item, age) or rng.randrange(100) >= RARE.get(item, 100):
             continue
         count = 1 if specification.records == "one" else rng.choice((1, 1, 1, 2))
         for number in range(count):
             row: dict[str, Value | None] = {KEY: local_id}
             for field in specification.fields:
                 skip = not field.required and rng.random() < 0.25
-                row[field.name.upper()] = None if skip else _value(rng, pack, pack.terms[field.term], person, today, number)
+                row[field.name.upper()] = (
+                    None if skip else _value(rng, pack, pack.terms[field.term], person, today, number)
+                )
             yield row
+
+
+def _eligible(item: str, age: int) -> bool:
+    test = ELIGIBLE.get(item)
+    return test is None or test(age)
 
 
 def _value(rng: random.Random, pack: Pack, term: Term, person: Resident, today: dt.date, number: int) -> Value:
@@ -125,7 +149,7 @@ def _integer(rng: random.Random, term: Term, today: dt.date) -> int:
         return today.year - rng.randrange(3)
     match term.unit:
         case "JPY":
-            return max(0, round(rng.lognormvariate(11.5, 1.2), -2).__int__())
+            return int(round(rng.lognormvariate(11.5, 1.2), -2))
         case "percent":
             return rng.choice((10, 20, 30))
         case "month" | "day":

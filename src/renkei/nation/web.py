@@ -12,7 +12,6 @@ import msgspec
 
 from renkei.errors import RenkeiError, Unavailable
 
-
 _clients = ThreadPoolExecutor(16, "client")
 """Threads of our own: in one process with the servers we call, sharing theirs would have both wait for the other."""
 
@@ -28,7 +27,9 @@ def _fetch(
         response = connection.getresponse()
         return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
     except (OSError, http.client.HTTPException):
-        raise Unavailable(f"Nothing answers at {parts.netloc}.", remedy="Is the demo running? `make demo`.", code="no-web") from None
+        raise Unavailable(
+            f"Nothing answers at {parts.netloc}.", remedy="Is the demo running? `make demo`.", code="no-web"
+        ) from None
     finally:
         connection.close()
 
@@ -63,6 +64,9 @@ async def call(url: str, token: str, data: Any = None, *, prefer: str = "", key:
         found = raw.decode("utf-8", "replace")
     if status >= 400 and isinstance(found, dict):
         raise RenkeiError(
-            found.get("detail", ""), code=found.get("title", "error"), status=status, remedy=found.get("remedy", "")
+            found.get("detail", ""),
+            code=found.get("title", "error"),
+            status=status,
+            remedy=found.get("remedy", ""),
         )
     return found

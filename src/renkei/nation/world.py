@@ -82,7 +82,10 @@ class World:
         home = self.folder / body
         log = (home / "log.jsonl").open("ab")
         self.children[body] = subprocess.Popen(
-            [sys.executable, "-m", "renkei.cli", "run", str(home)], stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "renkei.cli", "run", str(home)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
     def kill(self, body: str) -> None:
@@ -114,7 +117,9 @@ class World:
         except (Unavailable, msgspec.DecodeError):
             return {}
 
-    async def until_linked(self, at_least: int | None = None, report: Callable[[int, int], None] = lambda a, b: None) -> float:
+    async def until_linked(
+        self, at_least: int | None = None, report: Callable[[int, int], None] = lambda a, b: None
+    ) -> float:
         """Wait until every body knows ``at_least`` persons by code (the personas by default); the seconds it took."""
         began = time.monotonic()
         wanted = len(self.plan.personas) if at_least is None else at_least
@@ -127,7 +132,11 @@ class World:
             self._check_alive()
             if time.monotonic() - began > READY_WITHIN:
                 names = ", ".join(p.body for p in waiting)
-                raise SetupError(f"Not linked in time: {names}.", code="not-linked", remedy="See log.jsonl in their folders.")
+                raise SetupError(
+                    f"Not linked in time: {names}.",
+                    code="not-linked",
+                    remedy="See log.jsonl in their folders.",
+                )
             if waiting:
                 await asyncio.sleep(0.2)
         return time.monotonic() - began
@@ -146,7 +155,9 @@ class World:
         for body, child in self.children.items():
             if child.poll() is not None:
                 raise SetupError(
-                    f"{body} stopped by itself.", code="body-stopped", remedy=f"See {self.folder / body / 'log.jsonl'}."
+                    f"{body} stopped by itself.",
+                    code="body-stopped",
+                    remedy=f"See {self.folder / body / 'log.jsonl'}.",
                 )
 
 

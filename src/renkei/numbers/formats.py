@@ -49,7 +49,11 @@ class NumberFormat:
         if not (digits.isascii() and digits.isdigit()):
             raise cls._bad("number-characters", "may hold only digits", "数字以外の文字が含まれています")
         if len(digits) != cls.length:
-            raise cls._bad("number-length", f"has {cls.length} digits, not {len(digits)}", f"{cls.length}桁ではありません")
+            raise cls._bad(
+                "number-length",
+                f"has {cls.length} digits, not {len(digits)}",
+                f"{cls.length}桁ではありません",
+            )
         body, check = (digits[1:], digits[0]) if cls.check_first else (digits[:-1], digits[-1])
         if cls.check_digit(body) != check:
             raise cls._bad("number-check-digit", "does not have the right check digit", "検査用数字が一致しません")
@@ -177,7 +181,9 @@ def number_format(key: str) -> type[NumberFormat]:
         return FORMATS[key]
     except KeyError:
         raise NotFound(
-            f"There is no number format called {key!r}.", remedy=f"Use one of: {', '.join(FORMATS)}.", code="number-format"
+            f"There is no number format called {key!r}.",
+            remedy=f"Use one of: {', '.join(FORMATS)}.",
+            code="number-format",
         ) from None
 
 

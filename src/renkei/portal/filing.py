@@ -139,9 +139,7 @@ class Filing:
                 outcomes += [(o.inquiry, o.result, o.time) for o in told.outcomes]
         return records, outcomes
 
-    async def _keep(
-        self, tail: Tail, records: list[dict[str, Any]], outcomes: list[tuple[bytes, str, int]]
-    ) -> None:
+    async def _keep(self, tail: Tail, records: list[dict[str, Any]], outcomes: list[tuple[bytes, str, int]]) -> None:
         first = self.tree.size
         leaves = []
         for leaf in tail.leaves:

@@ -49,7 +49,9 @@ def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandle
 def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     """The pages, and the options of the web shell they need."""
     pages = Pages(
-        Path(__file__).parent / "templates", portal.settings, lambda lang: "マイ・ポータル" if lang == "ja" else "My Portal"
+        Path(__file__).parent / "templates",
+        portal.settings,
+        lambda lang: "マイ・ポータル" if lang == "ja" else "My Portal",
     )
     session = CookieBackendConfig(
         secret=portal.keys.derive("session"), max_age=1800, httponly=True, samesite="lax", key="portal"
@@ -108,7 +110,12 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
         return render(request, "record.html", record=row, proof=prove(portal, position))
 
-    @get("/records/{position:int}/proof", guards=[signed_in], media_type=MediaType.TEXT, include_in_schema=False)
+    @get(
+        "/records/{position:int}/proof",
+        guards=[signed_in],
+        media_type=MediaType.TEXT,
+        include_in_schema=False,
+    )
     async def proof(request: Request[Any, Any, Any], position: int) -> Response[str]:
         code = await code_of(request)
         if await portal.database.read(lambda c: store.record(c, code, position)) is None:
@@ -117,7 +124,11 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
 
     handlers = [start, signin_page, signin, signout, records, record, proof]
-    options = {"pages": pages, "csrf_secret": portal.keys.derive("csrf").hex(), "middleware": [session.middleware]}
+    options = {
+        "pages": pages,
+        "csrf_secret": portal.keys.derive("csrf").hex(),
+        "middleware": [session.middleware],
+    }
     return handlers, options
 
 
@@ -125,7 +136,11 @@ def permit(portal: Portal, position: int) -> Permit:
     """The leaf with its proof to the newest checkpoint, from the portal's own tree."""
     head = portal.filing.head
     if head is None or position >= head.size:
-        raise Unavailable("This record's proof is being made. Look again in a moment.", ja="証明を作成中です。", code="no-proof")
+        raise Unavailable(
+            "This record's proof is being made. Look again in a moment.",
+            ja="証明を作成中です。",
+            code="no-proof",
+        )
     leaf = portal.database.read_now(lambda c: log.read(c, position, position + 1))[0]
     path = portal.filing.tree.inclusion(position, head.size)
     return Permit(position, leaf.salt or b"", leaf.entry or b"", path, head.note)

@@ -81,9 +81,7 @@ def records_of(connection: sa.Connection, code: bytes, *, below: int | None, lim
 def record(connection: sa.Connection, code: bytes, position: int) -> sa.Row[Any] | None:
     """One record, if it is this person's and may be shown."""
     return connection.execute(
-        sa.select(records).where(
-            records.c.code == code, records.c.position == position, records.c.withheld.is_(False)
-        )
+        sa.select(records).where(records.c.code == code, records.c.position == position, records.c.withheld.is_(False))
     ).one_or_none()
 
 

@@ -17,7 +17,10 @@ from renkei.record.state import State, domain_of
 
 REASONS: dict[str, tuple[str, str]] = {
     "issued-at": ("The inquiry was not made just now.", "照会の作成時刻が現在の時刻と合いません。"),
-    "expires": ("The inquiry's end is in the past or too far away.", "照会の期限が過ぎているか、長すぎます。"),
+    "expires": (
+        "The inquiry's end is in the past or too far away.",
+        "照会の期限が過ぎているか、長すぎます。",
+    ),
     "source": ("The requester's domain or epoch is not in use.", "照会者の符号の世代が使われていません。"),
     "provider": ("The provider is not enrolled as one that answers.", "提供者が登録されていません。"),
     "purpose": ("The purpose is not one the law's pack knows.", "目的コードが正しくありません。"),
@@ -55,9 +58,7 @@ def rule(state: State, sender: str, inquiry: Inquiry, now: int, *, by: str) -> t
         elif not state.assessed(inquiry.provider, "", inquiry.item):
             reason = "provider-assessment"
     allowed = decision.allowed and not reason
-    ruling = Ruling(
-        allowed, reason or decision.reason, by, decision.row, decision.line, list(decision.rows), pack.hash
-    )
+    ruling = Ruling(allowed, reason or decision.reason, by, decision.row, decision.line, list(decision.rows), pack.hash)
     return ruling, target if allowed else None
 
 

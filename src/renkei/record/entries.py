@@ -5,7 +5,7 @@ from __future__ import annotations
 from renkei.messages.wire import DomainRef, Envelope, Wire, decode_as
 
 
-class Ruling(Wire, array_like=True):
+class Ruling(Wire, frozen=True, array_like=True):
     """The decision on one inquiry: allowed under a row, or refused and by whom; ``pack`` is the law's hash."""
 
     allowed: bool
@@ -17,7 +17,7 @@ class Ruling(Wire, array_like=True):
     pack: bytes
 
 
-class InquiryLeaf(Wire, tag="inquiry-leaf/1"):
+class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
     """An inquiry, allowed or refused. A refused one is not converted.
 
     ``half`` and ``converted`` are the requester's ciphertext after the first and the second converter, so that a wrong
@@ -32,14 +32,14 @@ class InquiryLeaf(Wire, tag="inquiry-leaf/1"):
     converted: bytes = b""
 
 
-class OutcomeLeaf(Wire, tag="outcome-leaf/1"):
+class OutcomeLeaf(Wire, frozen=True, tag="outcome-leaf/1"):
     """A provider's outcomes: the statute's time of provision."""
 
     time: int
     outcomes: Envelope
 
 
-class IssuanceLeaf(Wire, tag="issuance-leaf/1"):
+class IssuanceLeaf(Wire, frozen=True, tag="issuance-leaf/1"):
     """A batch of codes on its way from the authority to one institution."""
 
     time: int
@@ -48,14 +48,14 @@ class IssuanceLeaf(Wire, tag="issuance-leaf/1"):
     converted: list[bytes] = []
 
 
-class ActLeaf(Wire, tag="act-leaf/1"):
+class ActLeaf(Wire, frozen=True, tag="act-leaf/1"):
     """A governance act. Never erased."""
 
     time: int
     act: Envelope
 
 
-class GenesisLeaf(Wire, tag="genesis-leaf/1"):
+class GenesisLeaf(Wire, frozen=True, tag="genesis-leaf/1"):
     """Leaf 0: the encoded ``Genesis``, signed by both keepers."""
 
     time: int

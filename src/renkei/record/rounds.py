@@ -72,7 +72,11 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
                 return Fill([])
             if target is None:
                 return Fill([], ruling.reason, ruling.rows)
-            if (entry.ruling.row, entry.ruling.pack, entry.target) != (ruling.row, ruling.pack, ref_of(target)):
+            if (entry.ruling.row, entry.ruling.pack, entry.target) != (
+                ruling.row,
+                ruling.pack,
+                ref_of(target),
+            ):
                 raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
             made = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(entry.half))
             return Fill([made.to_bytes()])
@@ -128,9 +132,10 @@ def _open(state: State, envelope: Envelope) -> tuple[object, str]:
         raise NotGenuine("The sender is not enrolled.", code="not-enrolled")
     signing.verify(envelope, sender.identity)
     body = decode_signed(envelope.payload)
-    if isinstance(body, Inquiry) and max(
-        len(v) for v in (body.provider, body.affair, body.item, body.purpose, body.as_of)
-    ) > NAME_LIMIT:
+    if (
+        isinstance(body, Inquiry)
+        and max(len(v) for v in (body.provider, body.affair, body.item, body.purpose, body.as_of)) > NAME_LIMIT
+    ):
         raise Malformed("A code in the inquiry is too long.", code="message-form")
     return body, envelope.sender
 
@@ -155,4 +160,3 @@ def _outcomes(permitted: Permitted, sender: str, body: Outcomes) -> None:
             raise NotGenuine("An outcome is for an inquiry this body was not permitted to answer.", code="not-entitled")
         if outcome.result not in OUTCOMES:
             raise Malformed("An outcome's result is unknown.", code="outcomes")
-

@@ -59,7 +59,10 @@ class Trust(NamedTuple):
         """The genesis, once both its signatures are found good."""
         leaf = decode_as(self.entry, GenesisLeaf)
         genesis = decode_as(leaf.genesis, Genesis)
-        for enrolment, signature in ((genesis.hub, leaf.hub_signature), (genesis.commission, leaf.commission_signature)):
+        for enrolment, signature in (
+            (genesis.hub, leaf.hub_signature),
+            (genesis.commission, leaf.commission_signature),
+        ):
             if not signing.is_signed(_GENESIS + leaf.genesis, signature, enrolment.identity):
                 raise NotGenuine("The genesis is not signed by both keepers.", code="genesis-unsigned")
         return genesis

@@ -76,7 +76,8 @@ def known(connection: sa.Connection, ids: Iterable[bytes]) -> dict[bytes, Known]
         return {}
     rows = connection.execute(sa.select(inquiries).where(inquiries.c.id.in_(wanted)))
     return {
-        bytes(r.id): Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome) for r in rows
+        bytes(r.id): Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome)
+        for r in rows
     }
 
 
