@@ -58,7 +58,7 @@ class Authority(Institution):
         await self.post.start()
         self.run(self.member.follow_always(), "follow")
         self.run(self._work(), "worker")
-        self.run(serve(self.settings, self.observe, [], self._health), "web")
+        self.run(serve(self.settings, self.observe, [], self.health), "web")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -70,7 +70,7 @@ class Authority(Institution):
         today = dt.datetime.fromtimestamp(self.clock() / 1000, dt.UTC).date()
         return roll.load(self.database, path, number, today=today, below=secrets.randbelow, progress=progress)
 
-    def _health(self) -> Health:
+    def report(self) -> Health:
         return Health(self.member.ready, {"persons": str(self.database.read_now(store.count))})
 
     async def _work(self) -> None:
@@ -79,7 +79,7 @@ class Authority(Institution):
             try:
                 await self._handle(parcels)
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-                self.observe.log.warning("worker.retry", reason=getattr(error, "code", type(error).__name__))
+                self.observe.log.warning("worker.retry", reason=error.code if isinstance(error, RenkeiError) else type(error).__name__)
                 await asyncio.sleep(0.3)
                 self.post.retry(parcels)
 

@@ -82,14 +82,14 @@ class Commission(Institution):
     async def start(self) -> None:
         await self.bus.connect()
         await self.post.start(self.answer)
-        self.run(serve(self.settings, self.observe, [], self._health), "web")
+        self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.run(self._govern(), "governance")
 
     async def stop(self) -> None:
         await self.post.close()
         await super().stop()
 
-    def _health(self) -> Health:
+    def report(self) -> Health:
         held = self.database.read_now(lambda c: index.flag(c, "held")) or ""
         return Health(not held, {"log_size": str(self.keeper.tree.size), "held": held})
 

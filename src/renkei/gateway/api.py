@@ -9,7 +9,7 @@ from litestar import MediaType, Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from renkei.errors import Malformed, NotFound
@@ -22,8 +22,8 @@ from renkei.record.permit import to_file
 if TYPE_CHECKING:
     from renkei.gateway.service import Gateway
 
-IdempotencyKey = Annotated[str | None, Parameter(header="Idempotency-Key", max_length=100)]
-Prefer = Annotated[str | None, Parameter(header="Prefer", max_length=100)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=100)]
+Prefer = Annotated[str | None, HeaderParameter(name="Prefer", max_length=100)]
 
 
 class InquiryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +154,7 @@ def api(gateway: Gateway) -> Router:
 
     @post("/inquiries", status_code=202, summary="Ask another institution about one person")
     async def create_inquiry(
-        data: Ask,
+        data: JSONBody[Ask],
         request: Request[Any, Any, Any],
         idempotency_key: IdempotencyKey = None,
         prefer: Prefer = None,
@@ -173,7 +173,7 @@ def api(gateway: Gateway) -> Router:
         return Response(shown, status_code=200 if ended else 202, headers=headers)
 
     @get("/inquiries/{id:str}", summary="One inquiry and its answer")
-    async def read_inquiry(id: str, prefer: Prefer = None) -> InquiryView:
+    async def read_inquiry(id: FromPath[str], prefer: Prefer = None) -> InquiryView:
         id_ = inquiry_id(id)
         row = await one(id_)
         if row.state not in store.TERMINAL and (seconds := wait_seconds(prefer, gateway.settings.wait_seconds)):
@@ -186,7 +186,7 @@ def api(gateway: Gateway) -> Router:
         summary="The proof that the inquiry is in the record",
         media_type=MediaType.TEXT,
     )
-    async def read_permit(id: str) -> str:
+    async def read_permit(id: FromPath[str]) -> str:
         """A ``c2sp.org/tlog-proof@v1`` file; ``renkei verify`` checks it with two public keys."""
         id_ = inquiry_id(id)
         await one(id_)
@@ -194,16 +194,16 @@ def api(gateway: Gateway) -> Router:
 
     @get("/inquiries", summary="Inquiries, newest first")
     async def list_inquiries(
-        status: str | None = None,
-        before: int | None = None,
-        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
+        status: FromQuery[str | None] = None,
+        before: FromQuery[int | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> list[InquiryView]:
         """``before`` (an ``issued_at``) turns the page."""
         rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=status, limit=limit, before=before))
         return [view(gateway, r) for r in rows]
 
     @post("/batches", status_code=202, summary="Upload a file of inquiries", request_max_body_size=2_000_000_000)
-    async def create_batch(request: Request[Any, Any, Any], name: str = "batch") -> dict[str, Any]:
+    async def create_batch(request: Request[Any, Any, Any], name: FromQuery[str] = "batch") -> dict[str, Any]:
         """Body: ``text/csv`` (header: local_id,provider,affair,item,purpose[,case,reason,as_of]) or ``application/x-ndjson``."""
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         format_ = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}.get(kind, "")
@@ -216,11 +216,11 @@ def api(gateway: Gateway) -> Router:
         return [await gateway.batches.status(r.id) for r in rows]
 
     @get("/batches/{id:str}", summary="Progress of one file")
-    async def read_batch(id: str) -> dict[str, Any]:
+    async def read_batch(id: FromPath[str]) -> dict[str, Any]:
         return await gateway.batches.status(id)
 
     @get("/batches/{id:str}/result", summary="The result file")
-    async def read_result(id: str, format: str = "csv") -> Stream:
+    async def read_result(id: FromPath[str], format: FromQuery[str] = "csv") -> Stream:
         if format not in FORMATS:
             raise Malformed("`format` is csv or jsonl.", code="batch-format")
         await gateway.batches.status(id)
@@ -228,7 +228,7 @@ def api(gateway: Gateway) -> Router:
         return Stream(gateway.batches.result(id, format), media_type=kind)
 
     @post("/subjects", status_code=202, summary="Register persons and ask for their codes")
-    async def create_subjects(data: People) -> dict[str, int]:
+    async def create_subjects(data: JSONBody[People]) -> dict[str, int]:
         from renkei.numbers import number_format
 
         number = number_format(gateway.member.pack.header.person_number)
@@ -241,7 +241,7 @@ def api(gateway: Gateway) -> Router:
         return {"with_code": have, "awaited": want}
 
     @post("/flags", status_code=200, summary="Protect a person: manual release, or withheld")
-    async def set_flags(data: Flags) -> dict[str, bool]:
+    async def set_flags(data: JSONBody[Flags]) -> dict[str, bool]:
         found = await gateway.database.write(
             lambda c: subjects.set_flags(c, data.local_id, manual=data.manual, withheld=data.withheld)
         )
@@ -251,13 +251,13 @@ def api(gateway: Gateway) -> Router:
 
     @get("/provisions", summary="Requests this institution was permitted to answer")
     async def list_provisions(
-        status: str | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 50
+        status: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50
     ) -> list[ProvisionView]:
         rows = await gateway.database.read(lambda c: store.list_provisions(c, state=status, limit=limit))
         return [provision(r) for r in rows]
 
     @post("/provisions/{id:str}/release", status_code=200, summary="Release a held answer")
-    async def release(id: str) -> dict[str, str]:
+    async def release(id: FromPath[str]) -> dict[str, str]:
         await gateway.answering.release(inquiry_id(id))
         return {"state": "answered"}
 
@@ -266,7 +266,7 @@ def api(gateway: Gateway) -> Router:
         status_code=200,
         summary="Answer a held request as if there were no data",
     )
-    async def decline(id: str) -> dict[str, str]:
+    async def decline(id: FromPath[str]) -> dict[str, str]:
         await gateway.answering.decline(inquiry_id(id))
         return {"state": "answered"}
 

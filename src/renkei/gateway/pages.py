@@ -12,7 +12,7 @@ from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware.session.client_side import CookieBackendConfig
-from litestar.params import Body
+from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, RenkeiError
@@ -88,7 +88,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         return Redirect("/signin", status_code=303)
 
     @get("/desk", guards=[signed_in], include_in_schema=False)
-    async def desk(request: Request[Any, Any, Any], before: int | None = None) -> Response[bytes]:
+    async def desk(request: Request[Any, Any, Any], before: FromQuery[int | None] = None) -> Response[bytes]:
         rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=None, limit=25, before=before))
         held = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
         tally = await gateway.database.read(store.tally)
@@ -106,7 +106,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         )
 
     @get("/desk/new", guards=[signed_in], include_in_schema=False)
-    async def new_page(request: Request[Any, Any, Any], affair: str = "") -> Response[bytes]:
+    async def new_page(request: Request[Any, Any, Any], affair: FromQuery[str] = "") -> Response[bytes]:
         return render(request, "new.html", chosen=affair, problem=None, given={})
 
     @post("/desk/new", guards=[signed_in], include_in_schema=False)
@@ -131,7 +131,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
 
     @get("/desk/inquiries/{id:str}", guards=[signed_in], include_in_schema=False)
-    async def inquiry(request: Request[Any, Any, Any], id: str) -> Response[bytes]:
+    async def inquiry(request: Request[Any, Any, Any], id: FromPath[str]) -> Response[bytes]:
         id_ = inquiry_id(id)
         row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
         if row is None:
@@ -144,7 +144,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         return render(request, "held.html", provisions=[(provision(r), r.local_id) for r in rows])
 
     @post("/desk/held/{id:str}", guards=[signed_in], include_in_schema=False)
-    async def settle(id: str, data: Form) -> Redirect:
+    async def settle(id: FromPath[str], data: Form) -> Redirect:
         match data.get("act"):
             case "release":
                 await gateway.answering.release(inquiry_id(id))

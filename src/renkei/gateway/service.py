@@ -80,7 +80,7 @@ class Gateway(Institution):
         self.run(people, "register")
         self.run(self.batches.run(), "batches")
         handlers, options = desk_pages(self)
-        self.run(serve(self.settings, self.observe, [api(self), *handlers], self._health, **options), "web")
+        self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -94,7 +94,7 @@ class Gateway(Institution):
         found = [c.name for c in self.settings.clerks if hmac.compare_digest(c.token_sha256, digest)]
         return found[0] if found else None
 
-    def _health(self) -> Health:
+    def report(self) -> Health:
         have, want = self.database.read_now(subjects.counts)
         tally = self.database.read_now(store.tally)
         details = {
@@ -130,7 +130,7 @@ class Gateway(Institution):
                     await self._handle(parcels)
                     break
                 except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-                    self.observe.log.warning("worker.retry", reason=getattr(error, "code", type(error).__name__))
+                    self.observe.log.warning("worker.retry", reason=error.code if isinstance(error, RenkeiError) else type(error).__name__)
                     await asyncio.sleep(0.3)
 
     async def _handle(self, parcels: list[Parcel]) -> None:

@@ -140,7 +140,7 @@ def refuse(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """End inquiries as refused (keys ``inquiry leaf_index at why needed who``); the reply key goes."""
     connection.execute(
         inquiries.update()
-        .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.state.not_in(TERMINAL))
+        .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
         .values(
             leaf=sa.bindparam("leaf_index"),
             recorded_at=sa.bindparam("at"),
@@ -161,7 +161,7 @@ def finish(connection: sa.Connection, ends: Sequence[Finish]) -> None:
     if rows:
         connection.execute(
             inquiries.update()
-            .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.state.not_in(TERMINAL))
+            .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
             .values(
                 state=sa.bindparam("new"),
                 reason=sa.bindparam("why"),

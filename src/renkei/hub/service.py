@@ -74,7 +74,7 @@ class Hub(Institution):
     async def start(self) -> None:
         await self.bus.connect()
         await self.post.start(self.answer)
-        self.run(serve(self.settings, self.observe, [], self._health), "web")
+        self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.run(self._keep(), "sequencer")
         self.run(self._publish(), "keys")
 
@@ -82,7 +82,7 @@ class Hub(Institution):
         await self.post.close()
         await super().stop()
 
-    def _health(self) -> Health:
+    def report(self) -> Health:
         size = self.keeper.tree.size
         return Health(not self.halted, {"log_size": str(size), "halted": self.halted})
 

@@ -13,6 +13,7 @@ from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Clock, Home, Settings, system_clock
+from renkei.institution.web import Health
 
 
 class Institution:
@@ -33,15 +34,18 @@ class Institution:
         self.database = Database(self.settings.database, packages=self.packages)
         self.bus = Bus(self.settings.bus, self.settings.body, self.keys.bus_seed)
         self._background: list[asyncio.Task[Any]] = []
+        self.failed: dict[str, str] = {}
+        """Background work that ended by a failure, with the reference its log line has."""
 
     async def start(self) -> None:
         """Join the network and serve; returns when serving has begun."""
         raise AssertionError(f"{type(self).__name__} does not start")
 
     def run(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run ``work`` until the institution stops. If it fails, that is logged and it ends."""
+        """Run ``work`` until the institution stops. If it fails, that is logged and ``/health`` says so from then on."""
         task = asyncio.get_running_loop().create_task(self._guard(work, name), name=f"{self.settings.body} {name}")
         self._background.append(task)
+        task.add_done_callback(self._background.remove)
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:
@@ -50,13 +54,24 @@ class Institution:
         except asyncio.CancelledError:
             raise
         except Exception:
-            self.observe.failure(name)
+            self.failed[name] = self.observe.failure(name)
+
+    def health(self) -> Health:
+        """Whether this institution works: what the service says of itself, unless some of its work has failed."""
+        state = self.report()
+        failed = {f"failed_{name}": reference for name, reference in self.failed.items()}
+        return Health(state.ok and not failed, {**state.details, **failed})
+
+    def report(self) -> Health:
+        """What the service says of itself."""
+        return Health(True, {})
 
     async def stop(self) -> None:
         """Stop background work, leave the bus, close the database."""
-        for task in reversed(self._background):
+        running = self._background[::-1]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         await self.bus.close()
         with contextlib.suppress(Exception):
             await asyncio.to_thread(self.database.close)

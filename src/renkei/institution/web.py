@@ -24,9 +24,10 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 from litestar.utils.empty import value_or_default
 from litestar.utils.scope.state import ScopeState
+from sqlalchemy.exc import DataError
 
 from renkei import __version__
-from renkei.errors import RenkeiError
+from renkei.errors import Malformed, RenkeiError
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Settings
 
@@ -40,6 +41,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MAX_BODY = 4_000_000
+STOP_WITHIN = 5.0
 
 
 class Health(NamedTuple):
@@ -144,6 +146,12 @@ def make_app(
         assert isinstance(error, HTTPException)
         return answer(request, _of_http(error))
 
+    def nested(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        return answer(request, Malformed("The request is nested too deeply.", ja="入れ子が深すぎます。", code="http-400"))
+
+    def unstorable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        return answer(request, Malformed("A value holds characters that cannot be kept.", ja="使えない文字があります。"))
+
     def unknown(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         reference = observe.failure("web")
         return answer(
@@ -162,7 +170,7 @@ def make_app(
     static = create_static_files_router(path="/static", directories=[HERE / "static"], include_in_schema=False)
     return Litestar(
         [health_route, metrics_route, static, *handlers],
-        exception_handlers={RenkeiError: ours, HTTPException: http, Exception: unknown},
+        exception_handlers={RenkeiError: ours, HTTPException: http, RecursionError: nested, DataError: unstorable, Exception: unknown},
         csrf_config=CSRFConfig(
             secret=csrf_secret,
             cookie_samesite="strict",
@@ -245,8 +253,10 @@ async def serve(
         websockets=False,
         log_enabled=False,
     )
+    serving = asyncio.ensure_future(server.serve())
     try:
-        await server.serve()
-    finally:
-        with contextlib.suppress(Exception):
-            server.stop()  # type: ignore[no-untyped-call]  # granian is untyped here
+        await asyncio.shield(serving)
+    finally:  # cancelling `serve` would leave its listener open: tell it to stop, then wait until it has
+        server.stop()  # type: ignore[no-untyped-call]  # granian is untyped here
+        with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(serving, STOP_WITHIN)

@@ -12,7 +12,7 @@ from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware.session.client_side import CookieBackendConfig
-from litestar.params import Body
+from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
 from renkei.errors import NotFound, RenkeiError, Unavailable
@@ -96,14 +96,14 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         return Redirect("/signin", status_code=303)
 
     @get("/records", guards=[signed_in], include_in_schema=False)
-    async def records(request: Request[Any, Any, Any], below: int | None = None) -> Response[bytes]:
+    async def records(request: Request[Any, Any, Any], below: FromQuery[int | None] = None) -> Response[bytes]:
         code = await code_of(request)
         rows = await portal.database.read(lambda c: store.records_of(c, code, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below)
 
     @get("/records/{position:int}", guards=[signed_in], include_in_schema=False)
-    async def record(request: Request[Any, Any, Any], position: int) -> Response[bytes]:
+    async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
         code = await code_of(request)
         row = await portal.database.read(lambda c: store.record(c, code, position))
         if row is None:
@@ -116,7 +116,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         media_type=MediaType.TEXT,
         include_in_schema=False,
     )
-    async def proof(request: Request[Any, Any, Any], position: int) -> Response[str]:
+    async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
         code = await code_of(request)
         if await portal.database.read(lambda c: store.record(c, code, position)) is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")

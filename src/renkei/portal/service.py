@@ -50,13 +50,13 @@ class Portal(Institution):
         self.run(people, "register")
         await self._open_accounts()
         handlers, options = portal_pages(self)
-        self.run(serve(self.settings, self.observe, handlers, self._health, **options), "web")
+        self.run(serve(self.settings, self.observe, handlers, self.health, **options), "web")
 
     async def stop(self) -> None:
         await self.post.close()
         await super().stop()
 
-    def _health(self) -> Health:
+    def report(self) -> Health:
         have, want = self.database.read_now(subjects.counts)
         size = self.filing.head.size if self.filing.head else 0
         details = {
@@ -109,7 +109,7 @@ class Portal(Institution):
                     await self._handle(parcels)
                     break
                 except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-                    self.observe.log.warning("worker.retry", reason=getattr(error, "code", type(error).__name__))
+                    self.observe.log.warning("worker.retry", reason=error.code if isinstance(error, RenkeiError) else type(error).__name__)
                     await asyncio.sleep(0.3)
 
     async def _handle(self, parcels: list[Parcel]) -> None:

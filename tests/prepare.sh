@@ -1,0 +1,11 @@
+#!/bin/sh
+# What the tests need beyond the virtual environment. Only what is missing is installed; without the rights, the tests that need it say so.
+set -u
+missing=""
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+ls /usr/share/fonts/opentype/ipafont-gothic /usr/share/fonts/opentype/noto >/dev/null 2>&1 || missing="$missing fonts-ipafont-gothic"
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
+  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing) >/dev/null 2>&1 \
+    || echo "Could not install:$missing" >&2
+fi
+exit 0

@@ -1,0 +1,91 @@
+"""The pack loader: a good pack loads and has a stable hash; every fault is found with file, line and remedy."""
+
+import pytest
+
+from renkei.law import Pack, PackFaults, check, read_folder
+from tests.conftest import PACK
+
+
+@pytest.fixture
+def files():
+    return dict(read_folder(PACK))
+
+
+def only_fault(files):
+    pack, faults = check(files)
+    assert pack is None
+    assert faults
+    return faults[0]
+
+
+def with_line(files, name, old, new):
+    text = files[name].decode()
+    assert old in text
+    return {**files, name: text.replace(old, new, 1).encode()}
+
+
+def test_the_pack_s_hash_is_of_its_law_alone(files, pack):
+    """Demo data does not change the law; a changed title does. The archive loads back to the same hash."""
+    assert Pack.load(pack.archive).hash == pack.hash
+    assert Pack.load({**files, "population/nation.toml": b"x"}).hash == pack.hash
+    changed = with_line(files, "purposes.csv", "collect", "collection")
+    assert Pack.load(changed).hash != pack.hash
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "word"),
+    [
+        ("linkages.csv", "health-insurance-state", "no-such-affair", "affairs.csv"),
+        ("linkages.csv", ",2017-05-30,", ",30.5.2017,", "date"),
+        ("linkages.csv", "1,1,", "1,one,", "number"),
+        ("kinds.csv", "kind,ja,en", "Kind,ja,en", "header"),
+        ("bodies.csv", ",gateway,", ",gatevvay,", "role"),
+        ("terms.csv", ",integer,", ",number,", "type"),
+        ("pack.toml", "id =", "id ==", "TOML"),
+        ("pack.toml", "cite_ja =", "cite_jp =", "cite_jp"),
+    ],
+)
+def test_a_fault_names_its_file_and_a_remedy(files, name, old, new, word):
+    fault = only_fault(with_line(files, name, old, new))
+    assert fault.file == name
+    assert word in fault.sentence + fault.remedy
+    assert fault.remedy
+
+
+def test_a_fault_names_its_line(files):
+    """The line is the one a text editor shows."""
+    text = files["linkages.csv"].decode().splitlines()
+    text[41] = text[41].replace("2017-05-30", "tomorrow")
+    fault = only_fault({**files, "linkages.csv": "\n".join(text).encode()})
+    assert (fault.file, fault.line) == ("linkages.csv", 42)
+
+
+def test_all_faults_are_reported_together(files):
+    """Not just the first."""
+    broken = with_line(with_line(files, "linkages.csv", "1,1,", "1,one,"), "bodies.csv", ",gateway,", ",x,")
+    broken = {k: v for k, v in broken.items() if k != "purposes.csv"}
+    _, faults = check(broken)
+    assert {f.file for f in faults} >= {"linkages.csv", "bodies.csv", "purposes.csv"}
+    with pytest.raises(PackFaults) as raised:
+        Pack.load(broken)
+    assert len(raised.value.faults) == len(faults)
+
+
+def test_circles_of_classes_are_found(files):
+    broken = with_line(files, "kinds.csv", "\n", "\na-one,い,A,a-two,\na-two,ろ,B,a-one,\n")
+    assert any("holds itself" in f.sentence for f in check(broken)[1])
+
+
+def test_repeated_and_crooked_lines_are_found(files):
+    last = files["linkages.csv"].decode().rstrip().splitlines()[-1]
+    twice = files["linkages.csv"] + f"{last}\n".encode()
+    assert "same linkage" in only_fault({**files, "linkages.csv": twice}).sentence
+    short = files["linkages.csv"] + b"1,2,3\n"
+    assert "3 cells" in only_fault({**files, "linkages.csv": short}).sentence
+    assert "UTF-8" in only_fault({**files, "items.csv": files["items.csv"] + b"\xff"}).sentence
+
+
+def test_a_folder_without_a_pack_is_one_clear_fault(tmp_path):
+    with pytest.raises(PackFaults) as raised:
+        read_folder(tmp_path)
+    assert "pack.toml" in raised.value.faults[0].sentence

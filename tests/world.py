@@ -1,0 +1,116 @@
+"""A nation for tests: real NATS, real databases, every body, on a loop of its own in a thread; driven through public entrances."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from renkei.nation.plan import Plan, lay_out
+from renkei.nation.world import ROLES, World
+from tests.conftest import PACK
+
+
+class Running:
+    """A started nation."""
+
+    def __init__(self, folder: Path, *, residents: int = 120, database: Callable[[str], str] | None = None) -> None:
+        self.folder = folder
+        template = "sqlite:///{home}/{body}.db"
+        if database:
+            template = _Urls(database)  # type: ignore[assignment]
+        self.plan: Plan = lay_out(folder, PACK, residents=residents, database=template)
+        self.world = World(folder)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.do(self.world.start(), 60)
+        self.do(self.world.until_linked(), 90)
+
+    def do(self, work: Any, timeout: float = 30) -> Any:
+        """Run a coroutine on the nation's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+
+    def stop(self) -> None:
+        self.do(self.world.stop(), 60)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+    def stop_body(self, body: str) -> None:
+        self.do(self.world.institutions.pop(body).stop())
+
+    def start_body(self, body: str) -> None:
+        async def start() -> None:
+            institution = ROLES[self.plan.place(body).role](self.folder / body)
+            self.world.institutions[body] = institution
+            await institution.start()
+
+        self.do(start())
+        until(lambda: self.do(self.world.health(self.plan.place(body))))
+
+    def url(self, body: str) -> str:
+        return self.plan.place(body).url
+
+    def local_id(self, body: str, persona: int = 0) -> str:
+        return self.plan.personas[persona].local_ids[body]
+
+    def http(
+        self, body: str, path: str, data: Any = None, *, method: str = "", token: str | None = None, **headers: str
+    ) -> tuple[int, Any]:
+        """Call a body's web interface; status and JSON (or text)."""
+        token = self.plan.place(body).token if token is None else token
+        raw = data if isinstance(data, bytes) or data is None else json.dumps(data).encode()
+        head = {k.replace("_", "-"): v for k, v in headers.items()}
+        if token:
+            head.setdefault("Authorization", f"Bearer {token}")
+        if raw is not None:
+            head.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(self.url(body) + path, raw, head, method=method or ("GET" if raw is None else "POST"))
+        try:
+            with urllib.request.urlopen(request, timeout=40) as response:
+                status, text, kind = response.status, response.read(), response.headers.get("content-type", "")
+        except urllib.error.HTTPError as error:
+            status, text, kind = error.code, error.read(), error.headers.get("content-type", "")
+        return status, json.loads(text) if "json" in kind and "ndjson" not in kind else text.decode()
+
+    def ask(self, requester: str = "ohashi-city", *, wait: int = 10, persona: int = 0, **changes: Any) -> tuple[int, Any]:
+        """A lawful inquiry, with changes."""
+        data = {
+            "local_id": self.local_id(requester, persona),
+            "provider": "tax-union",
+            "affair": "child-allowance",
+            "item": "local-tax",
+            "purpose": "assess-amount",
+            **changes,
+        }
+        return self.http(requester, "/inquiries", data, **({"Prefer": f"wait={wait}"} if wait else {}))
+
+
+class _Urls(str):
+    """A template whose ``format`` makes a fresh PostgreSQL database for each body."""
+
+    _make: Callable[[str], str]
+
+    def __new__(cls, make: Callable[[str], str]) -> _Urls:
+        made = super().__new__(cls, "postgresql")
+        made._make = make
+        return made
+
+    def format(self, *_: Any, **values: Any) -> str:
+        return self._make(values["body"])
+
+
+def until(check: Callable[[], Any], seconds: float = 20) -> Any:
+    """Wait for something that must come true; its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := check():
+            return value
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
