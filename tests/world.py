@@ -71,7 +71,9 @@ class Running:
             head.setdefault("Authorization", f"Bearer {token}")
         if raw is not None:
             head.setdefault("Content-Type", "application/json")
-        request = urllib.request.Request(self.url(body) + path, raw, head, method=method or ("GET" if raw is None else "POST"))
+        request = urllib.request.Request(
+            self.url(body) + path, raw, head, method=method or ("GET" if raw is None else "POST")
+        )
         try:
             with urllib.request.urlopen(request, timeout=40) as response:
                 status, text, kind = response.status, response.read(), response.headers.get("content-type", "")
@@ -79,7 +81,9 @@ class Running:
             status, text, kind = error.code, error.read(), error.headers.get("content-type", "")
         return status, json.loads(text) if "json" in kind and "ndjson" not in kind else text.decode()
 
-    def ask(self, requester: str = "ohashi-city", *, wait: int = 10, persona: int = 0, **changes: Any) -> tuple[int, Any]:
+    def ask(
+        self, requester: str = "ohashi-city", *, wait: int = 10, persona: int = 0, **changes: Any
+    ) -> tuple[int, Any]:
         """A lawful inquiry, with changes."""
         data = {
             "local_id": self.local_id(requester, persona),

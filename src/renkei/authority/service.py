@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from renkei.authority import roll, store
 from renkei.codes import encrypt, mint
-from renkei.errors import RenkeiError
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.runtime import Institution
@@ -57,7 +56,7 @@ class Authority(Institution):
         await self.bus.connect()
         await self.post.start()
         self.run(self.member.follow_always(), "follow")
-        self.run(self._work(), "worker")
+        self.run(self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")
         self.run(serve(self.settings, self.observe, [], self.health), "web")
 
     async def stop(self) -> None:
@@ -72,16 +71,6 @@ class Authority(Institution):
 
     def report(self) -> Health:
         return Health(self.member.ready, {"persons": str(self.database.read_now(store.count))})
-
-    async def _work(self) -> None:
-        while True:
-            parcels = await self.post.receive(REQUESTS_AT_ONCE)
-            try:
-                await self._handle(parcels)
-            except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-                self.observe.log.warning("worker.retry", reason=error.code if isinstance(error, RenkeiError) else type(error).__name__)
-                await asyncio.sleep(0.3)
-                self.post.retry(parcels)
 
     async def _handle(self, parcels: list[Parcel]) -> None:
         requests: list[tuple[str, CodeRequest]] = []

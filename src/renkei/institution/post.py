@@ -51,6 +51,7 @@ FRAME_PARCELS = 64
 FRAME_BYTES = 500_000
 MAX_WAITING = 20_000
 ACK_DELAY = 0.01
+RETRY_AFTER = 0.3
 TIDY_EVERY = 0.5
 
 _parcel = msgspec.msgpack.Decoder(list[bytes])
@@ -255,6 +256,49 @@ class Post:
         self._inbox.extendleft(reversed(parcels))
         self._waiting += sum(len(p.messages) for p in parcels)
         self._arrived.set()
+
+    async def consume(self, handle: Callable[[list[Parcel]], Awaitable[None]], most: int) -> None:
+        """Hand parcels to ``handle`` for ever. ``handle`` commits and acknowledges.
+
+        What cannot be done *now* is tried again. A parcel that can never be handled does not hold up the others: it is set aside, locked,
+        with a reference to the log, and acknowledged.
+        """
+        while True:
+            await self._consume(await self.receive(most), handle)
+
+    async def _consume(self, parcels: list[Parcel], handle: Callable[[list[Parcel]], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await handle(parcels)
+                return
+            except (Unavailable, sa.exc.OperationalError) as error:
+                reason = error.code if isinstance(error, Unavailable) else "database"
+                self._observe.log.info("worker.retry", reason=reason)
+                await asyncio.sleep(RETRY_AFTER)
+            except Exception:
+                if len(parcels) == 1:
+                    await self._set_aside(parcels[0], self._observe.failure("worker"))
+                    return
+                for parcel in parcels:
+                    await self._consume([parcel], handle)
+                return
+
+    async def _set_aside(self, parcel: Parcel, reference: str) -> None:
+        row: dict[str, object] = {
+            "peer": parcel.sender,
+            "stream": parcel.stream,
+            "number": parcel.number,
+            "reference": reference,
+            "locked": self._keys.lock(msgspec.msgpack.encode([encode(m) for m in parcel.messages])),
+        }
+
+        def commit(connection: sa.Connection) -> None:
+            store.set_aside(connection, row)
+            self.committed(connection, [parcel])
+
+        await self._database.write(commit)
+        self._observe.count("parcels_set_aside")
+        self.acknowledge([parcel])
 
     def _ack_soon(self, sender: str, side: _In) -> None:
         if not side.ack_due:

@@ -28,6 +28,15 @@ peers = sa.Table(
     sa.Column("stream", sa.LargeBinary(8)),
     sa.Column("received", sa.BigInteger, nullable=False),
 )
+aside = sa.Table(
+    "post_aside",
+    metadata,
+    sa.Column("peer", sa.String(64), primary_key=True),
+    sa.Column("stream", sa.LargeBinary(8), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("reference", sa.String(16), nullable=False),
+    sa.Column("locked", sa.LargeBinary, nullable=False),
+)
 own = sa.Table(
     "post_own",
     metadata,
@@ -110,6 +119,11 @@ def received(connection: sa.Connection, peer: str, stream: bytes, number: int) -
     ).rowcount
     if not changed:
         connection.execute(peers.insert(), [{"peer": peer, "sent": 0, "stream": stream, "received": number}])
+
+
+def set_aside(connection: sa.Connection, row: dict[str, object]) -> None:
+    """Keep a parcel that could not be handled, for an operator (columns of ``aside``)."""
+    connection.execute(aside.insert(), [row])
 
 
 def add_acts(connection: sa.Connection, new: Iterable[tuple[int, bytes]]) -> None:

@@ -88,9 +88,21 @@ def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, by
 
 
 def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) -> int:
-    """Store codes by their handles; unknown handles (already kept, or never asked) change nothing."""
+    """Store codes by their handles; unknown handles (already kept, or never asked) change nothing.
+
+    One person has one local id here: a code that another local id already has is not stored a second time, and the second local
+    id stays without one, so that an answer can never be about the wrong of two.
+    """
     by_handle = dict(codes)
-    rows = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
+    asked = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
+    taken = set(by_code(connection, list(by_handle.values())))
+    rows = []
+    for row in asked:
+        if by_handle[bytes(row.handle)] not in taken:
+            taken.add(by_handle[bytes(row.handle)])
+            rows.append(row)
+    if asked:
+        connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in asked])))
     if rows:
         connection.execute(
             subjects.insert(),
@@ -104,7 +116,6 @@ def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) 
                 for r in rows
             ],
         )
-        connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in rows])))
     return len(rows)
 
 

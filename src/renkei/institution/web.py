@@ -96,7 +96,7 @@ class Pages:
         )
         response: Response[bytes] = Response(html.encode(), media_type=MediaType.HTML, status_code=status)
         if request.query_params.get("lang") in ("ja", "en"):
-            response.set_cookie(Cookie("lang", lang, max_age=31_536_000, httponly=True, samesite="lax"))
+            response.set_cookie(Cookie("lang", value=lang, max_age=31_536_000, httponly=True, samesite="lax"))
         return response
 
 
@@ -147,10 +147,14 @@ def make_app(
         return answer(request, _of_http(error))
 
     def nested(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        return answer(request, Malformed("The request is nested too deeply.", ja="入れ子が深すぎます。", code="http-400"))
+        return answer(
+            request, Malformed("The request is nested too deeply.", ja="入れ子が深すぎます。", code="http-400")
+        )
 
     def unstorable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        return answer(request, Malformed("A value holds characters that cannot be kept.", ja="使えない文字があります。"))
+        return answer(
+            request, Malformed("A value holds characters that cannot be kept.", ja="使えない文字があります。")
+        )
 
     def unknown(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         reference = observe.failure("web")
@@ -170,7 +174,13 @@ def make_app(
     static = create_static_files_router(path="/static", directories=[HERE / "static"], include_in_schema=False)
     return Litestar(
         [health_route, metrics_route, static, *handlers],
-        exception_handlers={RenkeiError: ours, HTTPException: http, RecursionError: nested, DataError: unstorable, Exception: unknown},
+        exception_handlers={
+            RenkeiError: ours,
+            HTTPException: http,
+            RecursionError: nested,
+            DataError: unstorable,
+            Exception: unknown,
+        },
         csrf_config=CSRFConfig(
             secret=csrf_secret,
             cookie_samesite="strict",

@@ -330,8 +330,8 @@ async def portal_page(plan: Plan, path: str, persona: int = 0) -> str:
         status, got, raw = await fetch(
             url + path, method="POST" if body is not None else "GET", body=body, headers=headers
         )
-        for morsel in http.cookies.SimpleCookie(got.get("set-cookie", "")).values():
-            jar[morsel.key] = morsel.value
+        for line in got.get("set-cookie", "").splitlines():
+            jar.update({m.key: m.value for m in http.cookies.SimpleCookie(line).values()})
         return status, raw.decode("utf-8", "replace")
 
     _, page = await go("/signin?lang=en")

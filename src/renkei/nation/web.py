@@ -25,7 +25,10 @@ def _fetch(
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        received: dict[str, str] = {}
+        for name, value in response.getheaders():  # a header that comes twice (set-cookie) is kept line by line
+            received[name.lower()] = f"{received[name.lower()]}\n{value}" if name.lower() in received else value
+        return response.status, received, response.read()
     except (OSError, http.client.HTTPException):
         raise Unavailable(
             f"Nothing answers at {parts.netloc}.", remedy="Is the demo running? `make demo`.", code="no-web"

@@ -44,7 +44,7 @@ class Portal(Institution):
         await self.bus.connect()
         await self.post.start()
         self.run(self.member.follow_always(), "follow")
-        self.run(self._work(), "worker")
+        self.run(self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
         self.run(self._file(), "filing")
         people = subjects.register_file(self.home / "people.csv", self.post, self.member, self.database)
         self.run(people, "register")
@@ -100,17 +100,6 @@ class Portal(Institution):
             except RenkeiError as error:
                 self.observe.log.info("filing.waiting", reason=error.code)
                 await asyncio.sleep(0.5)
-
-    async def _work(self) -> None:
-        while True:
-            parcels = await self.post.receive(MESSAGES_AT_ONCE)
-            while True:
-                try:
-                    await self._handle(parcels)
-                    break
-                except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-                    self.observe.log.warning("worker.retry", reason=error.code if isinstance(error, RenkeiError) else type(error).__name__)
-                    await asyncio.sleep(0.3)
 
     async def _handle(self, parcels: list[Parcel]) -> None:
         codes: list[tuple[bytes, bytes]] = []

@@ -13,13 +13,22 @@ from renkei.institution.database import Database
 from renkei.numbers import IndividualNumber
 
 TODAY = dt.date(2026, 11, 23)
-GOOD = {"name": "大橋 花子", "kana": "オオハシ ハナコ", "birth": "1991-05-14", "sex": "F", "address": "縁県大橋市本町1-1",
-        "municipality": "482013", "number": ""}
+GOOD = {
+    "name": "大橋 花子",
+    "kana": "オオハシ ハナコ",
+    "birth": "1991-05-14",
+    "sex": "F",
+    "address": "縁県大橋市本町1-1",
+    "municipality": "482013",
+    "number": "",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/a.db" if request.param == "sqlite" else request.getfixturevalue("postgres")("authority")
+    url = (
+        f"sqlite:///{tmp_path}/a.db" if request.param == "sqlite" else request.getfixturevalue("postgres")("authority")
+    )
     database = Database(url, packages=("institution", "authority"))
     yield database
     database.close()

@@ -46,7 +46,18 @@ def test_wrong_values_are_named(nation, change, code):
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[]", b"null", b'{"local_id": 5}', b'{"local_id": "1"}', b"\xff\xfe", b"[" * 5000, b'{"a":' * 3000, b'{"x": 1e999}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"local_id": 5}',
+        b'{"local_id": "1"}',
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"a":' * 3000,
+        b'{"x": 1e999}',
+    ],
 )
 def test_malformed_bodies(nation, raw):
     problem(nation.http("ohashi-city", "/inquiries", raw), 400)
@@ -60,8 +71,19 @@ def test_errors_speak_the_reader_s_language(nation):
 
 @pytest.mark.parametrize(
     "path",
-    ["/inquiries/zz", "/inquiries/" + "00" * 32, "/inquiries/" + "00" * 31, "/batches/none", "/nothing", "/inquiries?limit=0",
-     "/inquiries?limit=x", "/inquiries?before=x", "/batches/none/result", "/static/../keys.toml", "/static/%2e%2e/keys.toml"],
+    [
+        "/inquiries/zz",
+        "/inquiries/" + "00" * 32,
+        "/inquiries/" + "00" * 31,
+        "/batches/none",
+        "/nothing",
+        "/inquiries?limit=0",
+        "/inquiries?limit=x",
+        "/inquiries?before=x",
+        "/batches/none/result",
+        "/static/../keys.toml",
+        "/static/%2e%2e/keys.toml",
+    ],
 )
 def test_addresses_that_lead_nowhere(nation, path):
     status, body = nation.http("ohashi-city", path)
@@ -83,7 +105,9 @@ def test_numbers_with_wrong_check_digits_are_refused_without_repeating_them(nati
 def test_an_unknown_number_gets_no_code(nation):
     """The authority knows no such person: nothing is issued, nothing hangs."""
     local_id = os.urandom(4).hex()
-    status, told = nation.http("ohashi-city", "/subjects", {"subjects": [{"local_id": local_id, "number": "123456789018"}]})
+    status, told = nation.http(
+        "ohashi-city", "/subjects", {"subjects": [{"local_id": local_id, "number": "123456789018"}]}
+    )
     assert (status, told) == (202, {"requested": 1})
     problem(nation.ask(local_id=local_id), 404, "no-code")
 

@@ -17,7 +17,10 @@ def upload(nation, text, kind="text/csv", name="f"):
 
 def rows(nation, count):
     person = nation.local_id("ohashi-city")
-    return [f"{person},tax-union,child-allowance,{'local-tax' if i % 3 else 'disability'},assess-amount" for i in range(count)]
+    return [
+        f"{person},tax-union,child-allowance,{'local-tax' if i % 3 else 'disability'},assess-amount"
+        for i in range(count)
+    ]
 
 
 def finished(nation, id_):
@@ -25,7 +28,9 @@ def finished(nation, id_):
 
 
 def test_a_csv_file_is_asked_and_its_result_is_in_order(nation):
-    status, told = upload(nation, HEADER + "\n".join([*rows(nation, 100), "nobody,tax-union,child-allowance,local-tax,collect", "x,y"]))
+    status, told = upload(
+        nation, HEADER + "\n".join([*rows(nation, 100), "nobody,tax-union,child-allowance,local-tax,collect", "x,y"])
+    )
     assert (status, told["total"]) == (202, 102)
     done = finished(nation, told["id"])
     assert done["states"] == {"answered": 66, "refused": 34, "fault": 2}
@@ -37,7 +42,13 @@ def test_a_csv_file_is_asked_and_its_result_is_in_order(nation):
 
 def test_json_lines_work_the_same(nation):
     person = nation.local_id("ohashi-city")
-    line = {"local_id": person, "provider": "tax-union", "affair": "child-allowance", "item": "local-tax", "purpose": "collect"}
+    line = {
+        "local_id": person,
+        "provider": "tax-union",
+        "affair": "child-allowance",
+        "item": "local-tax",
+        "purpose": "collect",
+    }
     told = upload(nation, json.dumps(line) + "\n\n{bad\n", "application/x-ndjson")[1]
     done = finished(nation, told["id"])
     assert done["states"] == {"answered": 1, "fault": 1}

@@ -50,7 +50,9 @@ def test_the_same_idempotency_key_is_one_inquiry(nation):
     first = nation.http("ohashi-city", "/inquiries", data, Idempotency_Key=key)[1]
     again = nation.http("ohashi-city", "/inquiries", data, Idempotency_Key=key)[1]
     assert first["id"] == again["id"]
-    status, problem = nation.http("ohashi-city", "/inquiries", {**data, "purpose": "certificate-omission"}, Idempotency_Key=key)
+    status, problem = nation.http(
+        "ohashi-city", "/inquiries", {**data, "purpose": "certificate-omission"}, Idempotency_Key=key
+    )
     assert (status, problem["title"]) == (409, "conflict")
 
 
@@ -104,7 +106,9 @@ def test_withheld_unknown_and_no_data_are_one_answer(nation):
         hidden = nation.ask()[1]
     finally:
         nation.http("tax-union", "/flags", {"local_id": withheld, "manual": False, "withheld": False})
-    empty = nation.ask("kiriyama-town", persona=1, affair="long-term-care-benefits-and-premiums", item="resident-record")[1]
+    empty = nation.ask(
+        "kiriyama-town", persona=1, affair="long-term-care-benefits-and-premiums", item="resident-record"
+    )[1]
     for answer in (hidden, empty):
         assert (answer["state"], answer["records"], answer["reason"]) == ("answered", [], "")
     assert set(hidden) == set(empty)
@@ -117,7 +121,9 @@ def test_manual_release_looks_like_an_absent_provider_until_released(nation):
     try:
         told = nation.ask(wait=1)[1]
         assert told["state"] == "permitted"
-        held = until(lambda: [p for p in nation.http("tax-union", "/provisions?status=held")[1] if p["id"] == told["id"]])
+        held = until(
+            lambda: [p for p in nation.http("tax-union", "/provisions?status=held")[1] if p["id"] == told["id"]]
+        )
         assert held[0]["reason"] == "manual-release"
         assert nation.http("tax-union", f"/provisions/{told['id']}/release", b"")[0] == 200
         done = until(lambda: (r := nation.http("ohashi-city", told["status_url"])[1])["state"] == "answered" and r)

@@ -50,7 +50,10 @@ def test_the_proof_taken_along_verifies_with_two_keys(nation):
 def test_without_signing_in_there_is_nothing(nation):
     for path in ("/records", "/records/5", "/records/5/proof"):
         assert nation.http("portal", path, token="")[0] == 401
-    assert nation.http("portal", "/signin", b"secret=x", token="", Content_Type="application/x-www-form-urlencoded")[0] == 403
+    assert (
+        nation.http("portal", "/signin", b"secret=x", token="", Content_Type="application/x-www-form-urlencoded")[0]
+        == 403
+    )
 
 
 def test_a_wrong_code_is_answered_kindly_and_not_with_a_session(nation):

@@ -76,6 +76,9 @@ def test_a_class_of_bodies_is_resolved_by_kind(pack):
 
 def test_explain_knows_bodies_and_kinds_and_says_what_it_does_not_know(pack):
     assert explain(pack, "municipality", "child-allowance", "municipality", "local-tax", TODAY, "ja").decision.allowed
-    for wrong in (("nobody", "child-allowance", "tax-union", "local-tax"), ("ohashi-city", "x", "tax-union", "local-tax")):
+    for wrong in (
+        ("nobody", "child-allowance", "tax-union", "local-tax"),
+        ("ohashi-city", "x", "tax-union", "local-tax"),
+    ):
         with pytest.raises(NotFound):
             explain(pack, *wrong, TODAY)

@@ -62,7 +62,9 @@ def test_every_character_of_a_checkpoint_matters(data):
 
 
 @given(
-    st.integers(0, 10**15), st.lists(st.binary(min_size=32, max_size=32), max_size=12), st.binary(min_size=1, max_size=99)
+    st.integers(0, 10**15),
+    st.lists(st.binary(min_size=32, max_size=32), max_size=12),
+    st.binary(min_size=1, max_size=99),
 )
 def test_proof_files_survive_writing_and_reading(index, path, extra):
     proof = Proof(index, tuple(path), checkpoint_note(), extra)

@@ -17,7 +17,12 @@ from renkei.messages.wire import Content, Envelope, Inquiry, decode_as, decode_m
 A, B = Identity("a", os.urandom(32)), Identity("b", os.urandom(32))
 KEY, OTHER = SealKey(), SealKey()
 
-ALL = [*typing.get_args(wire.Signed), *typing.get_args(wire.Message), *typing.get_args(wire.Call), *typing.get_args(wire.Reply)]
+ALL = [
+    *typing.get_args(wire.Signed),
+    *typing.get_args(wire.Message),
+    *typing.get_args(wire.Call),
+    *typing.get_args(wire.Reply),
+]
 
 
 def example(type_):

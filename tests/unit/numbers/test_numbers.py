@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renkei.errors import Malformed
-from renkei.numbers import FORMATS, CorporateNumber, IndividualNumber, LocalGovernmentCode, ResidentRecordCode, recognise
+from renkei.numbers import (
+    FORMATS,
+    CorporateNumber,
+    IndividualNumber,
+    LocalGovernmentCode,
+    ResidentRecordCode,
+    recognise,
+)
 
 PUBLISHED = [
     (IndividualNumber, "621498320257"),

@@ -93,7 +93,9 @@ def test_the_commission_signs_no_forged_or_crooked_draft(net):
 def test_only_enrolled_senders_enter_the_record(net):
     stranger = net.identities["ohashi-city"].sign(net.inquiry())
     with pytest.raises(NotGenuine):
-        rounds.draft(net.state, net.converters["hub"], nothing, Envelope("x", stranger.payload, stranger.signature), NOW)
+        rounds.draft(
+            net.state, net.converters["hub"], nothing, Envelope("x", stranger.payload, stranger.signature), NOW
+        )
     with pytest.raises(NotGenuine):
         rounds.draft(net.state, net.converters["hub"], nothing, Envelope("tax-union", *_parts(stranger)), NOW)
     with pytest.raises(Malformed):
@@ -113,7 +115,9 @@ def test_an_outcome_counts_only_from_the_provider_that_was_permitted(net):
             through(net, outcome, permitted=permitted)
     for outcomes in ([], [Outcome(inquiry, "sold", NOW)], [Outcome(inquiry, "nothing", NOW)] * 2):
         with pytest.raises(RenkeiError):
-            through(net, net.identities["tax-union"].sign(Outcomes(outcomes)), permitted=lambda ids: {inquiry: "tax-union"})
+            through(
+                net, net.identities["tax-union"].sign(Outcomes(outcomes)), permitted=lambda ids: {inquiry: "tax-union"}
+            )
 
 
 def test_codes_are_issued_by_the_authority_alone(net):

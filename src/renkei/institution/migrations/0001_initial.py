@@ -32,6 +32,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_table(
+        "post_aside",
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("stream", sa.LargeBinary(length=8), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("reference", sa.String(length=16), nullable=False),
+        sa.Column("locked", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "stream", "number"),
+    )
+    op.create_table(
         "post_outbox",
         sa.Column("peer", sa.String(length=64), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),

@@ -1,0 +1,126 @@
+"""Claim: no number and no attribute of any resident reaches hub, commission or bus, in any encoding.
+
+Tried by: a byte scan of their databases (journals included), mailboxes, logs, and every frame captured on the bus while inquiries run.
+"""
+
+import asyncio
+import base64
+import csv
+import urllib.parse
+
+import nats
+import pytest
+
+from renkei.institution.bus import BusServer, BusUser
+from renkei.institution.keys import Keys
+from renkei.institution.settings import Home
+from tests.world import Running, until
+
+import nkeys  # isort: skip
+
+
+def needles(folder):
+    """Every number and attribute of every resident, in the encodings bytes travel in."""
+    found = set()
+    with (folder / "roll.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            number = row["number"]
+            texts = [number, f"{number[:4]} {number[4:8]} {number[8:]}", f"{number[:4]}-{number[4:8]}-{number[8:]}"]
+            texts += [row["name"], row["kana"], row["address"], row["name"].replace(" ", "　")]
+            for text in texts:
+                raw = [text.encode("utf-8"), text.encode("utf-16-le"), text.encode("utf-16-be")]
+                raw += [text.encode("cp932", "ignore"), text.encode("euc-jp", "ignore")]
+                raw += [base64.b64encode(raw[0])[:-4], raw[0].hex().encode(), urllib.parse.quote(text).encode()]
+                found |= {r for r in raw if len(r) >= 8}
+            found |= {int(number).to_bytes(8, "big"), int(number).to_bytes(8, "little")}
+            found |= {int(number).to_bytes(5, "big")}
+    return found
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory):
+    """A nation that did a little of everything, with every frame on the bus recorded."""
+    running = Running(tmp_path_factory.mktemp("scan") / "nation", residents=60)
+    frames: list[bytes] = []
+    seed = nkeys.encode_seed(b"s" * 32, nkeys.PREFIX_BYTE_USER)
+    spy = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    users = [BusUser(p.body, Keys.load(Home(running.folder / p.body), p.body).bus_public) for p in running.plan.places]
+    operator = nkeys.from_seed(bytearray(running.plan.operator.encode())).public_key.decode()
+    bus: BusServer = running.world.bus
+    bus.configure(users, operator)
+    config = (bus.folder / "server.json").read_text()
+    (bus.folder / "server.json").write_text(
+        config.replace('"users": [', f'"users": [{{"nkey": "{spy}", "permissions": {{"subscribe": [">"]}}}},', 1)
+    )
+    running.do(_reload(bus))
+
+    async def listen():
+        client = await nats.connect(bus.url, nkeys_seed_str=seed.decode())
+
+        async def keep(message):
+            frames.append(message.subject.encode() + b"\n" + message.data)
+
+        await client.subscribe("mail.>", cb=keep)
+
+    running.do(listen())
+    for persona in range(3):
+        running.ask(persona=persona)
+    running.ask(item="disability")
+    running.http("ohashi-city", "/subjects", {"subjects": [{"local_id": "fresh-1", "number": _number(running)}]})
+    running.stop_body("pension-service")
+    running.ask(provider="pension-service", item="pension-benefits", wait=1)
+    until(lambda: any(b".box." in f.split(b"\n", 1)[0] for f in frames))
+    until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 5)
+    running.stop()
+    return running.folder, frames
+
+
+def _number(running):
+    with (running.folder / "roll.csv").open(encoding="utf-8") as file:
+        return next(r["number"] for r in csv.DictReader(file) if r["municipality"] != "482013")
+
+
+async def _reload(bus):
+    import os
+    import signal
+
+    os.kill(bus.pid, signal.SIGHUP)
+    await asyncio.sleep(0.5)
+
+
+def scan(data, wanted):
+    return [w for w in wanted if w in data]
+
+
+@pytest.mark.parametrize("place", ["hub", "commission", "bus"])
+def test_nothing_personal_is_stored(captured, place):
+    folder, _ = captured
+    wanted = needles(folder)
+    files = [p for p in (folder / place).rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) > 10_000
+    for path in files:
+        assert not scan(path.read_bytes(), wanted), path
+
+
+def test_nothing_personal_travels(captured):
+    folder, frames = captured
+    wanted = needles(folder)
+    assert len(frames) > 20
+    assert not scan(b"\0".join(frames), wanted)
+
+
+def test_the_scan_would_find_it(captured):
+    """The same scan finds numbers and names where they belong: at the authority."""
+    folder, _ = captured
+    data = b"".join(p.read_bytes() for p in (folder / "numbering-authority").glob("*.db*"))
+    assert len(scan(data, needles(folder))) > 100
+
+
+def test_local_ids_and_case_texts_stay_at_their_institution(captured):
+    folder, frames = captured
+    with (folder / "ohashi-city" / "people.csv").open(encoding="utf-8") as file:
+        wanted = {r["local_id"].encode() for r in csv.DictReader(file)} | {b"fresh-1"}
+    for place in ("hub", "commission", "bus", "tax-union", "pension-service"):
+        for path in (folder / place).rglob("*.db*"):
+            assert not scan(path.read_bytes(), wanted), path
+    assert not scan(b"\0".join(frames), wanted)
