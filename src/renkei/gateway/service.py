@@ -141,7 +141,8 @@ class Gateway(Institution):
 
         woken = await self.database.write(commit)
         self.post.acknowledge(parcels)
-        self.post.wake(woken)
+        self.post.wake(woken - {"hub"})
+        self.post.wake(woken & {"hub"}, later=True)  # outcomes: nobody waits for them
         self.desk.tell(told)
 
     async def _accept_share(self, sender: str, share: KeyShare) -> None:

@@ -267,6 +267,14 @@ def batch_tally(connection: sa.Connection, id_: str) -> dict[str, int]:
     return tally
 
 
+def open_rows(connection: sa.Connection, id_: str) -> int:
+    """Rows of a batch that have not ended, over the index of states."""
+    query = sa.select(sa.func.count()).select_from(inquiries)
+    return connection.execute(
+        query.where(inquiries.c.state.in_(("submitted", "permitted")), inquiries.c.batch == id_)
+    ).scalar_one()
+
+
 def batch_page(connection: sa.Connection, id_: str, after: int, limit: int) -> list[tuple[int, Any, Any]]:
     """Rows of a batch after line ``after`` as (line, inquiry or None, fault or None), in line order."""
     asked = connection.execute(

@@ -120,7 +120,7 @@ def test_manual_release_looks_like_an_absent_provider_until_released(nation):
     nation.http("tax-union", "/flags", {"local_id": person, "manual": True, "withheld": False})
     try:
         told = nation.ask(wait=1)[1]
-        assert told["state"] == "permitted"
+        until(lambda: nation.http("ohashi-city", told["status_url"])[1]["state"] == "permitted")
         held = until(
             lambda: [p for p in nation.http("tax-union", "/provisions?status=held")[1] if p["id"] == told["id"]]
         )
