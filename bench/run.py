@@ -179,12 +179,19 @@ def cpu_seconds(world: World) -> dict[str, float]:
 def quantiles(values: list[float]) -> dict[str, float]:
     """Median, 95th and 99th percentile and maximum."""
     cuts = statistics.quantiles(values, n=100)
-    return {"p50": round(cuts[49], 1), "p95": round(cuts[94], 1), "p99": round(cuts[98], 1), "max": round(max(values), 1)}
+    return {
+        "p50": round(cuts[49], 1),
+        "p95": round(cuts[94], 1),
+        "p99": round(cuts[98], 1),
+        "max": round(max(values), 1),
+    }
 
 
 def machine() -> dict[str, Any]:
     """What this ran on."""
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?"
+    )
     packages = ("cryptography", "sqlalchemy", "nats-py", "litestar", "granian", "msgspec", "pynacl")
     return {
         "cpu": model,
@@ -204,9 +211,17 @@ def show(report: dict[str, Any]) -> None:
     floor = report["crypto_floor_us"]
     possible = report["machine"]["cores"] * 1e6 / floor
     rows = [
-        ("whole inquiries per second", report["inquiries_per_second"], f"cryptography alone would allow {possible:.0f}"),
+        (
+            "whole inquiries per second",
+            report["inquiries_per_second"],
+            f"cryptography alone would allow {possible:.0f}",
+        ),
         ("CPU per inquiry, µs", report["cpu_us_per_inquiry"], f"floor {floor}: {report['cpu_over_floor']} ×"),
-        ("latency p50 / p99, ms", f"{report['latency_ms']['p50']} / {report['latency_ms']['p99']}", f"at {report['latency_rate_per_second']}/s"),
+        (
+            "latency p50 / p99, ms",
+            f"{report['latency_ms']['p50']} / {report['latency_ms']['p99']}",
+            f"at {report['latency_rate_per_second']}/s",
+        ),
         ("filed at the portal after, s", report["filed_at_portal_s_after"], "after the last answer"),
         ("conversions per second and core", report["conversions_per_second_per_core"], "two multiplications each"),
         ("durable ledger appends per second", report["ledger_appends_per_second"], "rounds of 64, SQLite FULL"),

@@ -52,7 +52,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         max_age=SESSION_HOURS * 3600,
         httponly=True,
         samesite="lax",
-        key="desk",
+        key=f"session-{gateway.settings.body}",
     )
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:

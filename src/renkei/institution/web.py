@@ -183,6 +183,7 @@ def make_app(
         },
         csrf_config=CSRFConfig(
             secret=csrf_secret,
+            cookie_name=f"csrf-{settings.body}",  # browsers share cookies between the ports of one host
             cookie_samesite="strict",
             cookie_httponly=True,
             exclude=list(csrf_exclude) or None,

@@ -54,7 +54,11 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         lambda lang: "マイ・ポータル" if lang == "ja" else "My Portal",
     )
     session = CookieBackendConfig(
-        secret=portal.keys.derive("session"), max_age=1800, httponly=True, samesite="lax", key="portal"
+        secret=portal.keys.derive("session"),
+        max_age=1800,
+        httponly=True,
+        samesite="lax",
+        key=f"session-{portal.settings.body}",
     )
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:

@@ -1,0 +1,118 @@
+"""The first journeys in a real browser, in both languages, at phone and desktop width, without script; axe-core finds nothing."""
+
+from pathlib import Path
+
+import axe_core_python
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.world import Running, until
+
+CHROMIUM = Path("/usr/bin/chromium")
+AXE = next(Path(axe_core_python.__file__).parent.rglob("axe*.js")).read_text("utf-8")
+VIEWS = [("ja", 320), ("en", 320), ("ja", 1280), ("en", 1280)]
+
+pytestmark = [pytest.mark.journey, pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")]
+
+
+@pytest.fixture(scope="module")
+def nation(tmp_path_factory):
+    running = Running(tmp_path_factory.mktemp("journey") / "nation", residents=60)
+    running.ask()
+    running.ask(item="disability")
+    until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 2)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=VIEWS, ids=lambda v: f"{v[0]}-{v[1]}")
+def page(request, browser):
+    lang, width = request.param
+    context = browser.new_context(viewport={"width": width, "height": 800}, locale=lang, java_script_enabled=False)
+    page = context.new_page()
+    page.lang = lang
+    yield page
+    context.close()
+
+
+def sound(page):
+    """No sideways scrolling of the page, right language, one first heading."""
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") == page.lang
+    box = page.locator("main").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= page.viewport_size["width"] + 1
+
+
+def sign_in(page, url, field, secret):
+    page.goto(f"{url}/signin?lang={page.lang}")
+    page.fill(field, secret)
+    page.press(field, "Enter")
+
+
+def test_a_resident_sees_who_asked_and_that_it_is_genuine(nation, page):
+    sign_in(page, nation.url("portal"), "#secret", nation.plan.personas[0].secret)
+    sound(page)
+    assert page.locator(".card").count() >= 2
+    page.locator(".card a").last.click()
+    sound(page)
+    text = page.inner_text("main")
+    assert ("74の項" if page.lang == "ja" else "row 74") in text
+    assert ("はい。" if page.lang == "ja" else "Yes.") in text
+    with page.expect_download() as download:
+        page.locator("a[download]").click()
+    assert Path(download.value.path()).read_text().startswith("c2sp.org/tlog-proof@v1")
+
+
+def test_a_clerk_asks_and_reads_the_answer(nation, page):
+    sign_in(page, nation.url("ohashi-city"), "#token", nation.plan.place("ohashi-city").token)
+    sound(page)
+    page.goto(nation.url("ohashi-city") + "/desk/new")
+    page.select_option("#affair", "child-allowance")
+    page.locator("form[method=get] button").click()
+    sound(page)
+    page.select_option("#what", "local-tax@tax-union")
+    page.fill("#local_id", nation.local_id("ohashi-city"))
+    page.fill("#case", "<script>alert(1)</script>")
+    page.locator('form[action="/desk/new"][method=post] button').click()
+    sound(page)
+    assert page.locator("dl.facts").count() >= 2
+    assert "<script>alert(1)</script>" in page.inner_text("main")
+
+
+def test_a_wrong_secret_is_told_kindly(nation, page):
+    sign_in(page, nation.url("portal"), "#secret", "wrong")
+    assert page.locator("[role=alert]").count() == 1
+    sign_in(page, nation.url("ohashi-city"), "#token", "wrong")
+    assert page.locator("[role=alert]").count() == 1
+
+
+def test_accessibility_of_every_page(nation, browser):
+    """axe-core, in light and dark, with the page's own policy set aside for the checker alone."""
+    for scheme in ("light", "dark"):
+        context = browser.new_context(locale="en", bypass_csp=True, color_scheme=scheme)
+        page = context.new_page()
+        page.lang = "en"
+        sign_in(page, nation.url("portal"), "#secret", nation.plan.personas[0].secret)
+        record = page.locator(".card a").first.get_attribute("href")
+        city = nation.url("ohashi-city")
+        sign_in(page, city, "#token", nation.plan.place("ohashi-city").token)
+        inquiry = page.locator("table a").first.get_attribute("href")
+        portal = nation.url("portal")
+        addresses = [f"{portal}/signin", f"{portal}/records", portal + record, f"{portal}/nothing"]
+        addresses += [f"{city}/signin", f"{city}/desk", f"{city}/desk/new?affair=child-allowance", f"{city}/desk/held", city + inquiry]
+        for address in addresses:
+            page.goto(address)
+            page.evaluate(AXE)
+            found = page.evaluate("async () => (await axe.run()).violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))")
+            assert found == [], (scheme, address)
+        context.close()

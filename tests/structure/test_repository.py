@@ -1,0 +1,83 @@
+"""Properties of the repository: schemas match their tables, guards are on, documents are fresh, nothing names a registry."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import sqlalchemy as sa
+
+from renkei.institution import migrate
+from renkei.institution.database import Database
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_migrations_make_exactly_the_declared_tables(engine, tmp_path, request):
+    """On both engines, for every package with tables."""
+    url = f"sqlite:///{tmp_path}/x.db" if engine == "sqlite" else request.getfixturevalue("postgres")("schema")
+    packages = tuple(migrate.TABLES)
+    database = Database(url, packages=packages)
+    assert migrate.differences(database.engine, packages) == []
+    assert "alembic_version" in sa.inspect(database.engine).get_table_names()
+    database.close()
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [ROOT / n for n in names if (ROOT / n).is_file()]
+
+
+def test_no_file_names_a_registry_or_this_workplace():
+    """Packages come from wherever the installer is configured; no host is written down."""
+    hosts = re.compile(r"pypi\.org|pythonhosted|deb\.debian\.org|registry\.npmjs|files\.python", re.I)
+    for path in tracked():
+        if path.suffix not in (".png", ".pdf") and path.name != "test_repository.py":
+            assert not hosts.search(path.read_text("utf-8", "replace")), path
+
+
+def test_every_local_link_in_the_documents_leads_somewhere():
+    for path in tracked():
+        if path.suffix == ".md":
+            for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", path.read_text("utf-8")):
+                assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_the_readme_s_commands_exist():
+    """Every `make x` and `renkei x` the README names is there."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"make ([a-z-]+)", text):
+        assert f"\n{target}:" in makefile, target
+    help_ = subprocess.run([ROOT / ".venv/bin/renkei", "--help"], capture_output=True, text=True, check=True).stdout
+    for command in set(re.findall(r"renkei (number|law|inquire|verify|nation|run|authority|commission)\b", text)):
+        assert command in help_
+
+
+def test_ci_runs_the_readme_s_test_command():
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_the_settings_page_is_fresh():
+    from docs.generate import settings_page
+
+    assert (ROOT / "docs/settings.md").read_text("utf-8") == settings_page()
+
+
+def test_the_published_vectors_are_ours():
+    """The code still produces the published bytes."""
+    from tests.vectors.make import make
+
+    assert json.loads((ROOT / "tests/vectors/vectors.json").read_text("utf-8")) == make()
+
+
+def test_pages_are_guarded_and_forms_carry_a_token():
+    """Every form that changes something has a CSRF field; every page but sign-in has a guard."""
+    for template in (ROOT / "src").rglob("templates/*.html"):
+        text = template.read_text("utf-8")
+        assert text.count('method="post"') <= text.count("_csrf_token"), template
+    for pages in ("gateway", "portal"):
+        source = (ROOT / f"src/renkei/{pages}/pages.py").read_text("utf-8")
+        for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=\[signed_in\])?', source):
+            assert guard or route in ("/", "/signin", "/signout"), (pages, route)
