@@ -12,7 +12,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 AXE = next(Path(axe_core_python.__file__).parent.rglob("axe*.js")).read_text("utf-8")
 VIEWS = [("ja", 320), ("en", 320), ("ja", 1280), ("en", 1280)]
 
-pytestmark = [pytest.mark.journey, pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")]
+pytestmark = [
+    pytest.mark.journey,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,14 @@ def nation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         yield browser
@@ -109,10 +119,18 @@ def test_accessibility_of_every_page(nation, browser):
         inquiry = page.locator("table a").first.get_attribute("href")
         portal = nation.url("portal")
         addresses = [f"{portal}/signin", f"{portal}/records", portal + record, f"{portal}/nothing"]
-        addresses += [f"{city}/signin", f"{city}/desk", f"{city}/desk/new?affair=child-allowance", f"{city}/desk/held", city + inquiry]
+        addresses += [
+            f"{city}/signin",
+            f"{city}/desk",
+            f"{city}/desk/new?affair=child-allowance",
+            f"{city}/desk/held",
+            city + inquiry,
+        ]
         for address in addresses:
             page.goto(address)
             page.evaluate(AXE)
-            found = page.evaluate("async () => (await axe.run()).violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))")
+            found = page.evaluate(
+                "async () => (await axe.run()).violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))"
+            )
             assert found == [], (scheme, address)
         context.close()

@@ -30,7 +30,9 @@ def make() -> dict[str, Any]:
         return combine_shares(*(c.key_share(domain) for c in both))
 
     def encrypt_with(b: bytes, of: bytes, domain: Domain) -> Ciphertext:
-        return Ciphertext(group.multiply_base(b), group.add(of, group.multiply_base(group.scalar_multiply(b, key(domain)))))
+        return Ciphertext(
+            group.multiply_base(b), group.add(of, group.multiply_base(group.scalar_multiply(b, key(domain))))
+        )
 
     issued = encrypt_with(scalar(12345), code, authority)
     at_city = decrypt(commission.convert(authority, city, hub.convert(authority, city, issued)), key(city))
@@ -38,7 +40,11 @@ def make() -> dict[str, Any]:
     half = hub.convert(city, pension, asked)
     whole = commission.convert(city, pension, half)
     return {
-        "hash_to_scalar": {"purpose": "test", "fields": ["61", "6262"], "scalar": group.hash_to_scalar("test", b"a", b"bb").hex()},
+        "hash_to_scalar": {
+            "purpose": "test",
+            "fields": ["61", "6262"],
+            "scalar": group.hash_to_scalar("test", b"a", b"bb").hex(),
+        },
         "hash_to_element": {"purpose": "test", "fields": ["61"], "element": group.hash_to_element("test", b"a").hex()},
         "masters": {"hub": bytes(range(64)).hex(), "commission": bytes(range(64, 128)).hex()},
         "directory": {
@@ -99,7 +105,9 @@ def _permit() -> dict[str, Any]:
     commission = Signer("renkei.example/vectors/commission", COSIGNATURE, b"\x07" * 32)
     salt, entry = b"\x08" * 16, b"an entry"
     tree = Tree(lambda *_: b"")
-    tree.append([leaf_hash(b"0"), leaf_hash(b"1"), leaf_hash(commitment(salt, entry)), leaf_hash(b"3"), leaf_hash(b"4")])
+    tree.append(
+        [leaf_hash(b"0"), leaf_hash(b"1"), leaf_hash(commitment(salt, entry)), leaf_hash(b"3"), leaf_hash(b"4")]
+    )
     text = Checkpoint("renkei.example/vectors", tree.size, tree.root()).to_text()
     note = f"{text}\n{hub.sign(text)}{commission.sign(text, time=1_795_450_000)}"
     return {

@@ -45,7 +45,7 @@ from renkei.record.rounds import Draft
 
 STALE_AFTER = 1500
 """Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
-REPLY_TIMEOUT = 10.0
+REPLY_TIMEOUT = 3.0
 
 
 class Prepared(NamedTuple):
@@ -213,7 +213,7 @@ class Sequencer:
             return prepared._replace(time=0)
         if kind == "held":
             raise Unavailable("The commission waits for its operator to confirm the head.", code="commission-held")
-        raise Halted(f"the commission holds size {reply.size}")
+        raise Unavailable(f"The commission holds another head ({reply.size}).", code="heads-differ")  # agree anew
 
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]

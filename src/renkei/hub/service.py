@@ -143,6 +143,8 @@ class Hub(Institution):
         reply = await self.post.call("commission", GetRounds(size), timeout=60)
         if not isinstance(reply, Rounds) or not reply.rounds:
             raise Halted("the commission is ahead but does not hand over its rounds")
+        if len(reply.rounds) > 1:  # more than the one that was under way: this database was restored
+            await self.post.renew()
         for copy in reply.rounds:
             await self._adopt_one(copy)
         self.observe.count("rounds_adopted", len(reply.rounds))

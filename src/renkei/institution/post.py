@@ -190,6 +190,10 @@ class Post:
                 break
             take += 1
         parcels = parcels[:take]
+        if (
+            not out.sent
+        ):  # since the start of this process nothing went out: what the outbox lacks was acknowledged before
+            out.acked = max(out.acked, parcels[0][0] - 1)
         data = self._close(peer, [p for _, p in parcels], parcels[0][0])
         if out.sent <= out.acked:
             out.progress = time.monotonic()
@@ -216,7 +220,8 @@ class Post:
 
     def _close(self, peer: str, parcels: list[bytes], first: int) -> bytes:
         lists = [_parcel.decode(p) for p in parcels]
-        frame = Frame(self._keys.body, peer, self._stream, first, lists)
+        oldest = self._sender(peer).acked + 1
+        frame = Frame(self._keys.body, peer, self._stream, first, lists, oldest=min(oldest, first))
         return frames.close(frame, self._keys.identity, self._known(peer).seal)
 
     def _known(self, peer: str) -> Enrolled:
@@ -226,6 +231,15 @@ class Post:
                 self.unknown_sender(peer)
             raise Unavailable(f"The keys of {peer!r} are not known here yet.", code="not-enrolled")
         return found
+
+    async def renew(self) -> None:
+        """Begin a new stream: our numbers may have been used before (a restored database), and would be taken for repeats."""
+        fresh = os.urandom(8)
+        await self._database.write(lambda c: store.renew_stream(c, fresh))
+        self._stream = fresh
+        for out in self._out.values():
+            out.sent, out.left = out.acked, out.acked
+            out.event.set()
 
     # ------------------------------------------------------------------ receiving
 
@@ -270,28 +284,37 @@ class Post:
     async def consume(self, handle: Callable[[list[Parcel]], Awaitable[None]], most: int) -> None:
         """Hand parcels to ``handle`` for ever. ``handle`` commits and acknowledges.
 
-        What cannot be done *now* is tried again. A parcel that can never be handled does not hold up the others: it is set aside, locked,
-        with a reference to the log, and acknowledged.
+        What cannot be done *now* is tried again together with whatever has come since, which may be what it waits for. A parcel that can
+        never be handled does not hold up the others: it is set aside, locked, with a reference to the log, and acknowledged.
         """
+        patience = 1
         while True:
-            await self._consume(await self.receive(most), handle)
-
-    async def _consume(self, parcels: list[Parcel], handle: Callable[[list[Parcel]], Awaitable[None]]) -> None:
-        while True:
+            parcels = await self.receive(most * patience)
             try:
-                await handle(parcels)
-                return
+                await self._consume(parcels, handle)
+                patience = 1
             except (Unavailable, sa.exc.OperationalError) as error:
                 reason = error.code if isinstance(error, Unavailable) else "database"
                 self._observe.log.info("worker.retry", reason=reason)
+                self.retry(parcels)
+                patience = min(patience + 1, 64)
                 await asyncio.sleep(RETRY_AFTER)
-            except Exception:
-                if len(parcels) == 1:
-                    await self._set_aside(parcels[0], self._observe.failure("worker"))
-                    return
-                for parcel in parcels:
-                    await self._consume([parcel], handle)
+
+    async def _consume(self, parcels: list[Parcel], handle: Callable[[list[Parcel]], Awaitable[None]]) -> None:
+        try:
+            await handle(parcels)
+        except (Unavailable, sa.exc.OperationalError):
+            raise
+        except Exception:
+            if len(parcels) == 1:
+                await self._set_aside(parcels[0], self._observe.failure("worker"))
                 return
+            for at, parcel in enumerate(parcels):
+                try:
+                    await self._consume([parcel], handle)
+                except (Unavailable, sa.exc.OperationalError):
+                    self.retry(parcels[at:])
+                    return
 
     async def _set_aside(self, parcel: Parcel, reference: str) -> None:
         row: dict[str, object] = {
@@ -354,9 +377,14 @@ class Post:
         if frame.acknowledges >= 0:
             self._acknowledged(sender, frame)
             return
-        side = self._in.setdefault(sender, _In(frame.stream, 0))
-        if side.stream != frame.stream:  # the sender has a new database; what it sent before is settled
-            side.stream, side.queued, side.committed = frame.stream, 0, 0
+        side = self._in.setdefault(sender, _In(frame.stream, frame.oldest - 1))
+        if side.stream != frame.stream:  # the sender's numbers begin anew; what it sent before is settled
+            side.stream, side.queued, side.committed = frame.stream, frame.oldest - 1, frame.oldest - 1
+        elif (
+            frame.oldest > side.queued + 1
+        ):  # we were restored: what is missing was committed and acknowledged in a former life
+            self._observe.count("parcels_skipped", frame.oldest - 1 - side.queued)
+            side.queued = side.committed = frame.oldest - 1
         if frame.first > side.queued + 1 or self._waiting > MAX_WAITING:
             self._observe.count("frames_ignored")
             return

@@ -77,6 +77,11 @@ def own_stream(connection: sa.Connection, fresh: bytes) -> bytes:
     return bytes(found)
 
 
+def renew_stream(connection: sa.Connection, fresh: bytes) -> None:
+    """Name the outgoing stream anew."""
+    connection.execute(own.update().values(stream=fresh))
+
+
 def load_peers(connection: sa.Connection) -> list[Peer]:
     return [
         Peer(r.peer, r.sent, r.stream and bytes(r.stream), r.received) for r in connection.execute(sa.select(peers))

@@ -21,6 +21,8 @@ class Frame(Wire, frozen=True, tag="frame/1"):
     stream: bytes
     first: int = 0
     parcels: list[list[bytes]] = []
+    oldest: int = 1
+    """The oldest parcel the sender still owes: a receiver that lost its place (a restored database) goes on from there."""
     acknowledges: int = -1
     """Every parcel of ``stream`` up to this number is committed (when this is an acknowledgement)."""
 

@@ -106,9 +106,13 @@ class Portal(Institution):
         refused: list[bytes] = []
         for parcel in parcels:
             for message in parcel.messages:
+                if isinstance(message, KeyShare):  # first: what else came may need the key
+                    await self.member.accept_share(parcel.sender, message)
+        for parcel in parcels:
+            for message in parcel.messages:
                 match message:
                     case KeyShare():
-                        await self.member.accept_share(parcel.sender, message)
+                        continue
                     case Permit() if parcel.sender == "hub":
                         codes += await asyncio.to_thread(self._codes, message)
                     case CodeRefused() if self.member.state.body(parcel.sender).role == "authority":

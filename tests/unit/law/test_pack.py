@@ -1,9 +1,9 @@
 """The pack loader: a good pack loads and has a stable hash; every fault is found with file, line and remedy."""
 
 import pytest
+from tests.conftest import PACK
 
 from renkei.law import Pack, PackFaults, check, read_folder
-from tests.conftest import PACK
 
 
 @pytest.fixture
