@@ -183,10 +183,11 @@ class Post:
         parcels = await self._database.read(lambda c: store.pending(c, peer, after, FRAME_PARCELS))
         if not parcels:
             return False
-        size, take = 0, 0
+        size, take, more = 0, 0, len(parcels) == FRAME_PARCELS
         for _, parcel in parcels:
             size += len(parcel)
             if take and size > FRAME_BYTES:
+                more = True
                 break
             take += 1
         parcels = parcels[:take]
@@ -200,7 +201,7 @@ class Post:
         out.sent = parcels[-1][0]
         await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", data)
         self._observe.count("frames_sent")
-        return True
+        return more
 
     async def _resend(self, peer: str, out: _Out) -> None:
         """Nothing was acknowledged for a while: begin again from there, and leave a copy in the mailbox."""

@@ -35,7 +35,9 @@ from renkei.messages.wire import (
 from renkei.portal import store
 from renkei.record.entries import Entry, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
 
-IDLE = 1.0
+IDLE = 0.4
+FULL = 200
+"""Leaves in one step from which on the next follows at once: residents see a record within a second, and few questions are asked."""
 
 
 class Filing:
@@ -56,7 +58,7 @@ class Filing:
         await self._member.until_ready()
         try:
             while True:
-                if not await self.step():
+                if await self.step() < FULL:
                     await asyncio.sleep(IDLE)
         except BaseException:
             self.reload()
