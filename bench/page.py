@@ -4,43 +4,69 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 
-def page(r: dict) -> str:  # type: ignore[type-arg]
+def page(r: dict[str, Any]) -> str:
     """The results page of one report."""
     m, by, lat = r["machine"], r["cpu_us_per_inquiry_by_process"], r["latency_ms"]
     apart = ("hub", "commission", "bus", "numbering-authority")
     gateways = sum(v for k, v in by.items() if k not in apart)
     possible = m["cores"] * 1e6 / r["crypto_floor_us"]
     primitives = ", ".join(f"{k} {v}" for k, v in r["primitives_us"].items())
+    rows = [
+        ("measure", "figure", "beside"),
+        ("---", "---", "---"),
+        (
+            "whole inquiries per second",
+            f"{r['inquiries_per_second']} ({r['inquiries']} in batch files, {r['answered']} answered)",
+            f"the cryptography alone would allow {possible:.0f}; the goal is 1,000",
+        ),
+        (
+            "CPU per inquiry",
+            f"{r['cpu_us_per_inquiry']} µs",
+            f"cryptographic floor {r['crypto_floor_us']} µs: {r['cpu_over_floor']} ×",
+        ),
+        (
+            "latency of single requests, p50 / p95 / p99",
+            f"{lat['p50']} / {lat['p95']} / {lat['p99']} ms",
+            f"at {r['latency_rate_per_second']}/s, up to 14 waiting at once",
+        ),
+        ("filed at the portal", f"{r['filed_at_portal_s_after']} s after the last answer", ""),
+        (
+            "conversions per second and core",
+            f"{r['conversions_per_second_per_core']}",
+            "two multiplications each",
+        ),
+        (
+            "durable ledger appends per second",
+            f"{r['ledger_appends_per_second']}",
+            "rounds of 64, SQLite `synchronous=FULL`",
+        ),
+        ("linkage codes issued per second", f"{r['codes_issued_per_second']}", "whole nation, all roles"),
+        ("nation ready", f"{r['ready_s']} s", "from nothing to linked personas, 13 processes"),
+    ]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return f"""# Results
 
-`make bench`, then `python -m bench.page` · {r["date"]} · {m["cpu"]}, {m["cores"]} cores, {m["memory_gb"]} GB, Python {m["python"]}. One process per role, all on this
-one machine, the load generator too. The machine is noisy: read ratios, not digits.
+`make bench`, then `python -m bench.page` · {r["date"]} · {m["cpu"]}, {m["cores"]} cores,
+{m["memory_gb"]} GB, Python {m["python"]}. One process per role, all on this one machine, the load
+generator too. The machine is noisy: read ratios, not digits.
 
-| measure | figure | beside |
-| --- | --- | --- |
-| whole inquiries per second | {r["inquiries_per_second"]} ({r["inquiries"]} in batch files, {r["answered"]} answered) | the cryptography alone would allow {possible:.0f}; the goal is 1,000 |
-| CPU per inquiry | {r["cpu_us_per_inquiry"]} µs | cryptographic floor {r["crypto_floor_us"]} µs: {r["cpu_over_floor"]} × |
-| latency of single requests, p50 / p95 / p99 | {lat["p50"]} / {lat["p95"]} / {lat["p99"]} ms | at {r["latency_rate_per_second"]}/s, up to 14 waiting at once |
-| filed at the portal | {r["filed_at_portal_s_after"]} s after the last answer | |
-| conversions per second and core | {r["conversions_per_second_per_core"]} | two multiplications each |
-| durable ledger appends per second | {r["ledger_appends_per_second"]} | rounds of 64, SQLite `synchronous=FULL` |
-| linkage codes issued per second | {r["codes_issued_per_second"]} | whole nation, all roles |
-| nation ready | {r["ready_s"]} s | from nothing to linked personas, 13 processes |
+{table}
 
 ## Where the time goes
 
-CPU per inquiry by process, µs: hub {by["hub"]}, commission {by["commission"]}, all gateways together (asking and answering) {gateways}, bus {by["bus"]}. Hub and commission include
-their part of the portal's copy.
+CPU per inquiry by process, µs: hub {by["hub"]}, commission {by["commission"]}, all gateways
+together (asking and answering) {gateways}, bus {by["bus"]}. Hub and commission include their part
+of the portal's copy.
 
 Primitives in the same run, µs: {primitives}.
 
-The goal is not reached. Both cores are busy; what is not cryptography is Python, spread thinly over SQLAlchemy's statement execution, message encoding and the event loop. It costs most
-where little is done at once: an inquiry that travels alone needs two rounds, about ten frames and as many transactions, so single requests saturate far below files. Tried so far: acknowledgements
-that also say "still at work" (without them senders repeated everything under load), a 4 ms linger so that rounds fill, outcomes sent later in shared frames, bounded pacing of batch files,
-keeping the garbage collector off what is loaded at start. Left for the issue on load: frames cached between commit and sending, compiled statements for the hot inserts and updates, fewer
-transactions per round, hub workers.
+The goal is not reached. Both cores are busy; what is not cryptography is Python, spread thinly over
+SQLAlchemy's statement execution, message encoding and the event loop. It costs most where little is
+done at once: an inquiry that travels alone needs two rounds, about ten frames and as many
+transactions, so single requests saturate far below files.
 """
 
 
