@@ -91,8 +91,6 @@ class Authority(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
-        self.post.acknowledge(parcels)
-        self.post.wake(outgoing)
 
     def _issue(self, requests: Sequence[tuple[str, CodeRequest]]) -> dict[str, list[Message]]:
         """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for unknown numbers."""

@@ -69,8 +69,8 @@ class Answering:
         self._keys, self._member, self._database = keys, member, database
         self._post, self._observe, self._clock, self._adapter = post, observe, clock, adapter
 
-    def take(self, permits: Sequence[Permit]) -> Callable[[sa.Connection], set[str]]:
-        """Verify permits and prepare answers, on a thread; answers work for the writer that tells whom to wake."""
+    def take(self, permits: Sequence[Permit]) -> Callable[[sa.Connection], None]:
+        """Verify permits and prepare answers, on a thread; answers work for the writer."""
         now = self._clock()
         checked, expired = self._authorise(permits, now)
         done = self._database.read_now(lambda c: store.provisions_of(c, [a.id for a, _ in checked]))
@@ -78,18 +78,13 @@ class Answering:
         fresh = list({a.id: (a, p) for a, p in checked if a.id not in done}.values())
         made = self._provide(fresh)
 
-        def commit(connection: sa.Connection) -> set[str]:
+        def commit(connection: sa.Connection) -> None:
             store.add_provisions(connection, [_row(m, now) for m in made])
-            woken = self._send(connection, made, now)
+            self._send(connection, made, now)
             for row in repeats:
                 if row.answer is not None:
                     self._post.put(connection, row.requester, [Answer(bytes(row.id), bytes(row.answer))])
-                    woken.add(row.requester)
-            if expired:
-                outcomes = Outcomes([Outcome(i, "expired", now) for i in expired])
-                self._post.put(connection, "hub", [Submit(self._keys.identity.sign(outcomes))])
-                woken.add("hub")
-            return woken
+            self._tell(connection, [Outcome(i, "expired", now) for i in expired])
 
         return commit
 
@@ -156,18 +151,22 @@ class Answering:
                 found.update(one)
         return found
 
-    def _send(self, connection: sa.Connection, made: Sequence[Provided], now: int) -> set[str]:
+    def _send(self, connection: sa.Connection, made: Sequence[Provided], now: int) -> None:
         owed: dict[str, list[Message]] = defaultdict(list)
         outcomes = []
         for m in made:
             if m.answer is not None:
                 owed[m.authorised.requester].append(Answer(m.authorised.id, m.answer))
                 outcomes.append(Outcome(m.authorised.id, "provided" if m.provided else "nothing", now))
-        if outcomes:
-            owed["hub"].append(Submit(self._keys.identity.sign(Outcomes(outcomes))))
         for recipient, messages in owed.items():
             self._post.put(connection, recipient, messages)
-        return set(owed)
+        self._tell(connection, outcomes)
+
+    def _tell(self, connection: sa.Connection, outcomes: list[Outcome]) -> None:
+        """What came of inquiries goes into the record, a little later: nobody waits for it, and several share an entry's round."""
+        if outcomes:
+            act = Submit(self._keys.identity.sign(Outcomes(outcomes)))
+            self._post.put(connection, "hub", [act], later=True)
 
     # ------------------------------------------------------------------ manual release
 
@@ -201,11 +200,11 @@ class Answering:
             )
         made = self._answered(authorised, permit, row.local_id, [] if withheld else found)
 
-        def commit(connection: sa.Connection) -> set[str]:
+        def commit(connection: sa.Connection) -> None:
             store.close_provision(connection, id_, state="answered", answer=made.answer, at=now)
-            return self._send(connection, [made], now)
+            self._send(connection, [made], now)
 
-        self._post.wake(await self._database.write(commit))
+        await self._database.write(commit)
 
     async def expire(self) -> None:
         """Held requests whose time is over end as expired, and the record says so."""
@@ -217,11 +216,9 @@ class Answering:
         def commit(connection: sa.Connection) -> None:
             for id_ in ids:
                 store.close_provision(connection, id_, state="expired", answer=None, at=now)
-            outcomes = Outcomes([Outcome(i, "expired", now) for i in ids])
-            self._post.put(connection, "hub", [Submit(self._keys.identity.sign(outcomes))])
+            self._tell(connection, [Outcome(i, "expired", now) for i in ids])
 
         await self._database.write(commit)
-        self._post.wake(["hub"])
 
 
 def _each(adapter: Adapter, item: str, local_ids: list[str]) -> Iterable[dict[tuple[str, str], Any]]:

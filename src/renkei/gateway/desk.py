@@ -86,7 +86,6 @@ class Desk:
             if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
                 return _same(earlier, digest)
             raise
-        self._post.wake(["hub"])
         return made[0].id
 
     async def ask_many(
@@ -102,7 +101,6 @@ class Desk:
             also(connection, faults)
 
         await self._database.write(commit)
-        self._post.wake(["hub"])
         return faults
 
     def _store(self, connection: sa.Connection, rows: list[dict[str, Any]], messages: list[Submit]) -> None:

@@ -108,9 +108,7 @@ class Gateway(Institution):
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
         """Ask the authority for the codes of ``(local id, number)``; how many were asked for."""
         await self.member.until_ready()
-        asked = await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
-        self.post.wake(["numbering-authority"])
-        return asked
+        return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
 
     async def permit_of(self, id_: bytes) -> Permit:
         """The leaf of an inquiry of ours with a fresh proof, verified."""
@@ -132,17 +130,12 @@ class Gateway(Institution):
             await self._accept_share(sender, share)
         works, told = await asyncio.to_thread(self._prepare, by_type)
 
-        def commit(connection: sa.Connection) -> set[str]:
-            woken: set[str] = set()
+        def commit(connection: sa.Connection) -> None:
             for work in works:
-                woken |= work(connection) or set()
+                work(connection)
             self.post.committed(connection, parcels)
-            return woken
 
-        woken = await self.database.write(commit)
-        self.post.acknowledge(parcels)
-        self.post.wake(woken - {"hub"})
-        self.post.wake(woken & {"hub"}, later=True)  # outcomes: nobody waits for them
+        await self.database.write(commit)
         self.desk.tell(told)
 
     async def _accept_share(self, sender: str, share: KeyShare) -> None:
@@ -170,7 +163,7 @@ class Gateway(Institution):
                 leaf = self.member.notary.open(permit)
                 if isinstance(leaf, IssuanceLeaf):
                     codes = subjects.opened(leaf, self.member, self.keys.body)
-                    works.append(lambda c, codes=codes: subjects.keep_codes(c, codes) and None)
+                    works.append(lambda c, codes=codes: subjects.keep_codes(c, codes))
                 elif isinstance(leaf, InquiryLeaf):
                     to_answer.append(permit)
             except RenkeiError as error:

@@ -258,9 +258,6 @@ class Sequencer:
             self.keeper.reload()
             raise
         acts = self.keeper.settle(staged, head)
-        self._post.acknowledge(parcels)
-        self._post.wake(deliveries)
-        self._post.wake({sender for sender, _ in repeats})
         self._observe.count("leaves", len(staged.leaves))
         self._observe.count("rounds")
         self._observe.set("log_size", staged.checkpoint.size)
@@ -325,16 +322,12 @@ class Sequencer:
         return owed
 
     async def _commit_nothing(self, prepared: Prepared) -> None:
-        def commit(connection: sa.Connection) -> dict[str, list[Message]]:
-            owed = self._again(connection, prepared.repeats, {})
-            for recipient, messages in owed.items():
+        def commit(connection: sa.Connection) -> None:
+            for recipient, messages in self._again(connection, prepared.repeats, {}).items():
                 self._post.put(connection, recipient, messages)
             self._post.committed(connection, prepared.parcels)
-            return owed
 
-        owed = await self._write(commit)  # type: ignore[misc]
-        self._post.acknowledge(prepared.parcels)
-        self._post.wake(owed)
+        await self._write(commit)  # type: ignore[misc]
         self._done(prepared)
 
 

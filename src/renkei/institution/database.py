@@ -1,8 +1,9 @@
 """An institution's database: one writer thread with group commit, readers beside it.
 
 ``write`` takes a function of a connection and answers its result once it is **durable**. Functions that wait together share one
-transaction; if one of them fails, each is run again alone, so a function must be safe to run twice until it succeeds. SQLite runs
-in WAL mode with ``synchronous=FULL``; PostgreSQL as it comes. Transactions are opened here and in ``actions`` only.
+transaction; if one of them fails, each is run again alone, so a function must be safe to run twice until it succeeds. What they
+``gather`` is stored once per transaction and takes effect only if it commits. SQLite runs in WAL mode with ``synchronous=FULL``;
+PostgreSQL as it comes. Transactions are opened here only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -24,6 +25,27 @@ T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 GROUP = 128
 """Functions in one transaction at most."""
+
+
+class Gathered(Protocol):
+    """What the functions of one transaction gather for someone, to be stored together."""
+
+    def store(self, connection: sa.Connection) -> None:
+        """Write it, just before the commit."""
+
+    def stored(self) -> None:
+        """It is durable now. Called on the writer thread; never called if the transaction fails."""
+
+
+G = TypeVar("G", bound=Gathered)
+
+
+def gathered(connection: sa.Connection, owner: object, begin: Callable[[], G]) -> G:
+    """What ``owner`` gathers in the transaction of ``connection``; begun on the first call."""
+    found = connection.info["gathered"]
+    if owner not in found:
+        found[owner] = begin()
+    return cast(G, found[owner])
 
 
 class Database:
@@ -121,14 +143,20 @@ class Database:
     def _run(self, group: list[tuple[Work[Any], Callable[[Any, BaseException | None], None]]]) -> None:
         try:
             with self.engine.begin() as connection:
+                together: dict[object, Gathered] = {}
+                connection.info["gathered"] = together
                 results = [work(connection) for work, _ in group]
+                for one in together.values():
+                    one.store(connection)
         except BaseException as error:  # answered to whoever waits; the writer goes on
             if len(group) == 1:
                 group[0][1](None, error)
                 return
-            for one in group:
-                self._run([one])
+            for alone in group:
+                self._run([alone])
             return
+        for one in together.values():
+            one.stored()
         for (_, done), result in zip(group, results, strict=True):
             done(result, None)
 

@@ -1,9 +1,9 @@
 """The post: messages between institutions, delivered in order, at least once, with effect once.
 
-Sending: ``put`` numbers a parcel in the caller's transaction; after the commit ``wake`` lets it go. It is resent until the receiver
-says it *committed* it. Receiving: ``receive`` hands out parcels in order; the service commits their effects together with
-``committed`` and then calls ``acknowledge``. Frames travel live to whoever is present; what stays unacknowledged for
-``LEAVE_AFTER`` seconds is also left in the receiver's mailbox.
+Sending: ``put`` numbers a parcel in the caller's transaction; it goes once that commits, and is resent until the receiver says it
+*committed* it. Receiving: ``receive`` hands out parcels in order; the service calls ``committed`` in the transaction of their
+effects, and once that commits they are acknowledged. Frames travel live to whoever is present; what stays unacknowledged for
+``RESEND_AFTER`` seconds is also left in the receiver's mailbox.
 
 Memory is bounded: a sender has at most ``WINDOW`` frames under way per peer, a receiver holds at most ``MAX_WAITING`` messages and
 ignores more (they are resent).
@@ -17,6 +17,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -26,7 +27,7 @@ from nats.aio.msg import Msg
 from renkei.errors import NotGenuine, RenkeiError, Unavailable
 from renkei.institution import store
 from renkei.institution.bus import Bus
-from renkei.institution.database import Database
+from renkei.institution.database import Database, gathered
 from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.messages import frames
@@ -44,13 +45,12 @@ from renkei.messages.wire import (
 from renkei.record.state import Enrolled
 
 RESEND_AFTER = 2.0
-LEAVE_AFTER = 2.0
 RESEND_MOST = 30.0
 WINDOW = 32
 FRAME_PARCELS = 64
 FRAME_BYTES = 500_000
 MAX_WAITING = 20_000
-ACK_DELAY = 0.1
+ACK_DELAY = 0.25
 LINGER = 0.004
 """Seconds for which a receiver gathers more before it starts on what came: cheap when idle, and rounds fill when busy."""
 LATER = 0.15
@@ -74,16 +74,71 @@ class Parcel(NamedTuple):
 
 
 class _Out:
-    """Sending side of one peer."""
+    """Sending side of one peer: parcels up to ``acked`` are settled, up to ``sent`` under way, up to ``newest`` owed."""
 
-    def __init__(self) -> None:
-        self.acked = 0
-        self.sent = 0
+    def __init__(self, acked: int = 0, newest: int = 0) -> None:
+        self.acked = self.sent = acked
+        self.newest = newest
+        self.fresh: deque[tuple[int, bytes]] = deque()
+        """The parcels after ``sent``, as far as they need not be read from the database."""
         self.backoff = RESEND_AFTER
         self.progress = time.monotonic()
         self.left = 0
         self.event = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    def owe(self, number: int, parcel: bytes) -> None:
+        """A new parcel is durable."""
+        last = self.fresh[-1][0] if self.fresh else self.sent
+        if last == number - 1 and len(self.fresh) < WINDOW * FRAME_PARCELS:
+            self.fresh.append((number, parcel))
+        self.newest = number
+
+    def at_hand(self) -> list[tuple[int, bytes]]:
+        """The next parcels of a frame, if they are in memory."""
+        while self.fresh and self.fresh[0][0] <= self.sent:
+            self.fresh.popleft()
+        if not self.fresh or self.fresh[0][0] != self.sent + 1:
+            return []
+        return list(islice(self.fresh, FRAME_PARCELS))
+
+
+class _Gathered:
+    """What one transaction sends and settles."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._numbers: dict[str, int] = {}
+        self._owed: list[tuple[str, int, bytes]] = []
+        self._at_once: set[str] = set()
+        self._done: list[Parcel] = []
+
+    def owe(self, peer: str, parcel: bytes, later: bool) -> None:
+        number = self._numbers.get(peer) or self._post.numbers.get(peer, 0)
+        self._numbers[peer] = number + 1
+        self._owed.append((peer, number + 1, parcel))
+        if not later:
+            self._at_once.add(peer)
+
+    def settle(self, parcels: Iterable[Parcel]) -> None:
+        self._done += parcels
+
+    def store(self, connection: sa.Connection) -> None:
+        upto: dict[tuple[str, bytes], int] = {}
+        for p in self._done:
+            upto[p.sender, p.stream] = max(p.number, upto.get((p.sender, p.stream), 0))
+        strangers = ({peer for peer, _ in upto} | self._numbers.keys()) - self._post.numbers.keys()
+        if strangers:
+            store.meet(connection, strangers)
+            self._numbers = {**dict.fromkeys(strangers, 0), **self._numbers}
+        if self._owed:
+            store.put(connection, self._owed)
+        if upto:
+            store.received(connection, [(peer, stream, number) for (peer, stream), number in upto.items()])
+
+    def stored(self) -> None:
+        self._post.numbers.update(self._numbers)
+        self._post.took_effect(self._owed, self._at_once, self._done)
 
 
 class _In:
@@ -106,6 +161,9 @@ class Post:
         self._inbox: deque[Parcel] = deque()
         self._waiting = 0
         self._arrived = asyncio.Event()
+        self.numbers: dict[str, int] = {}
+        """The newest parcel of each peer. The writer thread's."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._handler: CallHandler | None = None
         self._stream = b""
@@ -116,11 +174,13 @@ class Post:
     async def start(self, handler: CallHandler | None = None) -> None:
         """Take up where the database left off, subscribe, and send what is still owed."""
         self._handler = handler
+        self._loop = asyncio.get_running_loop()
         self._stream = await self._database.write(lambda c: store.own_stream(c, os.urandom(8)))
         for peer in await self._database.read(store.load_peers):
+            self.numbers[peer.peer] = peer.sent
             self._in[peer.peer] = _In(peer.stream, peer.received)
             if peer.sent:
-                self._sender(peer.peer).event.set()
+                self._sender(peer.peer, _Out(peer.oldest - 1, peer.sent)).event.set()
         own = self._keys.body
         await self._bus.subscribe(f"mail.{own}.*.live", self._on_live)
         await self._bus.subscribe(f"mail.{own}.*.call", self._on_call)
@@ -138,30 +198,48 @@ class Post:
 
     # ------------------------------------------------------------------ sending
 
-    def put(self, connection: sa.Connection, recipient: str, messages: Sequence[Message]) -> None:
-        """Owe ``messages`` to ``recipient`` as one parcel, in the caller's transaction."""
-        store.put(connection, recipient, [msgspec.msgpack.encode([encode(m) for m in messages])])
+    def put(
+        self, connection: sa.Connection, recipient: str, messages: Sequence[Message], *, later: bool = False
+    ) -> None:
+        """Owe ``messages`` to ``recipient`` as one parcel, in the caller's transaction; ``later`` if nobody waits for them."""
+        parcel = msgspec.msgpack.encode([encode(m) for m in messages])
+        gathered(connection, self, lambda: _Gathered(self)).owe(recipient, parcel, later)
 
-    def wake(self, recipients: Iterable[str], *, later: bool = False) -> None:
-        """After the commit: let the parcels go; ``later`` for what nobody waits for."""
-        for recipient in recipients:
-            event = self._sender(recipient).event
-            if later:
-                asyncio.get_running_loop().call_later(LATER, event.set)
-            else:
-                event.set()
+    def committed(self, connection: sa.Connection, parcels: Iterable[Parcel]) -> None:
+        """In the transaction of their effects: these parcels, and all before them, are done."""
+        gathered(connection, self, lambda: _Gathered(self)).settle(parcels)
 
     async def send(self, recipient: str, messages: Sequence[Message]) -> None:
-        """Put and wake in a transaction of its own."""
+        """Put in a transaction of its own."""
         await self._database.write(lambda c: self.put(c, recipient, messages))
-        self.wake([recipient])
 
-    def _sender(self, peer: str) -> _Out:
-        out = self._out.get(peer)
-        if out is None:
-            out = self._out[peer] = _Out()
-            out.task = asyncio.get_running_loop().create_task(self._send_loop(peer, out))
-        return out
+    def took_effect(self, owed: list[tuple[str, int, bytes]], at_once: set[str], done: list[Parcel]) -> None:
+        """From the writer thread, after a commit: send and acknowledge."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone; the database knows what is owed
+                self._loop.call_soon_threadsafe(self._took_effect, owed, at_once, done)
+
+    def _took_effect(self, owed: list[tuple[str, int, bytes]], at_once: set[str], done: list[Parcel]) -> None:
+        for peer, number, parcel in owed:
+            self._sender(peer).owe(number, parcel)
+        for peer in {p for p, _, _ in owed}:
+            event = self._sender(peer).event
+            if peer in at_once:
+                event.set()
+            else:
+                asyncio.get_running_loop().call_later(LATER, event.set)
+        for p in done:
+            side = self._in[p.sender]
+            if side.stream == p.stream:
+                side.committed = max(side.committed, p.number)
+                self._ack_soon(p.sender, side)
+
+    def _sender(self, peer: str, out: _Out | None = None) -> _Out:
+        found = self._out.get(peer)
+        if found is None:
+            found = self._out[peer] = out or _Out()
+            found.task = asyncio.get_running_loop().create_task(self._send_loop(peer, found))
+        return found
 
     async def _send_loop(self, peer: str, out: _Out) -> None:
         while True:
@@ -179,29 +257,27 @@ class Post:
                 out.event.set()
 
     async def _send_next(self, peer: str, out: _Out) -> bool:
-        after = max(out.sent, out.acked)
-        parcels = await self._database.read(lambda c: store.pending(c, peer, after, FRAME_PARCELS))
+        """Send one frame; whether there may be more."""
+        out.sent = max(out.sent, out.acked)
+        if out.sent >= out.newest:
+            return False
+        parcels = out.at_hand() or await self._database.read(lambda c: store.pending(c, peer, out.sent, FRAME_PARCELS))
         if not parcels:
             return False
-        size, take, more = 0, 0, len(parcels) == FRAME_PARCELS
+        size, take = 0, 0
         for _, parcel in parcels:
             size += len(parcel)
             if take and size > FRAME_BYTES:
-                more = True
                 break
             take += 1
         parcels = parcels[:take]
-        if (
-            not out.sent
-        ):  # since the start of this process nothing went out: what the outbox lacks was acknowledged before
-            out.acked = max(out.acked, parcels[0][0] - 1)
         data = self._close(peer, [p for _, p in parcels], parcels[0][0])
         if out.sent <= out.acked:
             out.progress = time.monotonic()
         out.sent = parcels[-1][0]
         await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", data)
         self._observe.count("frames_sent")
-        return more
+        return out.sent < out.newest
 
     async def _resend(self, peer: str, out: _Out) -> None:
         """Nothing was acknowledged for a while: begin again from there, and leave a copy in the mailbox."""
@@ -260,22 +336,6 @@ class Post:
         self._waiting -= count
         return taken
 
-    def committed(self, connection: sa.Connection, parcels: Iterable[Parcel]) -> None:
-        """In the transaction of their effects: these parcels, and all before them, are done."""
-        last: dict[tuple[str, bytes], int] = {}
-        for p in parcels:
-            last[p.sender, p.stream] = max(p.number, last.get((p.sender, p.stream), 0))
-        for (sender, stream), number in last.items():
-            store.received(connection, sender, stream, number)
-
-    def acknowledge(self, parcels: Iterable[Parcel]) -> None:
-        """After the commit: tell the senders."""
-        for p in parcels:
-            side = self._in[p.sender]
-            if side.stream == p.stream:
-                side.committed = max(side.committed, p.number)
-                self._ack_soon(p.sender, side)
-
     def retry(self, parcels: Sequence[Parcel]) -> None:
         """The commit failed: put the parcels back, in order."""
         self._inbox.extendleft(reversed(parcels))
@@ -283,7 +343,7 @@ class Post:
         self._arrived.set()
 
     async def consume(self, handle: Callable[[list[Parcel]], Awaitable[None]], most: int) -> None:
-        """Hand parcels to ``handle`` for ever. ``handle`` commits and acknowledges.
+        """Hand parcels to ``handle`` for ever. ``handle`` commits.
 
         What cannot be done *now* is tried again together with whatever has come since, which may be what it waits for. A parcel that can
         never be handled does not hold up the others: it is set aside, locked, with a reference to the log, and acknowledged.
@@ -332,7 +392,6 @@ class Post:
 
         await self._database.write(commit)
         self._observe.count("parcels_set_aside")
-        self.acknowledge([parcel])
 
     def _ack_soon(self, sender: str, side: _In) -> None:
         if not side.ack_due:
@@ -423,11 +482,12 @@ class Post:
         if out is None or frame.stream != self._stream:
             return
         out.progress, out.backoff = time.monotonic(), RESEND_AFTER  # present, even if still at work on what it holds
-        if frame.acknowledges <= out.acked:
+        if not out.acked < frame.acknowledges <= out.newest:
             return
         out.acked = frame.acknowledges
         self._dropped[peer] = out.acked
-        out.event.set()
+        if out.sent < out.newest:  # it waited for the window
+            out.event.set()
 
     async def _tidy(self) -> None:
         while True:

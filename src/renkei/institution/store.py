@@ -6,7 +6,7 @@ received; a followed act was proven to be in the log before it came here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -60,10 +60,11 @@ shares = sa.Table(
 
 
 class Peer(NamedTuple):
-    """What is known of the exchange with one peer."""
+    """What is known of the exchange with one peer: our parcels up to ``sent`` are numbered, those below ``oldest`` are settled."""
 
     peer: str
     sent: int
+    oldest: int
     stream: bytes | None
     received: int
 
@@ -83,21 +84,23 @@ def renew_stream(connection: sa.Connection, fresh: bytes) -> None:
 
 
 def load_peers(connection: sa.Connection) -> list[Peer]:
-    return [
-        Peer(r.peer, r.sent, r.stream and bytes(r.stream), r.received) for r in connection.execute(sa.select(peers))
-    ]
+    owed = sa.select(outbox.c.peer, sa.func.min(outbox.c.number), sa.func.max(outbox.c.number)).group_by(outbox.c.peer)
+    span = {r[0]: (r[1], r[2]) for r in connection.execute(owed)}
+    found = []
+    for r in connection.execute(sa.select(peers)):
+        oldest, newest = span.get(r.peer, (r.sent + 1, r.sent))
+        found.append(Peer(r.peer, max(r.sent, newest), oldest, r.stream and bytes(r.stream), r.received))
+    return found
 
 
-def put(connection: sa.Connection, peer: str, parcels: Sequence[bytes]) -> None:
-    """Number and store parcels for ``peer``. Only the writer thread calls this, so numbers have no gaps."""
-    sent = connection.execute(sa.select(peers.c.sent).where(peers.c.peer == peer)).scalar()
-    if sent is None:
-        connection.execute(peers.insert(), [{"peer": peer, "sent": len(parcels), "received": 0}])
-        sent = 0
-    else:
-        connection.execute(peers.update().where(peers.c.peer == peer).values(sent=sent + len(parcels)))
-    rows = [{"peer": peer, "number": sent + 1 + i, "parcel": p} for i, p in enumerate(parcels)]
-    connection.execute(outbox.insert(), rows)
+def meet(connection: sa.Connection, names: Iterable[str]) -> None:
+    """Begin to keep account of these peers, of whom nothing is known yet."""
+    connection.execute(peers.insert(), [{"peer": n, "sent": 0, "received": 0} for n in names])
+
+
+def put(connection: sa.Connection, parcels: Iterable[tuple[str, int, bytes]]) -> None:
+    """Owe parcels (peer, number, bytes)."""
+    connection.execute(outbox.insert(), [{"peer": p, "number": n, "parcel": b} for p, n, b in parcels])
 
 
 def pending(connection: sa.Connection, peer: str, after: int, limit: int) -> list[tuple[int, bytes]]:
@@ -111,19 +114,25 @@ def pending(connection: sa.Connection, peer: str, after: int, limit: int) -> lis
     return [(r.number, bytes(r.parcel)) for r in rows]
 
 
+_SETTLE = peers.update().where(peers.c.peer == sa.bindparam("of")).values(sent=sa.bindparam("upto"))
+_DROP = outbox.delete().where(outbox.c.peer == sa.bindparam("of"), outbox.c.number <= sa.bindparam("upto"))
+_RECEIVE = (
+    peers.update()
+    .where(peers.c.peer == sa.bindparam("of"))
+    .values(stream=sa.bindparam("of_stream"), received=sa.bindparam("upto"))
+)
+
+
 def drop(connection: sa.Connection, acknowledged: Iterable[tuple[str, int]]) -> None:
-    """Forget parcels their receivers have committed."""
-    for peer, number in acknowledged:
-        connection.execute(outbox.delete().where(outbox.c.peer == peer, outbox.c.number <= number))
+    """Forget parcels their receivers have committed. Their numbers stay used: ``sent`` keeps account when no parcel does."""
+    rows = [{"of": peer, "upto": number} for peer, number in acknowledged]
+    connection.execute(_DROP, rows)
+    connection.execute(_SETTLE, rows)
 
 
-def received(connection: sa.Connection, peer: str, stream: bytes, number: int) -> None:
-    """Parcels of ``peer`` up to ``number`` take effect in this transaction."""
-    changed = connection.execute(
-        peers.update().where(peers.c.peer == peer).values(stream=stream, received=number)
-    ).rowcount
-    if not changed:
-        connection.execute(peers.insert(), [{"peer": peer, "sent": 0, "stream": stream, "received": number}])
+def received(connection: sa.Connection, upto: Iterable[tuple[str, bytes, int]]) -> None:
+    """Parcels (peer, stream, number) and all before them take effect in this transaction."""
+    connection.execute(_RECEIVE, [{"of": p, "of_stream": s, "upto": n} for p, s, n in upto])
 
 
 def set_aside(connection: sa.Connection, row: dict[str, object]) -> None:

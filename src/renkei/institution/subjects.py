@@ -169,7 +169,6 @@ async def register_file(path: Path, post: Post, member: Member, database: Databa
             while (await database.read(counts))[1] >= AWAITED:  # noqa: ASYNC110 - the count is in the database
                 await asyncio.sleep(0.1)
             await database.write(lambda c, people=people: request_codes(c, post, member, people))  # type: ignore[misc]
-            post.wake(["numbering-authority"])
             if size == FIRST:
                 while (await database.read(counts))[1]:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.05)

@@ -71,9 +71,7 @@ class Portal(Institution):
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
         """Ask the authority for the portal's codes of ``(account, number)``; how many were asked for."""
         await self.member.until_ready()
-        asked = await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
-        self.post.wake(["numbering-authority"])
-        return asked
+        return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
 
     async def open_account(self, local_id: str, secret: str) -> None:
         """Let whoever has ``secret`` see the records of ``local_id`` (until the card signs residents in, issue D)."""
@@ -127,7 +125,6 @@ class Portal(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
-        self.post.acknowledge(parcels)
 
     def _codes(self, permit: Permit) -> list[tuple[bytes, bytes]]:
         leaf = self.member.notary.open(permit)
