@@ -236,15 +236,15 @@ class Commission(Institution):
         target = self.keeper.state.domain(portal)
         if target is None:
             raise NotFound("The portal has no domain yet.", code="no-domain")
+        leaves = self.database.read_now(lambda c: log.at(c, [h.index for h in halves]))
         converted = []
-        with self.database.engine.connect() as connection:
-            for half in halves:
-                leaves = log.read(connection, half.index, half.index + 1)
-                if not leaves or leaves[0].kind != "inquiry" or leaves[0].entry is None:
-                    raise NotFound("There is no such inquiry in the record.", code="no-leaf")
-                inquiry = decode_as(decode_as(leaves[0].entry, InquiryLeaf).inquiry.payload, Inquiry)
-                given = Ciphertext.from_bytes(half.half)
-                converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
+        for half in halves:
+            leaf = leaves.get(half.index)
+            if leaf is None or leaf.kind != "inquiry" or leaf.entry is None:
+                raise NotFound("There is no such inquiry in the record.", code="no-leaf")
+            inquiry = decode_as(decode_as(leaf.entry, InquiryLeaf).inquiry.payload, Inquiry)
+            given = Ciphertext.from_bytes(half.half)
+            converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
         return Filed(converted)
 
     # ------------------------------------------------------------------ governance

@@ -8,7 +8,7 @@ Functions take a connection and return plain values. Entries and salts may be NU
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -124,7 +124,17 @@ def read(connection: sa.Connection, first: int, end: int) -> list[Leaf]:
     rows = connection.execute(
         sa.select(leaves).where(leaves.c.position >= first, leaves.c.position < end).order_by(leaves.c.position)
     )
-    return [Leaf(r.kind, r.salt and bytes(r.salt), r.entry and bytes(r.entry), bytes(r.hash)) for r in rows]
+    return [_leaf(r) for r in rows]
+
+
+def at(connection: sa.Connection, positions: Sequence[int]) -> dict[int, Leaf]:
+    """The leaves at these positions, those there are."""
+    rows = connection.execute(sa.select(leaves).where(leaves.c.position.in_(positions)))
+    return {r.position: _leaf(r) for r in rows}
+
+
+def _leaf(row: sa.Row[Any]) -> Leaf:
+    return Leaf(row.kind, row.salt and bytes(row.salt), row.entry and bytes(row.entry), bytes(row.hash))
 
 
 def replay(connection: sa.Connection, kind: str, *, first: int = 0, batch: int = 512) -> Iterator[tuple[int, Leaf]]:
@@ -137,10 +147,7 @@ def replay(connection: sa.Connection, kind: str, *, first: int = 0, batch: int =
             .limit(batch)
         ).all()
         for r in rows:
-            yield (
-                r.position,
-                Leaf(r.kind, r.salt and bytes(r.salt), r.entry and bytes(r.entry), bytes(r.hash)),
-            )
+            yield r.position, _leaf(r)
         if len(rows) < batch:
             return
         first = rows[-1].position + 1
