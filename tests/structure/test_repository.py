@@ -79,5 +79,5 @@ def test_pages_are_guarded_and_forms_carry_a_token():
         assert text.count('method="post"') <= text.count("_csrf_token"), template
     for pages in ("gateway", "portal"):
         source = (ROOT / f"src/renkei/{pages}/pages.py").read_text("utf-8")
-        for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=\[signed_in\])?', source):
+        for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=inside)?', source):
             assert guard or route in ("/", "/signin", "/signout"), (pages, route)

@@ -20,6 +20,7 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
 from renkei.messages.wire import (
+    MAX_BATCH,
     CodeRefused,
     CodeRequest,
     IssuanceBatch,
@@ -30,7 +31,6 @@ from renkei.messages.wire import (
     Submit,
 )
 from renkei.numbers import number_format
-from renkei.record.rounds import MAX_BATCH
 from renkei.record.state import domain_of, ref_of
 
 REQUESTS_AT_ONCE = 512
@@ -55,8 +55,8 @@ class Authority(Institution):
             await asyncio.to_thread(self.load_roll, Path(self.settings.roll))
         await self.bus.connect()
         await self.post.start()
-        self.run(self.member.follow_always(), "follow")
-        self.run(self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")
+        self.keep(self.member.follow_always, "follow")
+        self.keep(lambda: self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")
         self.run(serve(self.settings, self.observe, [], self.health), "web")
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.codes import Ciphertext
-from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.keyholder import AGAIN_AFTER, Keyholder
 from renkei.institution.post import Post
@@ -47,7 +47,7 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import InquiryLeaf, decode_entry
+from renkei.record.entries import Entry, InquiryLeaf, decode_entry, envelope_of
 from renkei.record.permit import SALT_SIZE
 from renkei.record.state import domain_of
 
@@ -81,9 +81,9 @@ class Commission(Institution):
 
     async def start(self) -> None:
         await self.bus.connect()
-        await self.post.start(self.answer)
+        await self.post.start(self.answer, receives=False)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
-        self.run(self._govern(), "governance")
+        self.keep(self._govern, "governance")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -103,8 +103,7 @@ class Commission(Institution):
                 async with self._lock:
                     return await self._restore(call)
             case GetHead():
-                head = self.keeper.head
-                return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), head.note if head else "")
+                return self.keeper.head_is()
             case GetRounds() if sender == "hub":
                 return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
             case GetFiled() if self.keeper.state.body(sender).role == "portal":
@@ -142,23 +141,23 @@ class Commission(Institution):
     def _fill(self, proposal: Proposal) -> list[Fill]:
         if not proposal.drafts or len(proposal.drafts) != len(proposal.salts):
             raise NotGenuine("A round has as many salts as entries.", code="round-form")
-        entries = []
+        entries: list[Entry] = []
+        ids: list[bytes] = []
         for at, draft in enumerate(proposal.drafts):
             try:
                 entries.append(decode_entry(draft))
                 if len(proposal.salts[at]) != SALT_SIZE:
                     raise NotGenuine("A salt is 16 bytes.", code="round-form")
+                ids.append(envelope_of(entries[at]).id)
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
-        ids = [e.inquiry.id for e in entries if isinstance(e, InquiryLeaf)]
-        seen = set(self.database.read_now(lambda c: index.known(c, ids)))
+        seen = self.database.read_now(lambda c: index.entered(c, ids))
         fills = []
         for at, entry in enumerate(entries):
             try:
-                if isinstance(entry, InquiryLeaf):  # one leaf per inquiry: the id is the primary key of the index
-                    if entry.inquiry.id in seen:
-                        raise NotGenuine("The hub proposed an inquiry again.", code="repeated")
-                    seen.add(entry.inquiry.id)
+                if ids[at] in seen:  # one leaf per envelope
+                    raise NotGenuine("The hub proposed something that is in the record.", code="repeated")
+                seen.add(ids[at])
                 fills.append(
                     rounds.fill(self.keeper.state, self.converter, self.keeper.permitted, entry, proposal.time)
                 )
@@ -199,13 +198,17 @@ class Commission(Institution):
 
         Nothing is signed until an operator has confirmed a head at least as new as the newest permit institutions hold.
         """
+        await self._hold()  # first, so that a crash in between leaves it held
         for copy in given.rounds:
             await self._restore_one(copy)
-        size = str(self.keeper.tree.size)
-        await self.database.write(lambda c: index.set_flag(c, "held", size))
-        self.observe.log.error("commission.held", size=size)
+        await self._hold()
+        self.observe.log.error("commission.held", size=self.keeper.tree.size)
         self.observe.count("alarms")
         return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), "")
+
+    async def _hold(self) -> None:
+        size = str(self.keeper.tree.size)
+        await self.database.write(lambda c: index.set_flag(c, "held", size))
 
     async def _restore_one(self, copy: RoundCopy) -> None:
         text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
@@ -255,16 +258,33 @@ class Commission(Institution):
             await self.keyholder.publish(self._submit)
             for act in await asyncio.to_thread(self._seed_acts):
                 await self.post.send("hub", [Submit(act)])
-            if (self.home / "confirm").exists():
-                await self.confirm(int((self.home / "confirm").read_text("ascii")))
-                (self.home / "confirm").unlink()
+            await self._look_for_confirmation()
             await asyncio.sleep(LOOK_EVERY)
+
+    async def _look_for_confirmation(self) -> None:
+        """Take up what an operator wrote into ``confirm``; a wrong figure is logged, once, and changes nothing."""
+        path = self.home / "confirm"
+        if not path.exists():
+            return
+        text = path.read_text("ascii", "replace").strip()
+        path.unlink()
+        try:
+            if not (text.isdecimal() and len(text) < 16):
+                raise Malformed("`confirm` holds a log size.", code="confirm")
+            await self.confirm(int(text))
+        except RenkeiError as error:
+            self.observe.log.error("commission.not-confirmed", reason=error.code)
 
     def _seed_acts(self) -> list[Envelope]:
         acts, state = [], self.keeper.state
         for path in sorted((self.home / "enrolments").glob("*.bin")):
-            envelope = decode_as(path.read_bytes(), Envelope)
-            enrolment = decode_as(envelope.payload, Enrolment)
+            try:
+                envelope = decode_as(path.read_bytes(), Envelope)
+                enrolment = decode_as(envelope.payload, Enrolment)
+            except RenkeiError as error:
+                if self._due(path.name.encode()):
+                    self.observe.log.error("enrolment.unreadable", file=path.name, reason=error.code)
+                continue
             if enrolment.body not in state.bodies and self._due(envelope.id):
                 acts.append(self.keys.identity.sign(Enrol(envelope)))
         if (self.home / "assessments.toml").exists():

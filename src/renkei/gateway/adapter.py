@@ -6,6 +6,8 @@
     table = "tax_assessments"        # a table or view of the source database
     key = "resident_id"              # its column with the local subject id
     order = "year"                   # optional: column to sort records by
+    since = "valid_from"             # optional, together: the first and the last day for which a row says something,
+    until = "valid_to"               # so that inquiries *as of* a day can be answered (NULL: no bound)
     [local-tax.fields]
     tax_year = "year"                # field of the specification = column
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -38,10 +40,37 @@ class ItemMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     fields: dict[str, str]
     order: str = ""
+    since: str = ""
+    until: str = ""
 
 
 class SourceFault(Exception):
-    """The source holds something its specification does not allow; says which field, not which value."""
+    """The source cannot answer now, by ``reason``; says which field, never which value.
+
+    ``source-fault``: it holds what its specification does not allow · ``source-unavailable``: it does not respond ·
+    ``as-of``: it cannot say what held on an earlier day.
+    """
+
+    def __init__(self, sentence: str, reason: str = "source-fault") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class Source(NamedTuple):
+    """How one item is read: its specification, the query, the column of local ids, the columns of validity if there are any."""
+
+    specification: Specification
+    query: sa.Select[Any]
+    key: sa.Column[Any]
+    span: tuple[sa.Column[Any], sa.Column[Any]] | None
+
+
+def _on(query: sa.Select[Any], source: Source, day: dt.date) -> sa.Select[Any]:
+    if source.span is None:
+        raise SourceFault(f"{source.specification.item} keeps no earlier states", "as-of")
+    since, until = source.span
+    on: Any = day if isinstance(since.type, sa.Date | sa.DateTime) else day.isoformat()
+    return query.where(sa.or_(since.is_(None), since <= on), sa.or_(until.is_(None), until >= on))
 
 
 class Adapter:
@@ -50,7 +79,7 @@ class Adapter:
     def __init__(self, url: str, mappings: Mapping[str, ItemMapping], pack: Pack) -> None:
         self._engine = sa.create_engine(url, pool_size=4, pool_pre_ping=True)
         self._pack = pack
-        self._queries: dict[str, tuple[Specification, sa.Select[Any], sa.Column[Any]]] = {}
+        self._queries: dict[str, Source] = {}
         tables: dict[str, sa.Table] = {}
         metadata = sa.MetaData()
         for item, mapping in mappings.items():
@@ -68,12 +97,11 @@ class Adapter:
         """The items this body can answer."""
         return sorted(self._queries)
 
-    def _compile(
-        self, specification: Specification, mapping: ItemMapping, table: sa.Table
-    ) -> tuple[Specification, sa.Select[Any], sa.Column[Any]]:
+    def _compile(self, specification: Specification, mapping: ItemMapping, table: sa.Table) -> Source:
         names = {f.name for f in specification.fields}
         unmapped = [f.name for f in specification.fields if f.required and f.name not in mapping.fields]
-        missing = [c for c in [*mapping.fields.values(), mapping.key, mapping.order] if c and c not in table.c]
+        columns_named = [*mapping.fields.values(), mapping.key, mapping.order, mapping.since, mapping.until]
+        missing = [c for c in columns_named if c and c not in table.c]
         unknown = [n for n in mapping.fields if n not in names]
         for wrong, sentence in (
             (unmapped, "required fields are not mapped"),
@@ -87,19 +115,26 @@ class Adapter:
         query = sa.select(key.label("subject"), *columns)
         if mapping.order:
             query = query.order_by(table.c[mapping.order])
-        return specification, query, key
+        span = (table.c[mapping.since], table.c[mapping.until]) if mapping.since and mapping.until else None
+        return Source(specification, query, key, span)
 
-    def look_up(self, item: str, local_ids: Sequence[str]) -> dict[str, list[dict[str, Value]]]:
-        """The records of ``item`` for each local id, in the specification's fields. Raises ``SourceFault``."""
+    def look_up(self, item: str, as_of: str, local_ids: Sequence[str]) -> dict[str, list[dict[str, Value]]]:
+        """The records of ``item`` for each local id, in the specification's fields, as of a day (empty: all). Raises ``SourceFault``."""
         if item not in self._queries:
             return {}
-        specification, query, key = self._queries[item]
+        source = self._queries[item]
+        query = source.query.where(source.key.in_(list(local_ids)))
+        if as_of:
+            query = _on(query, source, dt.date.fromisoformat(as_of))
         found: dict[str, list[dict[str, Value]]] = defaultdict(list)
-        with self._engine.connect() as connection:
-            for row in connection.execute(query.where(key.in_(list(local_ids)))).mappings():
-                records = found[str(row["subject"])]
-                if len(records) < MAX_RECORDS:
-                    records.append(self._record(specification, row))
+        try:
+            with self._engine.connect() as connection:
+                for row in connection.execute(query).mappings():
+                    records = found[str(row["subject"])]
+                    if len(records) < MAX_RECORDS:
+                        records.append(self._record(source.specification, row))
+        except sa.exc.SQLAlchemyError as error:
+            raise SourceFault(type(error).__name__, "source-unavailable") from error
         return found
 
     def _record(self, specification: Specification, row: Mapping[Any, Any]) -> dict[str, Value]:

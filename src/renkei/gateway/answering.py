@@ -6,6 +6,9 @@ up the local id, read the source, seal. Unknown, withheld and without data diffe
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from renkei.codes import decrypt
-from renkei.errors import Conflict, NotFound, RenkeiError, Unavailable
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import Adapter, SourceFault
 from renkei.institution import subjects
@@ -37,8 +40,11 @@ from renkei.messages.wire import (
 )
 from renkei.record.permit import Authorised, authorise
 
-NOBODY = "\x00nobody"
-"""The local id that is looked up for an unknown code, so that the path is the same."""
+NOBODY = os.urandom(16).hex()
+"""The local id that is looked up for an unknown code, so that the path is the same; nobody's, and an ordinary one to any database."""
+Wanted = tuple[str, str, str]
+"""Item, day (or empty), local id."""
+RETRIED = "source-unavailable"
 
 
 class Provided(NamedTuple):
@@ -108,26 +114,45 @@ class Answering:
         return checked, expired
 
     def _provide(self, fresh: Sequence[tuple[Authorised, Permit]]) -> list[Provided]:
-        codes = [decrypt(a.ciphertext, self._member.key(a.target)) for a, _ in fresh]
+        codes = [self._code(a) for a, _ in fresh]
         known = self._database.read_now(lambda c: subjects.by_code(c, codes)) if codes else {}
         people = [known.get(code) for code in codes]
         records = self._look_up(
-            [(a.inquiry.item, p.local_id if p else NOBODY) for (a, _), p in zip(fresh, people, strict=True)]
+            [_wanted(a, p.local_id if p else None) for (a, _), p in zip(fresh, people, strict=True)]
         )
-        made = []
-        for (authorised, permit), person in zip(fresh, people, strict=True):
-            local_id = person.local_id if person else None
-            found = records.get((authorised.inquiry.item, local_id or NOBODY), [])
-            if isinstance(found, SourceFault):
-                self._observe.count("source_faults")
-                self._observe.log.error("source.fault", fault=str(found))
-                made.append(Provided(authorised, permit, local_id, "held", "source-fault", None, False))
-            elif person and person.manual and not person.withheld:
-                made.append(Provided(authorised, permit, local_id, "held", "manual-release", None, False))
-            else:
-                shown = [] if person is None or person.withheld else found
-                made.append(self._answered(authorised, permit, local_id, shown))
-        return made
+        return [
+            self._one(
+                authorised, permit, person, records.get(_wanted(authorised, person.local_id if person else None), [])
+            )
+            for (authorised, permit), person in zip(fresh, people, strict=True)
+        ]
+
+    def _code(self, authorised: Authorised) -> bytes:
+        """The code of the person asked about. A requester can encrypt what is no code: that is nobody's."""
+        try:
+            return decrypt(authorised.ciphertext, self._member.key(authorised.target))
+        except Malformed:
+            self._observe.count("codes_unreadable")
+            return b""
+
+    def _one(
+        self,
+        authorised: Authorised,
+        permit: Permit,
+        person: subjects.Subject | None,
+        found: list[dict[str, Any]] | SourceFault,
+    ) -> Provided:
+        """The answer, or why it is held. Withheld comes first: it must look like unknown whatever else is the case."""
+        local_id = person.local_id if person else None
+        if person is None or person.withheld:
+            return self._answered(authorised, permit, local_id, [])
+        if isinstance(found, SourceFault):
+            self._observe.count("source_faults")
+            self._observe.log.error("source.fault", reason=found.reason, fault=str(found))
+            return Provided(authorised, permit, local_id, "held", found.reason, None, False)
+        if person.manual:
+            return Provided(authorised, permit, local_id, "held", "manual-release", None, False)
+        return self._answered(authorised, permit, local_id, found)
 
     def _answered(
         self, authorised: Authorised, permit: Permit, local_id: str | None, records: list[dict[str, Any]]
@@ -135,19 +160,22 @@ class Answering:
         inquiry = authorised.inquiry
         specification = self._member.pack.specifications.get(inquiry.item)
         content = Content(inquiry.item, specification.version if specification else 0, records)
-        sealed = seal_answer(content, inquiry.reply_key, authorised.id)
+        try:
+            sealed = seal_answer(content, inquiry.reply_key, authorised.id)
+        except Malformed as error:  # larger than an answer may be
+            return Provided(authorised, permit, local_id, "held", error.code, None, False)
         return Provided(authorised, permit, local_id, "answered", "", sealed, bool(records))
 
-    def _look_up(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
-        """Records by (item, local id); a ``SourceFault`` in place of records that may not be sent."""
-        by_item: dict[str, set[str]] = defaultdict(set)
-        for item, local_id in wanted:
-            by_item[item].add(local_id)
-        found: dict[tuple[str, str], Any] = {}
+    def _look_up(self, wanted: Iterable[Wanted]) -> dict[Wanted, Any]:
+        """Records of whom they are wanted; a ``SourceFault`` in place of records that may not be sent."""
+        together: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for item, as_of, local_id in wanted:
+            together[item, as_of].add(local_id)
+        found: dict[Wanted, Any] = {}
         if self._adapter is None:
             return found
-        for item, local_ids in by_item.items():
-            for one in _each(self._adapter, item, sorted(local_ids)):
+        for (item, as_of), local_ids in together.items():
+            for one in _each(self._adapter, item, as_of, sorted(local_ids)):
                 found.update(one)
         return found
 
@@ -170,15 +198,21 @@ class Answering:
 
     # ------------------------------------------------------------------ manual release
 
-    async def release(self, id_: bytes) -> None:
-        """A clerk releases a held answer."""
-        await self._settle(id_, withheld=False)
+    async def release(self, id_: bytes, clerk: str) -> None:
+        """A clerk releases a held answer. It still says nothing if the person has been flagged as withheld meanwhile."""
+        await self._settle(id_, clerk, withheld=False)
 
-    async def decline(self, id_: bytes) -> None:
+    async def decline(self, id_: bytes, clerk: str) -> None:
         """A clerk withholds a held answer: it goes out as if there were no data."""
-        await self._settle(id_, withheld=True)
+        await self._settle(id_, clerk, withheld=True)
 
-    async def _settle(self, id_: bytes, *, withheld: bool) -> None:
+    async def retry(self) -> None:
+        """Answer what is held only because the source did not respond."""
+        for row in await self._database.read(lambda c: store.held_for(c, RETRIED)):
+            with contextlib.suppress(Conflict):
+                await self._settle(bytes(row.id), "", withheld=False)
+
+    async def _settle(self, id_: bytes, clerk: str, *, withheld: bool) -> None:
         row = (await self._database.read(lambda c: store.provisions_of(c, [id_]))).get(id_)
         if row is None:
             raise NotFound("There is no such request here.", ja="この照会は届いていません。")
@@ -191,18 +225,38 @@ class Answering:
         permit = decode_as(bytes(row.permit), Permit)
         now = self._clock()
         authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, now)
-        item, local_id = authorised.inquiry.item, row.local_id or NOBODY
-        found = self._look_up([(item, local_id)]).get((item, local_id), [])
-        if isinstance(found, SourceFault) and not withheld:
-            raise Conflict(
-                f"The source still does not fit the specification: {found}.",
-                remedy="Correct it, then release.",
-            )
-        made = self._answered(authorised, permit, row.local_id, [] if withheld else found)
+        wanted = _wanted(authorised, row.local_id)
+
+        def prepare() -> tuple[Provided, Provided]:
+            nothing = self._answered(authorised, permit, row.local_id, [])
+            found = [] if withheld else self._look_up([wanted]).get(wanted, [])
+            if isinstance(found, SourceFault):
+                raise Conflict(
+                    f"The source cannot answer this now: {found}.",
+                    ja=f"元データから回答できません: {found}",
+                    remedy="Correct the source, then release; or decline.",
+                    remedy_ja="元データを直してから承認するか、不開示にしてください。",
+                    code=found.reason,
+                )
+            made = self._answered(authorised, permit, row.local_id, found)
+            if made.answer is None:
+                raise Conflict("The answer is too large to be sent.", remedy="Decline it.", code=made.reason)
+            return made, nothing
+
+        made, nothing = await asyncio.to_thread(prepare)
 
         def commit(connection: sa.Connection) -> None:
-            store.close_provision(connection, id_, state="answered", answer=made.answer, at=now)
-            self._send(connection, [made], now)
+            people = subjects.by_local_id(connection, [row.local_id]) if row.local_id else {}
+            person = people.get(row.local_id)
+            if not clerk and (
+                person is None or person.manual
+            ):  # it was only tried again, and must be released by someone
+                raise Conflict("A clerk releases this person's answers.")
+            answer = nothing if person is None or person.withheld else made
+            changed = store.close_provision(connection, id_, state="answered", answer=answer.answer, at=now, by=clerk)
+            if not changed:
+                raise Conflict("This request is settled already.", ja="この照会は処理済みです。")
+            self._send(connection, [answer], now)
 
         await self._database.write(commit)
 
@@ -214,23 +268,26 @@ class Answering:
             return
 
         def commit(connection: sa.Connection) -> None:
-            for id_ in ids:
-                store.close_provision(connection, id_, state="expired", answer=None, at=now)
-            self._tell(connection, [Outcome(i, "expired", now) for i in ids])
+            ended = [i for i in ids if store.close_provision(connection, i, state="expired", answer=None, at=now)]
+            self._tell(connection, [Outcome(i, "expired", now) for i in ended])
 
         await self._database.write(commit)
 
 
-def _each(adapter: Adapter, item: str, local_ids: list[str]) -> Iterable[dict[tuple[str, str], Any]]:
-    """Look up together; if the source has a fault, one by one, so that only the faulty person is held."""
+def _wanted(authorised: Authorised, local_id: str | None) -> Wanted:
+    return authorised.inquiry.item, authorised.inquiry.as_of, local_id or NOBODY
+
+
+def _each(adapter: Adapter, item: str, as_of: str, local_ids: list[str]) -> Iterable[dict[Wanted, Any]]:
+    """Look up together; if a record has a fault, one by one, so that only the faulty person is held."""
     try:
-        yield {(item, i): r for i, r in adapter.look_up(item, local_ids).items()}
+        yield {(item, as_of, i): r for i, r in adapter.look_up(item, as_of, local_ids).items()}
     except SourceFault as fault:
-        if len(local_ids) == 1:
-            yield {(item, local_ids[0]): fault}
+        if len(local_ids) == 1 or fault.reason != "source-fault":
+            yield dict.fromkeys(((item, as_of, i) for i in local_ids), fault)
             return
         for local_id in local_ids:
-            yield from _each(adapter, item, [local_id])
+            yield from _each(adapter, item, as_of, [local_id])
 
 
 def _row(made: Provided, now: int) -> dict[str, Any]:

@@ -12,16 +12,19 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from renkei.errors import Malformed, NotFound
+from renkei.errors import Malformed, NotFound, Refused
 from renkei.gateway import store
 from renkei.gateway.batches import FORMATS
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects
+from renkei.institution.settings import Clerk, Duty
+from renkei.numbers import number_format
 from renkei.record.permit import to_file
 
 if TYPE_CHECKING:
     from renkei.gateway.service import Gateway
 
+Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=100)]
 Prefer = Annotated[str | None, HeaderParameter(name="Prefer", max_length=100)]
 
@@ -86,7 +89,7 @@ class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def token_guard(gateway: Gateway) -> Any:
-    """Lets in whoever has a clerk's token; puts the clerk's name on the connection."""
+    """Lets in whoever has a clerk's token; puts the clerk on the connection."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scheme, _space, token = connection.headers.get("authorization", "").partition(" ")
@@ -96,6 +99,27 @@ def token_guard(gateway: Gateway) -> Any:
         connection.state.clerk = clerk
 
     return guard
+
+
+def duty(name: Duty) -> Any:
+    """Lets in clerks who have this duty."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        demand(connection.state.clerk, name)
+
+    return guard
+
+
+def demand(clerk: Clerk, name: Duty) -> None:
+    """``Refused`` unless the clerk has this duty."""
+    if name not in clerk.duties:
+        raise Refused(
+            f"This is not among your duties here ({name}).",
+            ja=f"この操作の権限がありません（{name}）。",
+            remedy="Ask whoever administers the gateway.",
+            remedy_ja="ゲートウェイの管理者にご相談ください。",
+            code="duty",
+        )
 
 
 def inquiry_id(text: str) -> bytes:
@@ -152,7 +176,7 @@ def api(gateway: Gateway) -> Router:
             raise NotFound("There is no such inquiry.", ja="この照会はありません。")
         return row
 
-    @post("/inquiries", status_code=202, summary="Ask another institution about one person")
+    @post("/inquiries", guards=[duty("ask")], status_code=202, summary="Ask another institution about one person")
     async def create_inquiry(
         data: JSONBody[Ask],
         request: Request[Any, Any, Any],
@@ -160,7 +184,7 @@ def api(gateway: Gateway) -> Router:
         prefer: Prefer = None,
     ) -> Response[InquiryView]:
         """200 with the answer if it ended within ``Prefer: wait=<seconds>``, else 202 and a ``status_url`` to look at."""
-        id_ = await gateway.desk.ask(data, request.state.clerk, idempotency_key)
+        id_ = await gateway.desk.ask(data, request.state.clerk.name, idempotency_key)
         seconds = wait_seconds(prefer, gateway.settings.wait_seconds)
         if seconds:
             await gateway.desk.wait(id_, seconds)
@@ -195,19 +219,27 @@ def api(gateway: Gateway) -> Router:
     @get("/inquiries", summary="Inquiries, newest first")
     async def list_inquiries(
         status: FromQuery[str | None] = None,
-        before: FromQuery[int | None] = None,
+        before: Position = None,
         limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> list[InquiryView]:
         """``before`` (an ``issued_at``) turns the page."""
         rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=status, limit=limit, before=before))
         return [view(gateway, r) for r in rows]
 
-    @post("/batches", status_code=202, summary="Upload a file of inquiries", request_max_body_size=2_000_000_000)
+    @post(
+        "/batches",
+        guards=[duty("ask")],
+        status_code=202,
+        summary="Upload a file of inquiries",
+        request_max_body_size=2_000_000_000,
+    )
     async def create_batch(request: Request[Any, Any, Any], name: FromQuery[str] = "batch") -> dict[str, Any]:
         """Body: ``text/csv`` (header: local_id,provider,affair,item,purpose[,case,reason,as_of]) or ``application/x-ndjson``."""
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         format_ = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}.get(kind, "")
-        id_ = await gateway.batches.receive(request.stream(), name=name, format_=format_, clerk=request.state.clerk)
+        id_ = await gateway.batches.receive(
+            request.stream(), name=name, format_=format_, clerk=request.state.clerk.name
+        )
         return await gateway.batches.status(id_)
 
     @get("/batches", summary="Uploaded files")
@@ -227,10 +259,8 @@ def api(gateway: Gateway) -> Router:
         kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
         return Stream(gateway.batches.result(id, format), media_type=kind)
 
-    @post("/subjects", status_code=202, summary="Register persons and ask for their codes")
+    @post("/subjects", guards=[duty("register")], status_code=202, summary="Register persons and ask for their codes")
     async def create_subjects(data: JSONBody[People]) -> dict[str, int]:
-        from renkei.numbers import number_format
-
         number = number_format(gateway.member.pack.header.person_number)
         people = [(p.local_id, number.parse(p.number)) for p in data.subjects]
         return {"requested": await gateway.request_codes(people)}
@@ -240,10 +270,11 @@ def api(gateway: Gateway) -> Router:
         have, want = await gateway.database.read(subjects.counts)
         return {"with_code": have, "awaited": want}
 
-    @post("/flags", status_code=200, summary="Protect a person: manual release, or withheld")
-    async def set_flags(data: JSONBody[Flags]) -> dict[str, bool]:
+    @post("/flags", guards=[duty("protect")], status_code=200, summary="Protect a person: manual release, or withheld")
+    async def set_flags(data: JSONBody[Flags], request: Request[Any, Any, Any]) -> dict[str, bool]:
+        by = request.state.clerk.name
         found = await gateway.database.write(
-            lambda c: subjects.set_flags(c, data.local_id, manual=data.manual, withheld=data.withheld)
+            lambda c: subjects.set_flags(c, data.local_id, manual=data.manual, withheld=data.withheld, by=by)
         )
         if not found:
             raise NotFound("There is no such local subject here.", ja="この宛名番号はありません。")
@@ -256,18 +287,19 @@ def api(gateway: Gateway) -> Router:
         rows = await gateway.database.read(lambda c: store.list_provisions(c, state=status, limit=limit))
         return [provision(r) for r in rows]
 
-    @post("/provisions/{id:str}/release", status_code=200, summary="Release a held answer")
-    async def release(id: FromPath[str]) -> dict[str, str]:
-        await gateway.answering.release(inquiry_id(id))
+    @post("/provisions/{id:str}/release", guards=[duty("release")], status_code=200, summary="Release a held answer")
+    async def release(id: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, str]:
+        await gateway.answering.release(inquiry_id(id), request.state.clerk.name)
         return {"state": "answered"}
 
     @post(
         "/provisions/{id:str}/decline",
+        guards=[duty("release")],
         status_code=200,
         summary="Answer a held request as if there were no data",
     )
-    async def decline(id: FromPath[str]) -> dict[str, str]:
-        await gateway.answering.decline(inquiry_id(id))
+    async def decline(id: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, str]:
+        await gateway.answering.decline(inquiry_id(id), request.state.clerk.name)
         return {"state": "answered"}
 
     return Router(

@@ -29,6 +29,7 @@ COLUMNS = ("local_id", "provider", "affair", "item", "purpose", "case", "reason"
 REQUIRED = COLUMNS[:5]
 UNDER_WAY = 2048
 """Rows of a batch that may be open at once: a long file does not starve the counter."""
+LINE_MOST = 20_000
 FORMATS = ("csv", "jsonl")
 
 
@@ -82,10 +83,12 @@ class Batches:
     async def run(self) -> None:
         """Submit what is queued, for ever; takes up unfinished files first."""
         while True:
-            for row in reversed(await self._database.read(lambda c: store.list_batches(c, state="submitting"))):
-                await self._submit(row)
             self._new.clear()
-            await self._new.wait()
+            waiting = await self._database.read(lambda c: store.list_batches(c, state="submitting"))
+            for row in reversed(waiting):
+                await self._submit(row)
+            if not waiting:
+                await self._new.wait()
 
     async def _submit(self, batch: Any) -> None:
         rows = read_rows(self._path(batch.id), batch.format)
@@ -200,8 +203,21 @@ def read_rows(path: Path, format_: str) -> Iterator[tuple[int, Ask | RenkeiError
         raise Malformed(f"The CSV cannot be read: {error}.", code="batch-csv") from None
 
 
+def _lines(file: Any) -> Iterator[str]:
+    """The lines of a file, of which none is read further than a row can be long."""
+    while line := file.readline(LINE_MOST + 1):
+        if len(line) > LINE_MOST:
+            raise Malformed(
+                f"A line has more than {LINE_MOST} characters.",
+                ja=f"1行が{LINE_MOST}文字を超えています。",
+                code="batch-line",
+                remedy="Is this the right file? Rows end with a newline.",
+            )
+        yield line
+
+
 def _read_csv(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
-    reader = csv.reader(file, strict=True)
+    reader = csv.reader(_lines(file), strict=True)
     header = next(reader, [])
     unknown = [h for h in header if h not in COLUMNS]
     missing = [c for c in REQUIRED if c not in header]
@@ -225,7 +241,7 @@ def _read_csv(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
 
 def _read_jsonl(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
     decoder = msgspec.json.Decoder(Ask)
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_lines(file), start=1):
         if not line.strip():
             continue
         try:

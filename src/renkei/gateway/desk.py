@@ -208,7 +208,7 @@ class Desk:
                 raise Malformed(f"`{field}` has more than {most} characters.", code="too-long", field=field)
         if ask.expires_days is not None and not -400 <= ask.expires_days <= 400:
             raise Malformed("`expires_days` is out of range.", code="expires-days", field="expires_days")
-        if ask.issued_at is not None and not 0 <= ask.issued_at < 2**53:
+        if ask.issued_at is not None and not 0 <= ask.issued_at <= self._clock() + 400 * DAY:
             raise Malformed("`issued_at` is out of range.", code="issued-at", field="issued_at")
         if ask.as_of:
             _check_date(ask.as_of)

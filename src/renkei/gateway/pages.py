@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,31 +11,37 @@ from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.gateway import store
-from renkei.gateway.api import inquiry_id, provision, view
+from renkei.gateway.api import Position, demand, inquiry_id, provision, view
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects, wording
-from renkei.institution.web import Pages, language
+from renkei.institution.web import Pages, cookie_session, language
 from renkei.institution.wording import PackWords
 from renkei.law import decide
 
 if TYPE_CHECKING:
     from renkei.gateway.service import Gateway
 
+SESSION_HOURS = 8
+"""After which a clerk signs in again, however busy."""
+
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions")
-SESSION_HOURS = 8
 
 
-def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Lets in a clerk with a session."""
-    if not connection.session.get("clerk"):
-        raise NotAuthorizedException
+def signed_in(gateway: Gateway) -> Any:
+    """Lets in a clerk with a session; puts the clerk on the connection."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        connection.state.clerk = gateway.clerk_in(connection.session)
+        if connection.state.clerk is None:
+            raise NotAuthorizedException
+
+    return guard
 
 
 def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
@@ -47,13 +53,8 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         return f"{name} 照会窓口" if lang == "ja" else f"{name}, inquiry desk"
 
     pages = Pages(Path(__file__).parent / "templates", gateway.settings, title)
-    session = CookieBackendConfig(
-        secret=gateway.keys.derive("session"),
-        max_age=SESSION_HOURS * 3600,
-        httponly=True,
-        samesite="lax",
-        key=f"session-{gateway.settings.body}",
-    )
+    session = cookie_session(gateway.settings, gateway.keys.derive("session"), SESSION_HOURS * 3600)
+    inside = [signed_in(gateway)]
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
         lang = language(request, gateway.settings.language)
@@ -68,7 +69,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     @get("/", include_in_schema=False)
     async def start(request: Request[Any, Any, Any]) -> Redirect:
-        return Redirect("/desk" if request.session.get("clerk") else "/signin")
+        return Redirect("/desk" if gateway.clerk_in(request.session) else "/signin")
 
     @get("/signin", include_in_schema=False)
     async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -79,7 +80,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         clerk = gateway.clerk_of(data.get("token", "").strip())
         if clerk is None:
             return render(request, "signin.html", failed=True)
-        request.set_session({"clerk": clerk})
+        request.set_session({"clerk": clerk.name, "token": clerk.token_sha256, "since": gateway.clock()})
         return Redirect("/desk", status_code=303)
 
     @post("/signout", include_in_schema=False)
@@ -87,8 +88,8 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         request.clear_session()
         return Redirect("/signin", status_code=303)
 
-    @get("/desk", guards=[signed_in], include_in_schema=False)
-    async def desk(request: Request[Any, Any, Any], before: FromQuery[int | None] = None) -> Response[bytes]:
+    @get("/desk", guards=inside, include_in_schema=False)
+    async def desk(request: Request[Any, Any, Any], before: Position = None) -> Response[bytes]:
         rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=None, limit=25, before=before))
         held = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
         tally = await gateway.database.read(store.tally)
@@ -105,12 +106,13 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             before=before,
         )
 
-    @get("/desk/new", guards=[signed_in], include_in_schema=False)
+    @get("/desk/new", guards=inside, include_in_schema=False)
     async def new_page(request: Request[Any, Any, Any], affair: FromQuery[str] = "") -> Response[bytes]:
-        return render(request, "new.html", chosen=affair, problem=None, given={})
+        return render(request, "new.html", chosen=affair, problem=None, given={"once": secrets.token_urlsafe(12)})
 
-    @post("/desk/new", guards=[signed_in], include_in_schema=False)
+    @post("/desk/new", guards=inside, include_in_schema=False)
     async def new(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        demand(request.state.clerk, "ask")
         item, _, provider = data.get("what", "").partition("@")
         ask = Ask(
             local_id=data.get("local_id", "").strip(),
@@ -123,14 +125,14 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             withheld=data.get("withheld") == "yes",
         )
         try:
-            id_ = await gateway.desk.ask(ask, request.session["clerk"], data.get("once") or None)
+            id_ = await gateway.desk.ask(ask, request.state.clerk.name, data.get("once") or None)
         except RenkeiError as error:
             problem = error.problem(language(request, gateway.settings.language))
             return render(request, "new.html", chosen=ask.affair, problem=problem, given=data)
         await gateway.desk.wait(id_, 2.0)
         return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
 
-    @get("/desk/inquiries/{id:str}", guards=[signed_in], include_in_schema=False)
+    @get("/desk/inquiries/{id:str}", guards=inside, include_in_schema=False)
     async def inquiry(request: Request[Any, Any, Any], id: FromPath[str]) -> Response[bytes]:
         id_ = inquiry_id(id)
         row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
@@ -138,18 +140,20 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             raise NotFound("There is no such inquiry.", ja="この照会はありません。")
         return render(request, "inquiry.html", inquiry=view(gateway, row), row=row)
 
-    @get("/desk/held", guards=[signed_in], include_in_schema=False)
+    @get("/desk/held", guards=inside, include_in_schema=False)
     async def held_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         rows = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
         return render(request, "held.html", provisions=[(provision(r), r.local_id) for r in rows])
 
-    @post("/desk/held/{id:str}", guards=[signed_in], include_in_schema=False)
-    async def settle(id: FromPath[str], data: Form) -> Redirect:
+    @post("/desk/held/{id:str}", guards=inside, include_in_schema=False)
+    async def settle(request: Request[Any, Any, Any], id: FromPath[str], data: Form) -> Redirect:
+        clerk = request.state.clerk
+        demand(clerk, "release")
         match data.get("act"):
             case "release":
-                await gateway.answering.release(inquiry_id(id))
+                await gateway.answering.release(inquiry_id(id), clerk.name)
             case "decline":
-                await gateway.answering.decline(inquiry_id(id))
+                await gateway.answering.decline(inquiry_id(id), clerk.name)
             case _:
                 raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
         return Redirect("/desk/held", status_code=303)
@@ -182,7 +186,7 @@ class Words(PackWords):
 
     def choices(self, affair: str) -> list[tuple[str, str]]:
         """What may be asked of whom for ``affair`` today, as (item@provider, words)."""
-        on = dt.datetime.fromtimestamp(self._gateway.clock() / 1000, wording.ZONE).date()
+        on = self.pack.day(self._gateway.clock())
         own = frozenset(self._gateway.settings.kinds)
         found = []
         for body in self._gateway.member.state.bodies.values():

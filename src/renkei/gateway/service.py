@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from renkei.gateway.answering import Answering
 from renkei.gateway.api import api
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
-from renkei.gateway.pages import desk_pages
+from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.institution import subjects
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.runtime import Institution
-from renkei.institution.settings import Clock, system_clock
+from renkei.institution.settings import Clerk, Clock, system_clock
 from renkei.institution.web import Health, serve
 from renkei.messages.wire import (
     Answer,
@@ -73,12 +73,12 @@ class Gateway(Institution):
     async def start(self) -> None:
         await self.bus.connect()
         await self.post.start()
-        self.run(self.member.follow_always(), "follow")
-        self.run(self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
-        self.run(self._sweep(), "sweep")
-        people = subjects.register_file(self.home / "people.csv", self.post, self.member, self.database)
-        self.run(people, "register")
-        self.run(self.batches.run(), "batches")
+        self.keep(self.member.follow_always, "follow")
+        self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
+        self.keep(self._sweep, "sweep")
+        people = self.home / "people.csv"
+        self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
+        self.keep(self._submit_batches, "batches")
         handlers, options = desk_pages(self)
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
@@ -88,11 +88,23 @@ class Gateway(Institution):
         if self.adapter:
             self.adapter.close()
 
-    def clerk_of(self, token: str) -> str | None:
+    async def _submit_batches(self) -> None:
+        await self.member.until_ready()
+        await self.batches.run()
+
+    def clerk_of(self, token: str) -> Clerk | None:
         """The clerk or system with this token."""
         digest = sha256(token.encode()).hexdigest()
-        found = [c.name for c in self.settings.clerks if hmac.compare_digest(c.token_sha256, digest)]
-        return found[0] if found else None
+        return next((c for c in self.settings.clerks if hmac.compare_digest(c.token_sha256, digest)), None)
+
+    def clerk_in(self, session: Mapping[str, Any]) -> Clerk | None:
+        """The clerk signed in by this session: until it is over, the clerk is removed, or the token is changed."""
+        if not 0 <= self.clock() - session.get("since", 0) < SESSION_HOURS * 3_600_000:
+            return None
+        token = session.get("token")
+        return next(
+            (c for c in self.settings.clerks if c.name == session.get("clerk") and c.token_sha256 == token), None
+        )
 
     def report(self) -> Health:
         have, want = self.database.read_now(subjects.counts)
@@ -184,5 +196,6 @@ class Gateway(Institution):
             try:
                 await self.desk.expire()
                 await self.answering.expire()
+                await self.answering.retry()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
                 self.observe.log.warning("sweep.retry", reason=type(error).__name__)

@@ -66,6 +66,7 @@ provisions = sa.Table(
     sa.Column("received_at", sa.BigInteger, nullable=False),
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("settled_by", sa.String(64)),
 )
 sa.Index("provisions_state", provisions.c.state, provisions.c.expires)
 
@@ -211,10 +212,22 @@ def add_provisions(connection: sa.Connection, rows: Sequence[dict[str, Any]]) ->
         connection.execute(provisions.insert(), list(rows))
 
 
-def close_provision(connection: sa.Connection, id_: bytes, *, state: str, answer: bytes | None, at: int) -> None:
-    connection.execute(
-        provisions.update().where(provisions.c.id == id_).values(state=state, answer=answer, finished_at=at)
+def close_provision(
+    connection: sa.Connection, id_: bytes, *, state: str, answer: bytes | None, at: int, by: str = ""
+) -> bool:
+    """End a held request, by a clerk or by itself; whether it was still held. Two who settle it at once do not both succeed."""
+    changed = connection.execute(
+        provisions.update()
+        .where(provisions.c.id == id_, provisions.c.state == "held")
+        .values(state=state, answer=answer, finished_at=at, settled_by=by)
     )
+    return bool(changed.rowcount)
+
+
+def held_for(connection: sa.Connection, reason: str) -> list[sa.Row[Any]]:
+    """Requests held for ``reason``, oldest first, at most 500."""
+    query = sa.select(provisions).where(provisions.c.state == "held", provisions.c.reason == reason)
+    return list(connection.execute(query.order_by(provisions.c.received_at).limit(500)))
 
 
 def list_provisions(connection: sa.Connection, *, state: str | None, limit: int) -> list[sa.Row[Any]]:

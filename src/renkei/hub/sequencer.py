@@ -55,7 +55,9 @@ class Prepared(NamedTuple):
     governance: int
     """The governance leaf up to which the rulings look; a round under way may bring more."""
     drafts: list[Draft]
-    repeats: list[tuple[str, bytes]]
+    ids: list[bytes]
+    """Of the drafts' envelopes."""
+    repeats: list[bytes]
     parcels: list[Parcel]
     own: list[Envelope]
 
@@ -92,7 +94,8 @@ class Sequencer:
         self._own_tried = False
         self._taken: list[Parcel] = []
         self._own_waiting = asyncio.Event()
-        self._last_time = keeper.head.time if keeper.head else 0
+        self._newest: set[bytes] = set()
+        """The envelopes of the newest round: the next one was prepared while it was under way."""
 
     def submit(self, act: Envelope) -> None:
         """Enter an act of the hub's own in the next round."""
@@ -129,6 +132,10 @@ class Sequencer:
         try:
             await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)
             return receive.result() if receive.done() else []
+        except asyncio.CancelledError:
+            if receive.done() and not receive.cancelled():
+                self._post.retry(receive.result())
+            raise
         finally:
             self._own_waiting.clear()
             for task in (receive, own):
@@ -137,27 +144,30 @@ class Sequencer:
     def _prepare(self, parcels: list[Parcel], own: list[Envelope]) -> Prepared:
         """Verify, rule, convert. What is not well formed or not genuine is counted and goes no further."""
         began = time.perf_counter()
-        now = max(self._clock(), self._last_time)
-        self._last_time = now
+        now = max(self._clock(), self.keeper.head.time if self.keeper.head else 0)
         governance = self.keeper.state.next_index
-        envelopes = own + [m.envelope for p in parcels for m in p.messages if isinstance(m, Submit)]
-        fresh = {e.id: e for e in envelopes}
-        known = self._known(list(fresh))
-        drafts, repeats = [], []
+        submitted = [(p.sender, m.envelope) for p in parcels for m in p.messages if isinstance(m, Submit)]
+        fresh = {e.id: e for e in own}
+        for sender, envelope in submitted:
+            if envelope.sender == sender:  # nobody submits what another has signed
+                fresh[envelope.id] = envelope
+            else:
+                self._reject(sender, "misaddressed")
+        known = self.keeper.entered(list(fresh))
+        drafts: dict[bytes, Draft] = {}
         for id_, envelope in fresh.items():
             if id_ in known:
-                repeats.append((envelope.sender, id_))
                 continue
             try:
-                drafts.append(rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now))
+                drafts[id_] = rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now)
             except RenkeiError as error:
-                self._observe.count("submissions_rejected")
-                self._observe.log.warning("submission.rejected", peer=envelope.sender, reason=error.code)
+                self._reject(envelope.sender, error.code)
         self._observe.time("prepare", time.perf_counter() - began)
-        return Prepared(now, governance, drafts, repeats, parcels, own)
+        return Prepared(now, governance, list(drafts.values()), list(drafts), sorted(known), parcels, own)
 
-    def _known(self, ids: list[bytes]) -> dict[bytes, index.Known]:
-        return self.keeper._database.read_now(lambda c: index.known(c, ids))
+    def _reject(self, sender: str, reason: str) -> None:
+        self._observe.count("submissions_rejected")
+        self._observe.log.warning("submission.rejected", peer=sender, reason=reason)
 
     async def _round(self, prepared: Prepared) -> None:
         """Propose until the commission has it, then commit and deliver."""
@@ -182,10 +192,10 @@ class Sequencer:
             prepared = self._without_refused(prepared, reply)
 
     def _outdated(self, prepared: Prepared) -> bool:
-        """Whether time, new governance or a round that took in one of these inquiries has overtaken the preparation."""
+        """Whether time, new governance or a round that took in one of these has overtaken the preparation."""
         if prepared.time < self._clock() - STALE_AFTER or prepared.governance != self.keeper.state.next_index:
             return True
-        return bool(self._known([d.entry.inquiry.id for d in prepared.drafts if isinstance(d.entry, InquiryLeaf)]))
+        return not self._newest.isdisjoint(prepared.ids)
 
     async def _propose(self, proposal: Proposal) -> Cosigned | NotSigned:
         """The commission's reply; an unanswered proposal is sent again byte for byte."""
@@ -206,9 +216,10 @@ class Sequencer:
         self._observe.log.warning("round.not-signed", reason=reply.reason, size=reply.size)
         kind, _, at = reply.reason.partition(":")
         if kind == "entry" and at.isdigit() and int(at) < len(prepared.drafts):
-            drafts = [d for i, d in enumerate(prepared.drafts) if i != int(at)]
+            drafts, ids = prepared.drafts.copy(), prepared.ids.copy()
+            del drafts[int(at)], ids[int(at)]
             self._observe.count("entries_refused_by_commission")
-            return prepared._replace(drafts=drafts)
+            return prepared._replace(drafts=drafts, ids=ids)
         if kind == "clock":
             return prepared._replace(time=0)
         if kind == "held":
@@ -229,6 +240,7 @@ class Sequencer:
         self._done(prepared)
 
     def _done(self, prepared: Prepared) -> None:
+        self._newest = set(prepared.ids)
         self._own = [act for act in self._own if act not in prepared.own]
         self._taken = self._taken[len(prepared.parcels) :]
 
@@ -240,7 +252,7 @@ class Sequencer:
         root: bytes,
         cosignature: str,
         parcels: Sequence[Parcel] = (),
-        repeats: Sequence[tuple[str, bytes]] = (),
+        repeats: Sequence[bytes] = (),
     ) -> None:
         """Store one cosigned round and owe everyone concerned what it means for them."""
         staged, note, deliveries = await asyncio.to_thread(self._finish, time_, entries, salts, root, cosignature)
@@ -307,18 +319,17 @@ class Sequencer:
     def _again(
         self,
         connection: sa.Connection,
-        repeats: Sequence[tuple[str, bytes]],
+        repeats: Sequence[bytes],
         deliveries: dict[str, list[Message]],
     ) -> dict[str, list[Message]]:
         """The deliveries of this round, and for repeated inquiries the receipt they already have."""
         owed = {r: list(m) for r, m in deliveries.items()}
-        for id_, known in index.known(connection, [i for _, i in repeats]).items():
+        for known in index.known(connection, repeats).values():
             for leaf in log.read(connection, known.position, known.position + 1):
                 if leaf.entry is not None:
                     receipt = _receipt(known.position, decode_as(leaf.entry, InquiryLeaf))
                     owed.setdefault(known.requester, []).append(receipt)
                     self._observe.count("inquiries_repeated")
-            assert id_ == known.id
         return owed
 
     async def _commit_nothing(self, prepared: Prepared) -> None:

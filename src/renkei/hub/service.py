@@ -75,8 +75,8 @@ class Hub(Institution):
         await self.bus.connect()
         await self.post.start(self.answer)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
-        self.run(self._keep(), "sequencer")
-        self.run(self._publish(), "keys")
+        self.keep(self._keep, "sequencer")
+        self.keep(self._publish, "keys")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -143,8 +143,6 @@ class Hub(Institution):
         reply = await self.post.call("commission", GetRounds(size), timeout=60)
         if not isinstance(reply, Rounds) or not reply.rounds:
             raise Halted("the commission is ahead but does not hand over its rounds")
-        if len(reply.rounds) > 1:  # more than the one that was under way: this database was restored
-            await self.post.renew()
         for copy in reply.rounds:
             await self._adopt_one(copy)
         self.observe.count("rounds_adopted", len(reply.rounds))
@@ -175,8 +173,7 @@ class Hub(Institution):
             case GetBlob():
                 return Blob(law_library(self.home)(call.hash).archive)
             case GetHead():
-                head = self.keeper.head
-                return HeadIs(self.keeper.tree.size, self.keeper.tree.root(), head.note if head else "")
+                return self.keeper.head_is()
             case GetPermit():
                 return await asyncio.to_thread(self._proof, sender, call.inquiry)
             case GetTail() if self.keeper.state.body(sender).role == "portal":

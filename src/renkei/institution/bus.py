@@ -28,6 +28,8 @@ from renkei.errors import SetupError, Unavailable
 
 MAX_PAYLOAD = 8_000_000
 MAILBOX_DAYS = 30
+MAILBOX_BYTES = 256_000_000
+"""So that no sender fills the bus's disk; what does not fit stays with its sender, who sends it again."""
 
 
 class BusUser(NamedTuple):
@@ -243,6 +245,7 @@ async def make_mailboxes(url: str, operator_seed: bytes, bodies: Iterable[str]) 
                     discard_new_per_subject=True,
                     max_msgs_per_subject=1,
                     max_age=MAILBOX_DAYS * 86400,
+                    max_bytes=MAILBOX_BYTES,
                 )
             )
             await stream.add_consumer(

@@ -178,6 +178,7 @@ def _engine(url: str) -> sa.Engine:
             "foreign_keys=ON",
             "busy_timeout=30000",
             "cache_size=-16000",
+            "secure_delete=ON",  # what was dropped (a number on its way to the authority) is gone from the file too
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -18,10 +18,10 @@ from renkei.institution.database import Database
 from renkei.institution.settings import Home
 from renkei.law import Pack
 from renkei.ledger import store as log
-from renkei.ledger.notes import Checkpoint
-from renkei.messages.wire import Envelope, Inquiry, Outcomes, Permit, RoundCopy, decode_as
+from renkei.ledger.notes import Checkpoint, split_note
+from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as
 from renkei.record import store as index
-from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
+from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
 from renkei.record.state import State
 
 
@@ -51,7 +51,9 @@ def keep_pack(home: Home, pack: Pack) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.hash.hex()}.pack"
     if not path.exists():
-        path.write_bytes(pack.archive)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(pack.archive)
+        unfinished.replace(path)
 
 
 class Staged(NamedTuple):
@@ -93,6 +95,14 @@ class Keeper:
     def origin(self) -> str:
         return self.state.genesis.origin
 
+    def head_is(self) -> HeadIs:
+        """The head as stored, whatever is under way in memory."""
+        head = self.head
+        if head is None:
+            return HeadIs(1, self.tree.root(1), "")
+        checkpoint = Checkpoint.from_text(split_note(head.note)[0])
+        return HeadIs(head.size, checkpoint.root, head.note)
+
     def stage(self, time: int, entries: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
         """Append to the tree in memory; the checkpoint that results is still unsigned."""
         leaves = [log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)]
@@ -107,7 +117,9 @@ class Keeper:
         log.put_checkpoint(connection, head)
         known: list[index.Known] = []
         settled: list[tuple[bytes, int]] = []
+        envelopes: list[tuple[bytes, int]] = []
         for position, leaf in enumerate(staged.leaves, start=staged.first):
+            envelopes.append((envelope_of(decode_entry(leaf.entry or b"")).id, position))
             if leaf.kind == "inquiry":
                 entry = decode_as(leaf.entry or b"", InquiryLeaf)
                 inquiry = decode_as(entry.inquiry.payload, Inquiry)
@@ -124,6 +136,7 @@ class Keeper:
             elif leaf.kind == "outcome":
                 outcomes = decode_as(decode_as(leaf.entry or b"", OutcomeLeaf).outcomes.payload, Outcomes)
                 settled += [(o.inquiry, position) for o in outcomes.outcomes]
+        index.enter(connection, envelopes)
         index.add(connection, known)
         index.settle(connection, settled)
         return head
@@ -150,6 +163,10 @@ class Keeper:
         """The provider of each of these that the record permits (``rounds.Permitted``)."""
         found = self._database.read_now(lambda c: index.known(c, inquiries))
         return {i: k.provider for i, k in found.items() if k.allowed}
+
+    def entered(self, ids: list[bytes]) -> set[bytes]:
+        """Those of these envelopes that have a leaf."""
+        return self._database.read_now(lambda c: index.entered(c, ids))
 
     def rounds_after(self, size: int, *, limit: int = 16, most: int = 2_000_000) -> list[RoundCopy]:
         """Whole stored rounds after ``size``, for a keeper that is behind."""

@@ -99,7 +99,7 @@ class Member:
     async def accept_share(self, sender: str, share: KeyShare) -> None:
         """Keep a converter's key share, once the directory confirms it."""
         domain = domain_of(share.domain)
-        if sender != share.converter or domain.body != self._keys.body:
+        if sender not in CONVERTERS or sender != share.converter or domain.body != self._keys.body:
             raise NotGenuine("A key share came from someone else than it says.", code="misaddressed")
         if (sender, domain) not in self.state.shares:
             await self.follow()
@@ -141,8 +141,10 @@ class Member:
         if isinstance(act, LawVersion) and not (self._home / "law" / f"{act.hash.hex()}.pack").exists():
             assert self.post is not None
             blob = await self.post.call("hub", GetBlob(act.hash))
-            if isinstance(blob, Blob):
-                keep_pack(self._home, Pack.load(blob.data))
+            pack = Pack.load(blob.data) if isinstance(blob, Blob) else None
+            if pack is None or pack.hash != act.hash:
+                raise NotGenuine("The hub sent another pack than the record names.", code="no-pack")
+            keep_pack(self._home, pack)
 
     def want(self, _: str = "") -> None:
         """Follow soon: something refers to an act not seen yet."""

@@ -5,8 +5,8 @@ Sending: ``put`` numbers a parcel in the caller's transaction; it goes once that
 effects, and once that commits they are acknowledged. Frames travel live to whoever is present; what stays unacknowledged for
 ``RESEND_AFTER`` seconds is also left in the receiver's mailbox.
 
-Memory is bounded: a sender has at most ``WINDOW`` frames under way per peer, a receiver holds at most ``MAX_WAITING`` messages and
-ignores more (they are resent).
+Memory is bounded: a sender has at most ``WINDOW`` frames under way per peer, a receiver holds at most ``MAX_WAITING`` bytes, of one
+sender ``MAX_OF_ONE``, and ignores more (they are resent). A parcel has at most ``PARCEL_MESSAGES`` messages and ``PARCEL_BYTES``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -49,7 +49,13 @@ RESEND_MOST = 30.0
 WINDOW = 32
 FRAME_PARCELS = 64
 FRAME_BYTES = 500_000
-MAX_WAITING = 20_000
+STREAM_AHEAD = 86_400_000
+"""Milliseconds by which a sender's clock, which names its streams, may be ahead of ours."""
+PARCEL_MESSAGES = 256
+PARCEL_BYTES = 1_000_000
+"""So that what a round or an answer makes of one parcel stays far below the bus's limit. A message alone may be as large."""
+MAX_WAITING = 64_000_000
+MAX_OF_ONE = 16_000_000
 ACK_DELAY = 0.25
 LINGER = 0.004
 """Seconds for which a receiver gathers more before it starts on what came: cheap when idle, and rounds fill when busy."""
@@ -71,6 +77,8 @@ class Parcel(NamedTuple):
     stream: bytes
     number: int
     messages: tuple[Message, ...]
+    size: int = 0
+    """Bytes."""
 
 
 class _Out:
@@ -147,6 +155,8 @@ class _In:
     def __init__(self, stream: bytes | None, committed: int) -> None:
         self.stream = stream
         self.queued = self.committed = committed
+        self.waiting = 0
+        """Bytes of this sender that nobody has received yet."""
         self.ack_due = False
 
 
@@ -166,16 +176,17 @@ class Post:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._handler: CallHandler | None = None
+        self._receives = True
         self._stream = b""
         self._dropped: dict[str, int] = {}
         self.unknown_sender: Callable[[str], None] | None = None
         """Told when a frame comes from someone not in the directory, so that the record can be followed at once."""
 
-    async def start(self, handler: CallHandler | None = None) -> None:
-        """Take up where the database left off, subscribe, and send what is still owed."""
-        self._handler = handler
+    async def start(self, handler: CallHandler | None = None, *, receives: bool = True) -> None:
+        """Take up where the database left off, subscribe, and send what is still owed. ``receives``: messages, not only calls."""
+        self._handler, self._receives = handler, receives
         self._loop = asyncio.get_running_loop()
-        self._stream = await self._database.write(lambda c: store.own_stream(c, os.urandom(8)))
+        self._stream = await self._database.write(lambda c: store.next_stream(c, time.time_ns() // 1_000_000))
         for peer in await self._database.read(store.load_peers):
             self.numbers[peer.peer] = peer.sent
             self._in[peer.peer] = _In(peer.stream, peer.received)
@@ -201,9 +212,10 @@ class Post:
     def put(
         self, connection: sa.Connection, recipient: str, messages: Sequence[Message], *, later: bool = False
     ) -> None:
-        """Owe ``messages`` to ``recipient`` as one parcel, in the caller's transaction; ``later`` if nobody waits for them."""
-        parcel = msgspec.msgpack.encode([encode(m) for m in messages])
-        gathered(connection, self, lambda: _Gathered(self)).owe(recipient, parcel, later)
+        """Owe ``messages`` to ``recipient``, in the caller's transaction; ``later`` if nobody waits for them."""
+        together = gathered(connection, self, lambda: _Gathered(self))
+        for parcel in _parcels([encode(m) for m in messages]):
+            together.owe(recipient, msgspec.msgpack.encode(parcel), later)
 
     def committed(self, connection: sa.Connection, parcels: Iterable[Parcel]) -> None:
         """In the transaction of their effects: these parcels, and all before them, are done."""
@@ -254,6 +266,10 @@ class Post:
             except RenkeiError as error:
                 self._observe.log.info("post.delayed", peer=peer, reason=error.code)
                 await asyncio.sleep(0.5)
+                out.event.set()
+            except Exception:  # a database that is away for a while must not silence us for ever
+                self._observe.failure("send")
+                await asyncio.sleep(RESEND_AFTER)
                 out.event.set()
 
     async def _send_next(self, peer: str, out: _Out) -> bool:
@@ -309,15 +325,6 @@ class Post:
             raise Unavailable(f"The keys of {peer!r} are not known here yet.", code="not-enrolled")
         return found
 
-    async def renew(self) -> None:
-        """Begin a new stream: our numbers may have been used before (a restored database), and would be taken for repeats."""
-        fresh = os.urandom(8)
-        await self._database.write(lambda c: store.renew_stream(c, fresh))
-        self._stream = fresh
-        for out in self._out.values():
-            out.sent, out.left = out.acked, out.acked
-            out.event.set()
-
     # ------------------------------------------------------------------ receiving
 
     async def receive(self, most: int) -> list[Parcel]:
@@ -325,7 +332,7 @@ class Post:
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
-            if self._waiting < most:
+            if len(self._inbox) < most:
                 await asyncio.sleep(LINGER)
         taken: list[Parcel] = []
         count = 0
@@ -333,49 +340,60 @@ class Post:
             parcel = self._inbox.popleft()
             count += len(parcel.messages)
             taken.append(parcel)
-        self._waiting -= count
+            self._waiting -= parcel.size
+            self._in[parcel.sender].waiting -= parcel.size
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
         """The commit failed: put the parcels back, in order."""
-        self._inbox.extendleft(reversed(parcels))
-        self._waiting += sum(len(p.messages) for p in parcels)
+        for parcel in reversed(parcels):
+            self._inbox.appendleft(parcel)
+            self._waiting += parcel.size
+            self._in[parcel.sender].waiting += parcel.size
         self._arrived.set()
 
     async def consume(self, handle: Callable[[list[Parcel]], Awaitable[None]], most: int) -> None:
         """Hand parcels to ``handle`` for ever. ``handle`` commits.
 
-        What cannot be done *now* is tried again together with whatever has come since, which may be what it waits for. A parcel that can
-        never be handled does not hold up the others: it is set aside, locked, with a reference to the log, and acknowledged.
+        What cannot be done *now* is tried again together with whatever has come since, which may be what it waits for, and holds up
+        nobody but its own sender. A parcel that can never be handled holds up nothing: it is set aside, locked, with a reference to the
+        log, and acknowledged.
         """
         patience = 1
         while True:
-            parcels = await self.receive(most * patience)
-            try:
-                await self._consume(parcels, handle)
-                patience = 1
-            except (Unavailable, sa.exc.OperationalError) as error:
-                reason = error.code if isinstance(error, Unavailable) else "database"
-                self._observe.log.info("worker.retry", reason=reason)
-                self.retry(parcels)
-                patience = min(patience + 1, 64)
+            left = await self._consume(await self.receive(most * patience), handle)
+            patience = min(patience + 1, 64) if left else 1
+            if left:
+                self.retry(left)
                 await asyncio.sleep(RETRY_AFTER)
 
-    async def _consume(self, parcels: list[Parcel], handle: Callable[[list[Parcel]], Awaitable[None]]) -> None:
+    async def _consume(self, parcels: list[Parcel], handle: Callable[[list[Parcel]], Awaitable[None]]) -> list[Parcel]:
+        """Handle all together, else sender by sender, else one by one; what must wait, in order."""
         try:
             await handle(parcels)
-        except (Unavailable, sa.exc.OperationalError):
-            raise
+            return []
+        except (Unavailable, sa.exc.OperationalError) as error:
+            reason = error.code if isinstance(error, Unavailable) else "database"
+            self._observe.log.info("worker.retry", reason=reason)
+            if len(parcels) == 1:
+                return parcels
         except Exception:
             if len(parcels) == 1:
-                await self._set_aside(parcels[0], self._observe.failure("worker"))
-                return
-            for at, parcel in enumerate(parcels):
                 try:
-                    await self._consume([parcel], handle)
-                except (Unavailable, sa.exc.OperationalError):
-                    self.retry(parcels[at:])
-                    return
+                    await self._set_aside(parcels[0], self._observe.failure("worker"))
+                except sa.exc.SQLAlchemyError:
+                    return parcels
+                return []
+        senders = dict.fromkeys(p.sender for p in parcels)
+        left: list[Parcel] = []
+        if len(senders) > 1:
+            for sender in senders:
+                left += await self._consume([p for p in parcels if p.sender == sender], handle)
+            return left
+        for at, parcel in enumerate(parcels):
+            if await self._consume([parcel], handle):
+                return parcels[at:]
+        return []
 
     async def _set_aside(self, parcel: Parcel, reference: str) -> None:
         row: dict[str, object] = {
@@ -411,15 +429,17 @@ class Post:
         self._take(message.subject.split(".")[2], message.data)
 
     async def _on_box(self, message: Msg) -> None:
-        sender, number = message.subject.split(".")[2], message.subject.rsplit(".", 1)[1]
+        sender = message.subject.split(".")[2]
+        stream, number = message.subject.split(".")[-2:]
         self._take(sender, message.data)
-        self._spawn(self._settle_box(message, sender, int(number) if number.isdigit() else 0))
+        settled = int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0
+        self._spawn(self._settle_box(message, sender, bytes.fromhex(stream) if _is_stream(stream) else b"", settled))
 
-    async def _settle_box(self, message: Msg, sender: str, number: int) -> None:
-        """A mailbox copy may go once its parcel is committed here, whichever way it came."""
+    async def _settle_box(self, message: Msg, sender: str, stream: bytes, number: int) -> None:
+        """A mailbox copy may go once its parcel is committed here, whichever way it came, or its stream is over."""
         side = self._in.get(sender)
         for _ in range(300):
-            if side is None or side.committed >= number:
+            if not self._receives or (side is not None and (side.stream != stream or side.committed >= number)):
                 await message.ack()
                 return
             await asyncio.sleep(0.1)
@@ -430,39 +450,49 @@ class Post:
             frame = self._open(sender, data)
             if not isinstance(frame, Frame):
                 raise NotGenuine("A call came where a frame was expected.", code="misaddressed")
+            if frame.acknowledges >= 0:
+                self._acknowledged(sender, frame)
+                return
+            self._check(frame)
         except RenkeiError as error:
             self._observe.count("frames_refused")
             self._observe.log.info("post.refused", peer=sender, reason=error.code)
             return
-        if frame.acknowledges >= 0:
-            self._acknowledged(sender, frame)
-            return
         side = self._in.setdefault(sender, _In(frame.stream, frame.oldest - 1))
-        if side.stream != frame.stream:  # the sender's numbers begin anew; what it sent before is settled
+        if frame.stream < (side.stream or b""):  # from before the sender's restart: what matters of it comes again
+            return
+        if side.stream != frame.stream:  # it was restarted, and goes on with the oldest we have not acknowledged
             side.stream, side.queued, side.committed = frame.stream, frame.oldest - 1, frame.oldest - 1
-        elif (
-            frame.oldest > side.queued + 1
-        ):  # we were restored: what is missing was committed and acknowledged in a former life
+        elif frame.oldest > side.queued + 1:  # we were restored: what is missing was committed in a former life
             self._observe.count("parcels_skipped", frame.oldest - 1 - side.queued)
             side.queued = side.committed = frame.oldest - 1
-        if frame.first > side.queued + 1 or self._waiting > MAX_WAITING:
+        if frame.first > side.queued + 1 or self._waiting > MAX_WAITING or side.waiting > MAX_OF_ONE:
             self._observe.count("frames_ignored")
             return
-        fresh = 0
-        for offset, raw in enumerate(frame.parcels):
-            number = frame.first + offset
-            if number <= side.queued:
-                continue
-            parcel = Parcel(sender, frame.stream, number, self._decode(sender, raw))
-            self._inbox.append(parcel)
-            side.queued = number
-            self._waiting += len(parcel.messages)
-            fresh += 1
+        fresh = [
+            Parcel(sender, frame.stream, number, self._decode(sender, raw), sum(map(len, raw)))
+            for number, raw in enumerate(frame.parcels, start=frame.first)
+            if number > side.queued
+        ]
         if fresh:
+            self._inbox += fresh
+            side.queued = fresh[-1].number
+            side.waiting += sum(p.size for p in fresh)
+            self._waiting += sum(p.size for p in fresh)
             self._observe.count("frames_received")
             self._arrived.set()
         elif side.queued == side.committed:
             self._ack_soon(sender, side)
+
+    def _check(self, frame: Frame) -> None:
+        """Refuse what no institution sends: whoever made it holds up nobody else."""
+        if not self._receives:
+            raise NotGenuine("This institution takes calls, not messages.", code="misaddressed")
+        if int.from_bytes(frame.stream, "big") > time.time_ns() // 1_000_000 + STREAM_AHEAD:
+            # whoever stole a key must not silence its owner for good
+            raise NotGenuine("The stream is of another day.", code="stream")
+        if any(len(p) > PARCEL_MESSAGES or (len(p) > 1 and sum(map(len, p)) > PARCEL_BYTES) for p in frame.parcels):
+            raise NotGenuine("A parcel is too large.", code="parcel-size")
 
     def _decode(self, sender: str, raw: list[bytes]) -> tuple[Message, ...]:
         found = []
@@ -547,3 +577,21 @@ class Post:
         task = asyncio.ensure_future(work)
         self._tasks.append(task)
         task.add_done_callback(lambda t: self._tasks.remove(t) if t in self._tasks else None)
+
+
+def _is_stream(text: str) -> bool:
+    return len(text) == 16 and all(c in "0123456789abcdef" for c in text)
+
+
+def _parcels(messages: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Messages in parcels that keep to the limits; a message larger than a parcel comes alone."""
+    parcel: list[bytes] = []
+    size = 0
+    for message in messages:
+        if parcel and (len(parcel) == PARCEL_MESSAGES or size + len(message) > PARCEL_BYTES):
+            yield parcel
+            parcel, size = [], 0
+        parcel.append(message)
+        size += len(message)
+    if parcel:
+        yield parcel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Clock, Home, Settings, system_clock
 from renkei.institution.web import Health
+
+AGAIN_AFTER = 1.0
+AGAIN_MOST = 30.0
+"""Seconds before work that failed is begun again."""
 
 
 class Institution:
@@ -47,6 +51,25 @@ class Institution:
         self._background.append(task)
         task.add_done_callback(self._background.remove)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> None:
+        """Run ``work`` until it returns; after a failure (logged, in ``/health`` meanwhile) again, at growing intervals."""
+        self.run(self._keep_running(work, name), name)
+
+    async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str) -> None:
+        pause = AGAIN_AFTER
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await work()
+                return
+            except Exception:
+                self.failed[name] = self.observe.failure(name)
+            if asyncio.get_running_loop().time() - began > AGAIN_MOST:
+                pause = AGAIN_AFTER
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, AGAIN_MOST)
+            del self.failed[name]
 
     async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         try:

@@ -13,7 +13,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -32,11 +32,16 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+Duty = Literal["ask", "register", "protect", "release"]
+"""Make inquiries · register persons · set a person's protection flags · release held answers."""
+
+
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Someone or something that may use the gateway: a name for the record and the SHA-256 of its token (hex)."""
+    """Someone or something that may use the gateway: a name for the record, the SHA-256 of its token (hex), its duties."""
 
     name: str
     token_sha256: str
+    duties: tuple[Duty, ...] = ("ask",)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,6 +81,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Hub: entries in one round at most."""
     file_rate: int = 2000
     """Commission: conversions per second it finishes for the portal."""
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the web server, so that cookies may travel without TLS."""
+        return self.host in ("127.0.0.1", "::1", "localhost")
 
 
 class _TrustFile(_Wire, frozen=True, tag="trust/1"):

@@ -69,18 +69,13 @@ class Peer(NamedTuple):
     received: int
 
 
-def own_stream(connection: sa.Connection, fresh: bytes) -> bytes:
-    """The random name of this database's outgoing stream; ``fresh`` is kept if there is none yet."""
-    found = connection.execute(sa.select(own.c.stream)).scalar()
-    if found is None:
-        connection.execute(own.insert(), [{"id": 1, "stream": fresh}])
-        return fresh
-    return bytes(found)
-
-
-def renew_stream(connection: sa.Connection, fresh: bytes) -> None:
-    """Name the outgoing stream anew."""
-    connection.execute(own.update().values(stream=fresh))
+def next_stream(connection: sa.Connection, now: int) -> bytes:
+    """The name of this process's outgoing stream, 8 bytes, larger than any before it: the time in ms, or one more than the last."""
+    last = connection.execute(sa.select(own.c.stream)).scalar()
+    fresh = max(now, int.from_bytes(bytes(last), "big") + 1 if last else 0).to_bytes(8, "big")
+    connection.execute(own.delete())
+    connection.execute(own.insert(), [{"id": 1, "stream": fresh}])
+    return fresh
 
 
 def load_peers(connection: sa.Connection) -> list[Peer]:

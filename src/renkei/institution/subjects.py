@@ -23,9 +23,8 @@ from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.post import Post
 from renkei.institution.store import metadata
-from renkei.messages.wire import CodeRequest, CodeWanted, IssuanceBatch, decode_as
+from renkei.messages.wire import MAX_BATCH, CodeRequest, CodeWanted, IssuanceBatch, decode_as
 from renkei.record.entries import IssuanceLeaf
-from renkei.record.rounds import MAX_BATCH
 from renkei.record.state import domain_of, ref_of
 
 subjects = sa.Table(
@@ -35,6 +34,7 @@ subjects = sa.Table(
     sa.Column("code", sa.LargeBinary(32), unique=True),
     sa.Column("manual", sa.Boolean, nullable=False),
     sa.Column("withheld", sa.Boolean, nullable=False),
+    sa.Column("flagged_by", sa.String(64)),
 )
 wanted = sa.Table(
     "codes_wanted",
@@ -134,11 +134,10 @@ def by_code(connection: sa.Connection, codes: Sequence[bytes]) -> dict[bytes, Su
     return {bytes(r.code): Subject(r.local_id, bytes(r.code), r.manual, r.withheld) for r in rows}
 
 
-def set_flags(connection: sa.Connection, local_id: str, *, manual: bool, withheld: bool) -> bool:
-    """Set both flags of a subject; whether there is one."""
-    changed = connection.execute(
-        subjects.update().where(subjects.c.local_id == local_id).values(manual=manual, withheld=withheld)
-    )
+def set_flags(connection: sa.Connection, local_id: str, *, manual: bool, withheld: bool, by: str) -> bool:
+    """Set both flags of a subject, by a clerk; whether there is one."""
+    flags = {"manual": manual, "withheld": withheld, "flagged_by": by}
+    changed = connection.execute(subjects.update().where(subjects.c.local_id == local_id).values(flags))
     return bool(changed.rowcount)
 
 
@@ -156,7 +155,8 @@ AWAITED = 1024
 async def register_file(path: Path, post: Post, member: Member, database: Database) -> None:
     """Ask for the codes of everyone in a file (``local_id,number``), the first few at once, the rest as answers come in.
 
-    Idempotent: whoever has a code or was asked for is passed over, so it may be run at every start. Memory is constant.
+    The file is removed once all were asked for: numbers do not stay. Idempotent until then: whoever has a code or was asked for is
+    passed over, so it goes on at the next start. Memory is constant.
     """
     if not path.exists():
         return
@@ -173,3 +173,4 @@ async def register_file(path: Path, post: Post, member: Member, database: Databa
                 while (await database.read(counts))[1]:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.05)
             size = MAX_BATCH
+    path.unlink()

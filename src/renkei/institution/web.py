@@ -17,11 +17,12 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.config.csrf import CSRFConfig
-from litestar.datastructures import Cookie
+from litestar.datastructures import Cookie, MutableScopeHeaders
 from litestar.exceptions import HTTPException, PermissionDeniedException
+from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.openapi.config import OpenAPIConfig
 from litestar.static_files import create_static_files_router
-from litestar.types import ControllerRouterHandler
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from litestar.utils.empty import value_or_default
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy.exc import DataError
@@ -89,7 +90,7 @@ class Pages:
             lang=lang,
             t=t,
             site=self._title(lang),
-            path=request.url.path,
+            path="/" + request.url.path.lstrip("/\\"),  # two slashes would lead to another site
             csrf=value_or_default(ScopeState.from_scope(request.scope).csrf_token, ""),
             signed_in=bool(request.scope.get("session")),
             **values,
@@ -98,6 +99,32 @@ class Pages:
         if request.query_params.get("lang") in ("ja", "en"):
             response.set_cookie(Cookie("lang", value=lang, max_age=31_536_000, httponly=True, samesite="lax"))
         return response
+
+
+def cookie_session(settings: Settings, secret: bytes, seconds: int) -> CookieBackendConfig:
+    """Sessions in a sealed cookie, named after the body because browsers share cookies between the ports of one host."""
+    return CookieBackendConfig(
+        secret=secret,
+        max_age=seconds,
+        httponly=True,
+        samesite="lax",
+        secure=not settings.on_loopback,
+        key=f"session-{settings.body}",
+    )
+
+
+def secure_headers(app: ASGIApp) -> ASGIApp:
+    """Middleware: the security headers on every response, pages, refusals and files alike."""
+
+    async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableScopeHeaders.from_message(message).update(HEADERS)
+            await send(message)
+
+        await app(scope, receive, send_on)
+
+    return with_headers
 
 
 def make_app(
@@ -186,12 +213,12 @@ def make_app(
             cookie_name=f"csrf-{settings.body}",  # browsers share cookies between the ports of one host
             cookie_samesite="strict",
             cookie_httponly=True,
+            cookie_secure=not settings.on_loopback,
             exclude=list(csrf_exclude) or None,
         )
         if csrf_secret
         else None,
-        middleware=list(middleware),
-        response_headers=HEADERS,
+        middleware=[secure_headers, *middleware],
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
             title=f"Renkei {settings.role}", version=__version__, path="/schema", use_handler_docstrings=True

@@ -9,7 +9,8 @@ from renkei.law import Pack
 from renkei.law.decision import REASONS as LAW_REASONS
 from renkei.record.admission import REASONS as ADMISSION_REASONS
 
-ZONE = dt.timezone(dt.timedelta(hours=9), "JST")
+LATEST = 253_370_764_800_000
+"""Milliseconds: the year 9999 begins."""
 
 STATES: dict[str, tuple[str, str]] = {
     "submitted": ("Being recorded", "記録中"),
@@ -39,16 +40,6 @@ def reason(code: str, language: str) -> str:
     return _say(EXTRA_REASONS | ADMISSION_REASONS | LAW_REASONS, code, language)
 
 
-def moment(milliseconds: int | None, language: str) -> str:
-    """A time in Japan as people write it; a dash for none."""
-    if milliseconds is None:
-        return "–"
-    at = dt.datetime.fromtimestamp(milliseconds / 1000, ZONE)
-    if language == "ja":
-        return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
-    return f"{at.day} {at:%B %Y, %H:%M}"
-
-
 def _say(words: dict[str, tuple[str, str]], code: str, language: str) -> str:
     english, japanese = words.get(code, (code, code))
     return japanese if language == "ja" else english
@@ -70,6 +61,15 @@ class PackWords:
 
     def __init__(self, pack: Pack, lang: str) -> None:
         self.pack, self.lang = pack, lang
+
+    def moment(self, milliseconds: int | None) -> str:
+        """A time in the pack's country as people write it; a dash for none."""
+        if milliseconds is None or not 0 <= milliseconds < LATEST:
+            return "–"
+        at = dt.datetime.fromtimestamp(milliseconds / 1000, self.pack.zone)
+        if self.lang == "ja":
+            return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
+        return f"{at.day} {at:%B %Y, %H:%M}"
 
     def affair(self, code: str) -> str:
         return self.pack.affairs[code].title.text(self.lang) if code in self.pack.affairs else code

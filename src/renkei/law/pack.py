@@ -7,6 +7,7 @@ hash of its bytes, which is what the record cites.
 from __future__ import annotations
 
 import datetime as dt
+import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -158,6 +159,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ja: str
     en: str
     person_number: str
+    time_zone: str
+    """IANA name: the law's days begin and end by it."""
     statute: Statute
     limits: Limits = Limits()
     assessment: dict[str, Any] = {}
@@ -217,6 +220,9 @@ class Pack:
         self.terms: dict[str, Term] = parts["terms"]
         self.codelists: dict[str, dict[str, Title]] = parts["codelists"]
         self.purposes: dict[str, Title] = parts["purposes"]
+        self.withholding: frozenset[str] = frozenset(parts["withholding"])
+        """Purposes for which the fact of an inquiry may be withheld from the person (art. 23(2))."""
+        self.zone = zoneinfo.ZoneInfo(header.time_zone)
         self.specifications: dict[str, Specification] = parts["specifications"]
         self.linkages = tuple(rows)
         self.by_affair_item: dict[tuple[str, str], list[Linkage]] = defaultdict(list)
@@ -259,6 +265,10 @@ class Pack:
         """All kinds a body of ``kinds`` counts as."""
         return frozenset().union(*(self.classes.get(k, frozenset()) for k in kinds))
 
+    def day(self, moment: int) -> dt.date:
+        """The law's day at ``moment`` (milliseconds since 1970 UTC)."""
+        return dt.datetime.fromtimestamp(moment / 1000, self.zone).date()
+
     def cite(self, row: str, language: str) -> str:
         """The citation of ``row``."""
         s = self.header.statute
@@ -286,7 +296,12 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         r["item"]: Item(r["item"], r.title(), r["act"], r["defined_in"])
         for r in sheet("items.csv", "item ja en act defined_in", key="item")
     }
-    parts["purposes"] = {r["purpose"]: r.title() for r in sheet("purposes.csv", "purpose ja en", key="purpose")}
+    parts["purposes"], parts["withholding"] = {}, {}
+    for r in sheet("purposes.csv", "purpose withhold ja en", key="purpose"):
+        parts["purposes"][r["purpose"]] = r.title()
+        r.one_of("withhold", ("yes", ""))
+        if r["withhold"]:
+            parts["withholding"][r["purpose"]] = r.title()
     parts["bodies"] = {}
     for r in sheet("bodies.csv", "body role kinds number ja en", key="body"):
         r.refers("kinds", parts["kinds"], "kinds.csv")
@@ -319,6 +334,8 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         )
     parts["specifications"] = _specifications(files, parts, faults)
     linkages = _linkages(sheet, parts, faults)
+    if header and header.time_zone not in zoneinfo.available_timezones():
+        faults.append(Fault("pack.toml", 0, "`time_zone` is not known.", "Give an IANA name, e.g. Asia/Tokyo."))
     if header and "{row}" not in header.statute.cite_ja + header.statute.cite_en:
         faults.append(
             Fault("pack.toml", 0, "The citation does not name the row.", "Put {row} into cite_ja and cite_en.")

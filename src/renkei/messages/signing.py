@@ -81,6 +81,27 @@ def _public(key: bytes) -> X25519PublicKey:
         raise Malformed("A sealing key is 32 bytes.", code="bad-key") from None
 
 
+_P = 2**255 - 19
+_LOW_ORDER = frozenset(
+    u.to_bytes(32, "little")
+    for u in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _P - 1,
+        _P,
+        _P + 1,
+    )
+)
+"""The u-coordinates with which X25519 agrees on nothing secret (Curve25519 has these seven, non-canonical forms included)."""
+
+
+def sealable(public: bytes) -> bool:
+    """Whether something can be sealed to this X25519 public key (RFC 7748 §6.1)."""
+    return len(public) == 32 and public[:31] + bytes([public[31] & 0x7F]) not in _LOW_ORDER
+
+
 def seal(data: bytes, public: bytes, *context: bytes) -> bytes:
     """``data`` sealed to ``public`` (HPKE base mode, RFC 9180), bound to ``context``. 140 µs."""
     try:

@@ -2,14 +2,18 @@
 
 Times are milliseconds since 1970 UTC. Codes, keys and hashes are raw bytes. A field may be added with a default; anything
 else is a new version of the tag, read beside the old one while messages are in flight.
+
+Every field a peer can fill is bounded here, when it is decoded: what is too long, too large or outside its alphabet is no
+message at all, so nobody's database, frame or page ever meets it.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
+from msgspec import Meta
 
 from renkei.codes.group import transcript
 from renkei.errors import Malformed
@@ -17,6 +21,30 @@ from renkei.errors import Malformed
 T = TypeVar("T")
 MAX_MESSAGE = 4_000_000
 """Largest encoded message accepted, bytes; the bus carries a little more."""
+MAX_BATCH = 256
+"""Codes in one issuance batch, codes wanted in one request, outcomes under one signature: at most."""
+MAX_PAYLOAD = 500_000
+"""Largest signed body, bytes."""
+MAX_ANSWER = 600_000
+"""Largest sealed answer, bytes."""
+
+Code = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9-]+\Z")]
+"""A body's, affair's, item's or purpose's code, or a row's number."""
+Cover = Annotated[str, Meta(max_length=64, pattern=r"^(\*|[a-z0-9-]+)\Z")]
+"""A code, or ``*`` for all of them."""
+Date = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d\Z")]
+Word = Annotated[str, Meta(max_length=64, pattern=r"^[!-~]*\Z")]
+"""A short machine-readable word, perhaps empty."""
+Moment = Annotated[int, Meta(ge=0, lt=2**53)]
+"""Milliseconds since 1970 UTC."""
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Epoch = Annotated[int, Meta(ge=1, lt=2**31)]
+Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Small = Annotated[bytes, Meta(max_length=256)]
+Payload = Annotated[bytes, Meta(max_length=MAX_PAYLOAD)]
 
 
 class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -26,17 +54,17 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 class DomainRef(Wire, frozen=True, array_like=True):
     """A code domain with its epochs (``codes.Domain`` on the wire)."""
 
-    body: str
-    code_epoch: int
-    key_epoch: int
+    body: Code
+    code_epoch: Epoch
+    key_epoch: Epoch
 
 
 class Envelope(Wire, frozen=True, array_like=True):
     """A body with its sender and signature. ``payload`` is the encoded body, kept byte for byte."""
 
-    sender: str
-    payload: bytes
-    signature: bytes
+    sender: Code
+    payload: Payload
+    signature: Bytes64
 
     @property
     def id(self) -> bytes:
@@ -60,19 +88,19 @@ class Inquiry(Wire, frozen=True, tag="inquiry/1"):
     """One institution asks another for one item about one person, for one affair (Act art. 19(7), 21)."""
 
     source: DomainRef
-    provider: str
-    affair: str
-    item: str
-    purpose: str
-    ciphertext: bytes
+    provider: Code
+    affair: Code
+    item: Code
+    purpose: Code
+    ciphertext: Bytes64
     """The requester's own code of the person, encrypted to the requester's own key: 64 bytes, fresh each time."""
-    reply_key: bytes
+    reply_key: Bytes32
     """A fresh X25519 public key to which the answer is sealed (HPKE, RFC 9180)."""
-    context: bytes
+    context: Bytes32
     """Salted hash of clerk, case number and free text, which stay at the requester (``context_hash``)."""
-    issued_at: int
-    expires: int
-    as_of: str = ""
+    issued_at: Moment
+    expires: Moment
+    as_of: Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z")] = ""
     """ISO date the data should describe; empty for the present."""
     withheld: bool = False
     """The requester flags the *fact* of this request as withheld from disclosure (art. 23)."""
@@ -84,22 +112,22 @@ class Outcome(Wire, frozen=True, array_like=True):
     ``result`` is ``provided``, ``nothing`` (no data, unknown person and withheld are the same) or ``expired``.
     """
 
-    inquiry: bytes
-    result: str
-    time: int
+    inquiry: Bytes32
+    result: Word
+    time: Moment
 
 
 class Outcomes(Wire, frozen=True, tag="outcomes/1"):
     """The outcomes of a provider's tick, under one signature."""
 
-    outcomes: list[Outcome]
+    outcomes: Annotated[list[Outcome], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class Issued(Wire, frozen=True, array_like=True):
     """One code to issue: the receiver's random handle and the person's code encrypted in the authority's domain."""
 
-    handle: bytes
-    ciphertext: bytes
+    handle: Bytes16
+    ciphertext: Bytes64
 
 
 class IssuanceBatch(Wire, frozen=True, tag="issuance/1"):
@@ -107,19 +135,19 @@ class IssuanceBatch(Wire, frozen=True, tag="issuance/1"):
 
     source: DomainRef
     target: DomainRef
-    codes: list[Issued]
-    issued_at: int
+    codes: Annotated[list[Issued], Meta(min_length=1, max_length=MAX_BATCH)]
+    issued_at: Moment
 
 
 class Enrolment(Wire, frozen=True, tag="enrolment/1"):
     """An institution joins: what it is and its public keys. Signed by itself; the commission countersigns."""
 
-    body: str
-    role: str
-    kinds: list[str]
-    identity: bytes
-    bus: str
-    seal: bytes
+    body: Code
+    role: Code
+    kinds: Annotated[list[Code], Meta(max_length=64)]
+    identity: Bytes32
+    bus: Word
+    seal: Bytes32
     """Its HPKE public key."""
 
 
@@ -132,32 +160,32 @@ class Enrol(Wire, frozen=True, tag="enrol/1"):
 class LawVersion(Wire, frozen=True, tag="law/1"):
     """The hub's act: this pack (by hash) is in force from the next round."""
 
-    pack: str
-    version: str
-    hash: bytes
+    pack: Code
+    version: Word
+    hash: Bytes32
 
 
 class DomainKeys(Wire, frozen=True, tag="keys/1"):
     """A converter's act: its entry in the key directory for one domain and epoch, with its proof."""
 
     domain: DomainRef
-    converter: str
-    generation: int
-    s: bytes
-    u: bytes
-    x: bytes
-    proof: bytes
+    converter: Code
+    generation: Epoch
+    s: Bytes32
+    u: Bytes32
+    x: Bytes32
+    proof: Small
 
 
 class Assessment(Wire, frozen=True, tag="assessment/1"):
     """The commission's act: an impact assessment is published. ``*`` covers every affair or item of the body."""
 
-    body: str
-    affairs: list[str]
-    items: list[str]
-    level: str
-    published: str
-    review_due: str
+    body: Code
+    affairs: Annotated[list[Cover], Meta(max_length=2000)]
+    items: Annotated[list[Cover], Meta(max_length=2000)]
+    level: Code
+    published: Date
+    review_due: Date
 
 
 Act = Enrol | LawVersion | DomainKeys | Assessment
@@ -190,59 +218,59 @@ class Submit(Wire, frozen=True, tag="submit/1"):
 class Permit(Wire, frozen=True, tag="permit/1"):
     """Hub → provider (or receiver of codes): the leaf with its proof. Nothing else authorises a disclosure."""
 
-    index: int
-    salt: bytes
-    entry: bytes
-    path: list[bytes]
-    checkpoint: str
+    index: Count
+    salt: Bytes16
+    entry: Annotated[bytes, Meta(max_length=MAX_MESSAGE)]
+    path: Annotated[list[Bytes32], Meta(max_length=64)]
+    checkpoint: Annotated[str, Meta(max_length=4096)]
 
 
 class Receipt(Wire, frozen=True, tag="receipt/1"):
     """Hub → requester: where the inquiry stands in the record, and the refusal if there is one."""
 
-    inquiry: bytes
-    index: int
+    inquiry: Bytes32
+    index: Count
     allowed: bool
-    time: int
-    reason: str
-    rows: list[str]
-    by: str
+    time: Moment
+    reason: Word
+    rows: Annotated[list[Code], Meta(max_length=64)]
+    by: Word
 
 
 class Answer(Wire, frozen=True, tag="answer/1"):
     """Provider → requester, around the hub: the answer sealed to the inquiry's reply key."""
 
-    inquiry: bytes
-    sealed: bytes
+    inquiry: Bytes32
+    sealed: Annotated[bytes, Meta(max_length=MAX_ANSWER)]
 
 
 class CodeWanted(Wire, frozen=True, array_like=True):
     """One person a body wants a code for: its random handle, the number it holds, and a salted hash of its local id."""
 
-    handle: bytes
-    number: str
-    local_proof: bytes
+    handle: Bytes16
+    number: Word
+    local_proof: Bytes32
 
 
 class CodeRequest(Wire, frozen=True, tag="code-request/1"):
     """Body → authority, sealed to it: codes wanted for these persons."""
 
     domain: DomainRef
-    wanted: list[CodeWanted]
+    wanted: Annotated[list[CodeWanted], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class CodeRefused(Wire, frozen=True, tag="code-refused/1"):
     """Authority → body: for these handles there is no such person."""
 
-    handles: list[bytes]
+    handles: Annotated[list[Bytes16], Meta(max_length=MAX_BATCH)]
 
 
 class KeyShare(Wire, frozen=True, tag="key-share/1"):
     """Converter → body, sealed: its share of the body's decryption key."""
 
     domain: DomainRef
-    converter: str
-    share: bytes
+    converter: Code
+    share: Bytes32
 
 
 Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeyShare
@@ -254,8 +282,8 @@ Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeySh
 class Content(Wire, frozen=True, tag="content/1"):
     """What an answer says. No data, unknown person and withheld are all ``records=[]``."""
 
-    item: str
-    specification: int
+    item: Code
+    specification: Count
     records: list[dict[str, str | int | bool]]
 
 
@@ -265,9 +293,9 @@ class Content(Wire, frozen=True, tag="content/1"):
 class Proposal(Wire, frozen=True, tag="proposal/1"):
     """Hub → commission: the next round."""
 
-    previous_size: int
-    previous_root: bytes
-    time: int
+    previous_size: Count
+    previous_root: Bytes32
+    time: Moment
     drafts: list[bytes]
     salts: list[bytes]
 
@@ -296,9 +324,9 @@ class Cosigned(Wire, frozen=True, tag="cosigned/1"):
 class NotSigned(Wire, frozen=True, tag="not-signed/1"):
     """Commission → hub: not signed, why, and the head it holds (the 409 of the protocol)."""
 
-    reason: str
-    size: int
-    root: bytes
+    reason: Word
+    size: Count
+    root: Bytes32
 
 
 class GetHead(Wire, frozen=True, tag="get-head/1"):
@@ -308,21 +336,21 @@ class GetHead(Wire, frozen=True, tag="get-head/1"):
 class HeadIs(Wire, frozen=True, tag="head/1"):
     """The size and root held, and the newest signed checkpoint (empty for none)."""
 
-    size: int
-    root: bytes
+    size: Count
+    root: Bytes32
     checkpoint: str
 
 
 class GetRounds(Wire, frozen=True, tag="get-rounds/1"):
     """Send whole rounds after this size."""
 
-    size: int
+    size: Count
 
 
 class RoundCopy(Wire, frozen=True, array_like=True):
     """One stored round: its leaves (kind, salt, entry) and its checkpoint note."""
 
-    time: int
+    time: Moment
     leaves: list[tuple[str, bytes, bytes]]
     checkpoint: str
 
@@ -336,7 +364,7 @@ class Rounds(Wire, frozen=True, tag="rounds/1"):
 class GetActs(Wire, frozen=True, tag="get-acts/1"):
     """Any institution → hub: governance leaves from this index on, with proofs."""
 
-    index: int
+    index: Count
 
 
 class Acts(Wire, frozen=True, tag="acts/1"):
@@ -348,7 +376,7 @@ class Acts(Wire, frozen=True, tag="acts/1"):
 class GetPermit(Wire, frozen=True, tag="get-permit/1"):
     """Requester or provider → hub: the leaf of this inquiry with a fresh proof."""
 
-    inquiry: bytes
+    inquiry: Bytes32
 
 
 class Permitted(Wire, frozen=True, tag="permitted/1"):
@@ -360,7 +388,7 @@ class Permitted(Wire, frozen=True, tag="permitted/1"):
 class GetBlob(Wire, frozen=True, tag="get-blob/1"):
     """Content by its SHA-256 (a pack)."""
 
-    hash: bytes
+    hash: Bytes32
 
 
 class Blob(Wire, frozen=True, tag="blob/1"):
@@ -372,7 +400,7 @@ class Blob(Wire, frozen=True, tag="blob/1"):
 class GetTail(Wire, frozen=True, tag="get-tail/1"):
     """Portal → hub: the log from this index on."""
 
-    index: int
+    index: Count
 
 
 class TailLeaf(Wire, frozen=True, array_like=True):
@@ -394,27 +422,27 @@ class Tail(Wire, frozen=True, tag="tail/1"):
 class FileHalf(Wire, frozen=True, array_like=True):
     """A half-converted code of the leaf at ``index``, to be finished towards the portal."""
 
-    index: int
-    half: bytes
+    index: Count
+    half: Bytes64
 
 
 class GetFiled(Wire, frozen=True, tag="get-filed/1"):
     """Portal → commission: finish these conversions."""
 
-    halves: list[FileHalf]
+    halves: Annotated[list[FileHalf], Meta(max_length=1024)]
 
 
 class Filed(Wire, frozen=True, tag="filed/1"):
     """The finished conversions, in the order asked."""
 
-    converted: list[bytes]
+    converted: list[Bytes64]
 
 
 class Failed(Wire, frozen=True, tag="failed/1"):
     """The call was refused."""
 
-    code: str
-    sentence: str
+    code: Word
+    sentence: Annotated[str, Meta(max_length=1000)]
 
 
 Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import datetime as dt
 import random
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from renkei.errors import RenkeiError
 from renkei.law import Pack, decide
-from renkei.nation.plan import Plan, items_held
+from renkei.nation.plan import Plan, items_held, local_ids
 from renkei.nation.population import Demography
 from renkei.nation.web import call
 
@@ -68,7 +67,7 @@ def sample(
     """``count`` lawful inquiries about persons whose codes the requester has asked for."""
     rng = random.Random(seed)
     choices = lawful(pack, demography, plan, on)
-    people = {p.body: local_ids(folder / p.body) for p in plan.places if p.role == "gateway"}
+    people = {p.body: local_ids(folder, p.body) for p in plan.places if p.role == "gateway"}
     purposes = list(pack.purposes)
     asked = []
     for _ in range(count):
@@ -76,15 +75,6 @@ def sample(
         data = {"provider": provider, "affair": affair, "item": item, "purpose": rng.choice(purposes)}
         asked.append(Asked(requester, {**data, "local_id": rng.choice(people[requester])}))
     return asked
-
-
-def local_ids(home: Path) -> list[str]:
-    """The local ids of everyone a body asks codes for."""
-    path = home / "people.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row["local_id"] for row in csv.DictReader(file)]
 
 
 async def ask_all(

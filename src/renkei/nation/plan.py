@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import nkeys
@@ -21,7 +22,7 @@ from renkei.errors import SetupError
 from renkei.institution.bus import BusServer, BusUser
 from renkei.institution.keeper import keep_pack
 from renkei.institution.keys import Keys
-from renkei.institution.settings import Clerk, Home, Settings, system_clock
+from renkei.institution.settings import Clerk, Duty, Home, Settings, system_clock
 from renkei.law import Pack
 from renkei.ledger.notes import COSIGNATURE, NOTE
 from renkei.messages.wire import Assessment, Enrolment, Genesis, decode_as, encode
@@ -135,7 +136,7 @@ def lay_out(
                 port=port,
                 source=f"sqlite:///{home.folder.resolve()}/source.db" if mapping else "",
                 mapping=mapping,
-                clerks=tuple(Clerk(n, sha256(tokens[body.code].encode()).hexdigest()) for n in (CLERK,))
+                clerks=(Clerk(CLERK, sha256(tokens[body.code].encode()).hexdigest(), get_args(Duty)),)
                 if body.role == "gateway"
                 else (),
                 roll=str((folder / "roll.csv").resolve()) if body.role == "authority" else "",
@@ -269,6 +270,17 @@ def _acquaintance(
     return known
 
 
+def known_to(folder: Path, body: str) -> Path:
+    """The list of local ids a body of the invented nation knows, for whoever plays its clerks."""
+    return folder / "people" / body
+
+
+def local_ids(folder: Path, body: str) -> list[str]:
+    """The local ids of everyone a body of the nation in ``folder`` knows."""
+    path = known_to(folder, body)
+    return path.read_text("utf-8").split() if path.exists() else []
+
+
 def _faces(
     folder: Path, pack: Pack, demography: Demography, known: dict[str, list[tuple[str, Resident]]], seed: int
 ) -> tuple[Face, ...]:
@@ -280,6 +292,9 @@ def _faces(
             path = folder / body / "people.csv"
             path.touch(mode=0o600)
             path.write_text("local_id,number\n" + "\n".join(lines) + "\n", "utf-8")
+            path = known_to(folder, body)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(local_id for local_id, _ in people), "utf-8")
     portal = next(b.code for b in pack.bodies.values() if b.role == "portal")
     accounts = [f"{known[portal][i][0]},{secret}" for i, secret in enumerate(personas)]
     (folder / portal / "accounts.csv").touch(mode=0o600)

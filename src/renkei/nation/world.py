@@ -23,7 +23,7 @@ from renkei.gateway.service import Gateway
 from renkei.hub.service import Hub
 from renkei.institution.bus import BusServer, make_mailboxes
 from renkei.institution.runtime import Institution
-from renkei.nation.plan import Place, Plan
+from renkei.nation.plan import Place, Plan, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
 
@@ -133,7 +133,7 @@ class World:
         """Wait until every body knows ``at_least`` persons by code (the personas by default); the seconds it took."""
         began = time.monotonic()
         wanted = len(self.plan.personas) if at_least is None else at_least
-        waiting = [p for p in self.plan.places if (self.folder / p.body / "people.csv").exists()]
+        waiting = [p for p in self.plan.places if known_to(self.folder, p.body).exists()]
         total = len(waiting)
         while waiting:
             states = await asyncio.gather(*(self.health(p) for p in waiting))
@@ -155,9 +155,9 @@ class World:
         """Codes issued so far, and codes wanted in all, over the whole nation."""
         have = want = 0
         for place in self.plan.places:
-            people = self.folder / place.body / "people.csv"
-            if people.exists():
-                want += await asyncio.to_thread(_lines, people)
+            people = await asyncio.to_thread(local_ids, self.folder, place.body)
+            if people:
+                want += len(people)
                 have += int((await self.health(place)).get("subjects", "0"))
         return have, want
 
@@ -169,8 +169,3 @@ class World:
                     code="body-stopped",
                     remedy=f"See {self.folder / body / 'log.jsonl'}.",
                 )
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file) - 1

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from renkei.codes import Ciphertext, decrypt
-from renkei.errors import NotGenuine
+from renkei.errors import Malformed, NotGenuine
 from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.member import Member
@@ -102,9 +102,13 @@ class Filing:
         key = self._member.key(self._member.domain)
 
         def read() -> dict[int, bytes]:
-            return {
-                at: decrypt(Ciphertext.from_bytes(c), key) for (at, _), c in zip(halves, reply.converted, strict=True)
-            }
+            codes: dict[int, bytes] = {}
+            for (at, _), converted in zip(halves, reply.converted, strict=True):
+                try:
+                    codes[at] = decrypt(Ciphertext.from_bytes(converted), key)
+                except Malformed:  # a requester can encrypt what is no code: it concerns nobody, and stops nobody
+                    self._observe.count("records_unreadable")
+            return codes
 
         return await asyncio.to_thread(read)
 

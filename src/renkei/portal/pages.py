@@ -11,13 +11,12 @@ from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.middleware.session.client_side import CookieBackendConfig
-from litestar.params import Body, FromPath, FromQuery
+from litestar.params import Body, FromPath, QueryParameter
 from litestar.response import Redirect
 
 from renkei.errors import NotFound, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
-from renkei.institution.web import Pages, language
+from renkei.institution.web import Pages, cookie_session, language
 from renkei.ledger import store as log
 from renkei.messages.wire import Permit
 from renkei.portal import store
@@ -40,10 +39,22 @@ class Proof(NamedTuple):
     signers: tuple[str, ...]
 
 
-def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Lets in a resident with a session."""
-    if not connection.session.get("account"):
-        raise NotAuthorizedException
+SESSION_SECONDS = 1800
+"""After which a resident signs in again."""
+Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
+
+
+def signed_in(portal: Portal) -> Any:
+    """Lets in a resident with a session: until it is over, or the account's secret is changed."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        session = connection.session
+        fresh = 0 <= portal.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
+        account = portal.database.read_now(lambda c: store.account_of(c, session.get("digest", ""))) if fresh else None
+        if account is None or account != session.get("account"):
+            raise NotAuthorizedException
+
+    return guard
 
 
 def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
@@ -53,13 +64,8 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         portal.settings,
         lambda lang: "マイ・ポータル" if lang == "ja" else "My Portal",
     )
-    session = CookieBackendConfig(
-        secret=portal.keys.derive("session"),
-        max_age=1800,
-        httponly=True,
-        samesite="lax",
-        key=f"session-{portal.settings.body}",
-    )
+    session = cookie_session(portal.settings, portal.keys.derive("session"), SESSION_SECONDS)
+    inside = [signed_in(portal)]
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
         lang = language(request, portal.settings.language)
@@ -91,7 +97,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         account = await portal.database.read(lambda c: store.account_of(c, digest))
         if account is None:
             return render(request, "signin.html", failed=True)
-        request.set_session({"account": account})
+        request.set_session({"account": account, "digest": digest, "since": portal.clock()})
         return Redirect("/records", status_code=303)
 
     @post("/signout", include_in_schema=False)
@@ -99,16 +105,18 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         request.clear_session()
         return Redirect("/signin", status_code=303)
 
-    @get("/records", guards=[signed_in], include_in_schema=False)
-    async def records(request: Request[Any, Any, Any], below: FromQuery[int | None] = None) -> Response[bytes]:
+    @get("/records", guards=inside, include_in_schema=False)
+    async def records(request: Request[Any, Any, Any], below: Position = None) -> Response[bytes]:
         code = await code_of(request)
         rows = await portal.database.read(lambda c: store.records_of(c, code, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below)
 
-    @get("/records/{position:int}", guards=[signed_in], include_in_schema=False)
+    @get("/records/{position:int}", guards=inside, include_in_schema=False)
     async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
         code = await code_of(request)
+        if position >= 2**53:
+            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
         row = await portal.database.read(lambda c: store.record(c, code, position))
         if row is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
@@ -116,13 +124,13 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     @get(
         "/records/{position:int}/proof",
-        guards=[signed_in],
+        guards=inside,
         media_type=MediaType.TEXT,
         include_in_schema=False,
     )
     async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
         code = await code_of(request)
-        if await portal.database.read(lambda c: store.record(c, code, position)) is None:
+        if position >= 2**53 or await portal.database.read(lambda c: store.record(c, code, position)) is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
         name = f'attachment; filename="record-{position}.tlog-proof"'
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})

@@ -43,11 +43,11 @@ class Portal(Institution):
     async def start(self) -> None:
         await self.bus.connect()
         await self.post.start()
-        self.run(self.member.follow_always(), "follow")
-        self.run(self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
-        self.run(self._file(), "filing")
-        people = subjects.register_file(self.home / "people.csv", self.post, self.member, self.database)
-        self.run(people, "register")
+        self.keep(self.member.follow_always, "follow")
+        self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
+        self.keep(self._file, "filing")
+        people = self.home / "people.csv"
+        self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         await self._open_accounts()
         handlers, options = portal_pages(self)
         self.run(serve(self.settings, self.observe, handlers, self.health, **options), "web")

@@ -6,11 +6,10 @@ the previous round, and the round's time.
 
 from __future__ import annotations
 
-import datetime as dt
-
 from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed
 from renkei.law import decide
+from renkei.messages import signing
 from renkei.messages.wire import Inquiry
 from renkei.record.entries import Ruling
 from renkei.record.state import State, domain_of
@@ -26,6 +25,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "purpose": ("The purpose is not one the law's pack knows.", "目的コードが正しくありません。"),
     "ciphertext": ("The encrypted code is not well formed.", "暗号化された符号の形式が正しくありません。"),
     "reply-key": ("The reply key is not well formed.", "返信用の鍵の形式が正しくありません。"),
+    "withheld": (
+        "The law does not let an inquiry for this purpose be withheld from the person.",
+        "この目的の照会を本人への開示から除くことは、法律上認められていません。",
+    ),
     "requester-assessment": (
         "The requester has no published impact assessment for this affair.",
         "照会者は、この事務の保護評価を公表していません。",
@@ -48,7 +51,7 @@ def rule(state: State, sender: str, inquiry: Inquiry, now: int, *, by: str) -> t
     pack = state.pack
     reason, target = _standing(state, sender, inquiry, now)
     provider = state.bodies.get(inquiry.provider)
-    on = dt.datetime.fromtimestamp(now / 1000, dt.UTC).date()
+    on = pack.day(now)
     decision = decide(
         pack, state.bodies[sender].kinds, inquiry.affair, provider.kinds if provider else (), inquiry.item, on
     )
@@ -76,8 +79,10 @@ def _standing(state: State, sender: str, inquiry: Inquiry, now: int) -> tuple[st
         return "provider", None
     if inquiry.purpose not in state.pack.purposes:
         return "purpose", None
-    if len(inquiry.reply_key) != 32 or len(inquiry.context) != 32:
+    if not signing.sealable(inquiry.reply_key):
         return "reply-key", None
+    if inquiry.withheld and inquiry.purpose not in state.pack.withholding:
+        return "withheld", None
     try:
         Ciphertext.from_bytes(inquiry.ciphertext)
     except Malformed:

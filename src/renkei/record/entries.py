@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from renkei.messages.wire import DomainRef, Envelope, Wire, decode_as
+from typing import Annotated
+
+from msgspec import Meta
+
+from renkei.errors import NotGenuine
+from renkei.messages.wire import (
+    Bytes32,
+    Bytes64,
+    Code,
+    Count,
+    DomainRef,
+    Envelope,
+    Moment,
+    Small,
+    Wire,
+    Word,
+    decode_as,
+)
 
 
 class Ruling(Wire, frozen=True, array_like=True):
     """The decision on one inquiry: allowed under a row, or refused and by whom; ``pack`` is the law's hash."""
 
     allowed: bool
-    reason: str
-    by: str
-    row: str
-    line: int
-    rows: list[str]
-    pack: bytes
+    reason: Word
+    by: Word
+    row: Word
+    line: Count
+    rows: Annotated[list[Code], Meta(max_length=64)]
+    pack: Bytes32
 
 
 class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
@@ -24,41 +41,41 @@ class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
     conversion can be attributed; ``target`` is the provider's domain they lead to.
     """
 
-    time: int
+    time: Moment
     inquiry: Envelope
     ruling: Ruling
     target: DomainRef | None = None
-    half: bytes = b""
-    converted: bytes = b""
+    half: Small = b""
+    converted: Small = b""
 
 
 class OutcomeLeaf(Wire, frozen=True, tag="outcome-leaf/1"):
     """A provider's outcomes: the statute's time of provision."""
 
-    time: int
+    time: Moment
     outcomes: Envelope
 
 
 class IssuanceLeaf(Wire, frozen=True, tag="issuance-leaf/1"):
     """A batch of codes on its way from the authority to one institution."""
 
-    time: int
+    time: Moment
     batch: Envelope
-    half: list[bytes] = []
-    converted: list[bytes] = []
+    half: list[Bytes64] = []
+    converted: list[Bytes64] = []
 
 
 class ActLeaf(Wire, frozen=True, tag="act-leaf/1"):
     """A governance act. Never erased."""
 
-    time: int
+    time: Moment
     act: Envelope
 
 
 class GenesisLeaf(Wire, frozen=True, tag="genesis-leaf/1"):
     """Leaf 0: the encoded ``Genesis``, signed by both keepers."""
 
-    time: int
+    time: Moment
     genesis: bytes
     hub_signature: bytes
     commission_signature: bytes
@@ -78,6 +95,20 @@ KINDS: dict[type[Entry], str] = {
 def decode_entry(data: bytes) -> Entry:
     """The entry in ``data``; ``Malformed`` if it is none."""
     return decode_as(data, Entry)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def envelope_of(entry: Entry) -> Envelope:
+    """The signed envelope a leaf is about; ``NotGenuine`` for the genesis, which has none."""
+    match entry:
+        case InquiryLeaf():
+            return entry.inquiry
+        case IssuanceLeaf():
+            return entry.batch
+        case OutcomeLeaf():
+            return entry.outcomes
+        case ActLeaf():
+            return entry.act
+    raise NotGenuine("There is one genesis.", code="round-entry")
 
 
 def kind_of(entry: Entry) -> str:

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from renkei.codes import Ciphertext, Converter, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
 from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_signed, encode
 from renkei.record.admission import rule
-from renkei.record.entries import ActLeaf, Entry, GenesisLeaf, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling
+from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
 from renkei.record.state import State, domain_of, ref_of
 
-MAX_BATCH = 256
-"""Codes in one issuance batch at most."""
 OUTCOMES = ("provided", "nothing", "expired")
-NAME_LIMIT = 200
+OUTCOME_AHEAD = 120_000
+"""Milliseconds by which a provider's clock may be ahead of the round's time."""
 
 Permitted = Callable[[list[bytes]], dict[bytes, str]]
 """``permitted(inquiry ids)`` answers the provider of each one that the record permits."""
@@ -48,7 +49,7 @@ def draft(state: State, converter: Converter, permitted: Permitted, envelope: En
             halves = [converter.convert(source, target, Ciphertext.from_bytes(c.ciphertext)) for c in body.codes]
             return Draft(IssuanceLeaf(now, envelope, [h.to_bytes() for h in halves]), body)
         case Outcomes():
-            _outcomes(permitted, sender, body)
+            _outcomes(permitted, sender, body, now)
             return Draft(OutcomeLeaf(now, envelope), body)
         case _:
             state.check(envelope)
@@ -59,25 +60,23 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
     """The commission's part for one drafted entry. ``NotGenuine``: the hub proposed what may not be a leaf."""
     if entry.time != now:
         raise NotGenuine("An entry's time is not its round's.", code="round-time")
-    if isinstance(entry, GenesisLeaf):
-        raise NotGenuine("There is one genesis.", code="round-entry")
-    envelope = _envelope(entry)
+    envelope = envelope_of(entry)
     body, sender = _open(state, envelope)
     match entry, body:
         case InquiryLeaf(), Inquiry():
-            if entry.converted:
-                raise NotGenuine("A draft is not converted yet.", code="round-entry")
             ruling, target = rule(state, sender, body, now, by="commission")
-            if not entry.ruling.allowed:
-                return Fill([])
-            if target is None:
+            if entry.ruling.allowed and target is None:
                 return Fill([], ruling.reason, ruling.rows)
-            if (entry.ruling.row, entry.ruling.pack, entry.target) != (
-                ruling.row,
-                ruling.pack,
-                ref_of(target),
-            ):
+            if entry.ruling != msgspec.structs.replace(ruling, by="hub"):
                 raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
+            if (
+                entry.converted
+                or entry.target != (ref_of(target) if target else None)
+                or bool(entry.half) != bool(target)
+            ):
+                raise NotGenuine("A draft carries what it should not.", code="round-entry")
+            if target is None:
+                return Fill([])
             made = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(entry.half))
             return Fill([made.to_bytes()])
         case IssuanceLeaf(), IssuanceBatch():
@@ -86,7 +85,7 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
                 raise NotGenuine("A batch and its conversions differ in length.", code="round-entry")
             return Fill([converter.convert(source, target, Ciphertext.from_bytes(h)).to_bytes() for h in entry.half])
         case OutcomeLeaf(), Outcomes():
-            _outcomes(permitted, sender, body)
+            _outcomes(permitted, sender, body, now)
             return Fill([])
         case ActLeaf(), _:
             state.check(envelope)
@@ -113,31 +112,13 @@ def complete(entry: Entry, filled: Fill) -> bytes:
     return encode(entry)
 
 
-def _envelope(entry: InquiryLeaf | IssuanceLeaf | OutcomeLeaf | ActLeaf) -> Envelope:
-    match entry:
-        case InquiryLeaf():
-            return entry.inquiry
-        case IssuanceLeaf():
-            return entry.batch
-        case OutcomeLeaf():
-            return entry.outcomes
-        case ActLeaf():
-            return entry.act
-
-
 def _open(state: State, envelope: Envelope) -> tuple[object, str]:
     """The body of an envelope whose signature by an enrolled sender is good."""
     sender = state.bodies.get(envelope.sender)
     if sender is None:
         raise NotGenuine("The sender is not enrolled.", code="not-enrolled")
     signing.verify(envelope, sender.identity)
-    body = decode_signed(envelope.payload)
-    if (
-        isinstance(body, Inquiry)
-        and max(len(v) for v in (body.provider, body.affair, body.item, body.purpose, body.as_of)) > NAME_LIMIT
-    ):
-        raise Malformed("A code in the inquiry is too long.", code="message-form")
-    return body, envelope.sender
+    return decode_signed(envelope.payload), envelope.sender
 
 
 def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, Domain]:
@@ -146,17 +127,17 @@ def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, 
         raise NotGenuine("Only the numbering authority issues codes.", code="not-entitled")
     if not (state.has_domain(source) and state.has_domain(target)):
         raise NotFound("A domain of the batch has no keys.", code="no-domain")
-    if not 0 < len(batch.codes) <= MAX_BATCH:
-        raise Malformed(f"A batch holds 1 to {MAX_BATCH} codes.", code="batch-size")
     return source, target
 
 
-def _outcomes(permitted: Permitted, sender: str, body: Outcomes) -> None:
-    if not body.outcomes or len({o.inquiry for o in body.outcomes}) != len(body.outcomes):
-        raise Malformed("Outcomes are empty or repeated.", code="outcomes")
+def _outcomes(permitted: Permitted, sender: str, body: Outcomes, now: int) -> None:
+    if len({o.inquiry for o in body.outcomes}) != len(body.outcomes):
+        raise Malformed("An outcome is repeated.", code="outcomes")
     providers = permitted([o.inquiry for o in body.outcomes])
     for outcome in body.outcomes:
         if providers.get(outcome.inquiry) != sender:
             raise NotGenuine("An outcome is for an inquiry this body was not permitted to answer.", code="not-entitled")
         if outcome.result not in OUTCOMES:
             raise Malformed("An outcome's result is unknown.", code="outcomes")
+        if outcome.time > now + OUTCOME_AHEAD:
+            raise Malformed("An outcome's time is in the future.", code="outcomes")

@@ -1,7 +1,11 @@
 """Governance state: which log this is, who is enrolled, which keys and which law are in force.
 
 A pure fold over governance leaves. Every institution folds the same leaves and so arrives at the same state; nobody is asked to
-be believed. An act by someone not entitled to it is ``NotGenuine`` and changes nothing.
+be believed. An act by someone not entitled to it is ``NotGenuine`` to whoever would record it; one that reached the record all the
+same (two in one round may contradict each other) is void, for everyone alike.
+
+No keeper alone decides who takes part: a body joins if the commission enrols it *and* the pack in force, which the hub puts in
+force, names it with that role and these kinds.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import NamedTuple
 
 from renkei.codes import Domain, PublicShare, verify_share
 from renkei.codes.group import element
-from renkei.errors import NotFound, NotGenuine
+from renkei.errors import NotFound, NotGenuine, RenkeiError
 from renkei.law import Pack
 from renkei.ledger.notes import Verifier
 from renkei.messages import signing
@@ -86,6 +90,8 @@ class State:
         self.shares: dict[tuple[str, Domain], PublicShare] = {}
         self.domains: dict[str, Domain] = {}
         self.assessments: dict[str, list[Assessment]] = {}
+        self.void = 0
+        """Acts in the record that could not take effect."""
         self.next_index = 1
         """Acts below this index are in; the genesis is."""
         self._enrol(self.genesis.hub)
@@ -136,6 +142,8 @@ class State:
             case DomainKeys():
                 entitled = act.sender == body.converter and body.domain.body in self.bodies
                 share = PublicShare(body.s, body.u, body.x)
+                if self.shares.get((body.converter, domain_of(body.domain)), share) != share:
+                    raise NotGenuine("This domain has other keys already; a new epoch replaces them.", code="key-reuse")
                 if not verify_share(domain_of(body.domain), share, body.proof):
                     raise NotGenuine("A key directory entry's proof is wrong.", code="share-proof")
             case _:
@@ -145,10 +153,17 @@ class State:
         return body
 
     def apply(self, index: int, leaf: ActLeaf) -> None:
-        """Fold the governance leaf at ``index``. Idempotent; order matters."""
+        """Fold the governance leaf at ``index``. Idempotent; order matters. Raises only if a pack is not at hand here."""
         if index < self.next_index:
             return
-        body = self.check(leaf.act)
+        try:
+            body = self.check(leaf.act)
+        except RenkeiError as error:
+            if error.code == "no-pack":
+                raise
+            self.void += 1
+            self.next_index = index + 1
+            return
         match body:
             case Enrol():
                 self._enrol(decode_as(body.enrolment.payload, Enrolment))
@@ -168,6 +183,12 @@ class State:
         if envelope.sender != enrolment.body:
             raise NotGenuine("An enrolment is signed by the body itself.", code="enrolment")
         signing.verify(envelope, enrolment.identity)  # possession of the key it brings
+        known = self.pack.bodies.get(enrolment.body)
+        if known is None or known.role != enrolment.role or set(known.kinds) != set(enrolment.kinds):
+            raise NotGenuine("The law's pack does not know a body of this role and these kinds.", code="enrolment")
+        earlier = self.bodies.get(enrolment.body)
+        if earlier is not None and (earlier.identity != enrolment.identity or enrolment.body in CONVERTERS):
+            raise NotGenuine("An enrolled body's identity is not replaced by enrolling it again.", code="key-reuse")
         for other in self.bodies.values():
             if other.body != enrolment.body and enrolment.identity == other.identity:
                 raise NotGenuine("This identity key is already another body's.", code="key-reuse")

@@ -23,6 +23,12 @@ inquiries = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False),
     sa.Column("outcome", sa.BigInteger),
 )
+envelopes = sa.Table(
+    "record_envelopes",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
 replies = sa.Table(
     "record_replies",
     metadata,
@@ -48,6 +54,18 @@ class Known(NamedTuple):
     allowed: bool
     expires: int
     outcome: int | None = None
+
+
+def enter(connection: sa.Connection, new: Iterable[tuple[bytes, int]]) -> None:
+    """Note which envelopes have a leaf, and where; the primary key refuses a second leaf for the same."""
+    connection.execute(envelopes.insert(), [{"id": id_, "position": at} for id_, at in new])
+
+
+def entered(connection: sa.Connection, ids: Iterable[bytes]) -> set[bytes]:
+    """Those of ``ids`` that have a leaf already."""
+    return {
+        bytes(i) for i in connection.execute(sa.select(envelopes.c.id).where(envelopes.c.id.in_(list(ids)))).scalars()
+    }
 
 
 def add(connection: sa.Connection, new: Iterable[Known]) -> None:

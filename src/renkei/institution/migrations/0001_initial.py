@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("code", sa.LargeBinary(length=32), nullable=True),
         sa.Column("manual", sa.Boolean(), nullable=False),
         sa.Column("withheld", sa.Boolean(), nullable=False),
+        sa.Column("flagged_by", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("local_id"),
         sa.UniqueConstraint("code"),
     )

@@ -1,0 +1,40 @@
+"""The nation that the adversaries attack, and one institution of it gone bad."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.rogue import Rogue
+from tests.world import Running, until
+
+
+@pytest.fixture(scope="module")
+def nation(tmp_path_factory):
+    """The whole nation, small."""
+    running = Running(tmp_path_factory.mktemp("attacked") / "nation", residents=60)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def rogue(nation):
+    """A town whose operator attacks the others with the town's own keys."""
+    bad = Rogue(nation, "kiriyama-town")
+    yield bad
+    nation.do(bad.bus.close())
+
+
+@pytest.fixture
+def unharmed(nation):
+    """Checks that everyone still works: an inquiry is answered, and its record reaches the resident's file."""
+
+    def check():
+        before = int(nation.http("portal", "/health", token="")[1]["records"])
+        status, told = nation.ask()
+        assert (status, told.get("state")) == (200, "answered"), told
+        until(lambda: int(nation.http("portal", "/health", token="")[1]["records"]) > before)
+        for body in ("hub", "commission", "portal", "numbering-authority", "tax-union", "ohashi-city"):
+            status, health = nation.http(body, "/health", token="")
+            assert status == 200, (body, health)
+
+    return check
