@@ -114,7 +114,7 @@ def cookie_session(settings: Settings, secret: bytes, seconds: int) -> CookieBac
 
 
 def secure_headers(app: ASGIApp) -> ASGIApp:
-    """Middleware: the security headers on every response, pages, refusals and files alike."""
+    """Around the whole application, so that refusals of its router have the security headers too."""
 
     async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_on(message: Message) -> None:
@@ -218,7 +218,7 @@ def make_app(
         )
         if csrf_secret
         else None,
-        middleware=[secure_headers, *middleware],
+        middleware=list(middleware),
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
             title=f"Renkei {settings.role}", version=__version__, path="/schema", use_handler_docstrings=True
@@ -282,7 +282,7 @@ async def serve(
     """Serve until cancelled. Does nothing if the institution has no port."""
     if not settings.port:
         return
-    app = make_app(settings, observe, handlers, health, **options)
+    app = secure_headers(make_app(settings, observe, handlers, health, **options))
     server = Server(
         app,
         address=settings.host,

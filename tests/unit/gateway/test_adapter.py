@@ -1,0 +1,93 @@
+"""The adapter: a body's own tables as a data specification asks, and what it says when it cannot."""
+
+import datetime as dt
+
+import pytest
+import sqlalchemy as sa
+
+from renkei.errors import SetupError
+from renkei.gateway.adapter import Adapter, ItemMapping, SourceFault
+
+ITEM = "local-tax"
+
+
+def required(pack):
+    return [f for f in pack.specifications[ITEM].fields if f.required]
+
+
+def example(pack, field):
+    term = pack.terms[field.term]
+    return int(term.example) if term.type == "integer" else term.example
+
+
+@pytest.fixture
+def source(tmp_path, pack):
+    """A table of tax assessments with validity, for two persons."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'source.db'}")
+    fields = required(pack)
+    columns = [
+        sa.Column(f"c_{f.name}", sa.Integer if pack.terms[f.term].type == "integer" else sa.Text) for f in fields
+    ]
+    table = sa.Table(
+        "t", sa.MetaData(), sa.Column("who", sa.Text), *columns, sa.Column("a", sa.Date), sa.Column("b", sa.Date)
+    )
+    table.create(engine)
+    good = {f"c_{f.name}": example(pack, f) for f in fields}
+    rows = [
+        {"who": "1", "a": dt.date(2024, 1, 1), "b": dt.date(2024, 12, 31), **good},
+        {"who": "1", "a": dt.date(2025, 1, 1), "b": None, **good},
+        {"who": "2", "a": None, "b": None, **good},
+    ]
+    with engine.begin() as connection:
+        connection.execute(table.insert(), rows)
+    return engine
+
+
+def adapter(source, pack, **more):
+    fields = {f.name: f"c_{f.name}" for f in required(pack)}
+    return Adapter(str(source.url), {ITEM: ItemMapping("t", "who", fields, **more)}, pack)
+
+
+def test_as_of_a_day_only_what_held_then(source, pack):
+    made = adapter(source, pack, since="a", until="b")
+    assert len(made.look_up(ITEM, "", ["1", "2"])["1"]) == 2
+    for day, count in (("2023-12-31", 0), ("2024-01-01", 1), ("2024-12-31", 1), ("2025-01-01", 1), ("2030-01-01", 1)):
+        found = made.look_up(ITEM, day, ["1", "2"])
+        assert (len(found.get("1", [])), len(found["2"])) == (count, 1)
+
+
+def test_without_validity_an_earlier_day_cannot_be_answered(source, pack):
+    with pytest.raises(SourceFault) as fault:
+        adapter(source, pack).look_up(ITEM, "2024-01-01", ["1"])
+    assert fault.value.reason == "as-of"
+
+
+def test_a_source_that_is_away_is_told_apart_from_one_that_is_wrong(source, pack):
+    made = adapter(source, pack)
+    with source.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE t RENAME TO gone"))
+    with pytest.raises(SourceFault) as fault:
+        made.look_up(ITEM, "", ["1"])
+    assert fault.value.reason == "source-unavailable"
+    with source.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE gone RENAME TO t"))
+        connection.execute(sa.text(f"UPDATE t SET c_{required(pack)[0].name} = NULL WHERE who = '2'"))
+    assert made.look_up(ITEM, "", ["1"])["1"]
+    with pytest.raises(SourceFault) as fault:
+        made.look_up(ITEM, "", ["1", "2"])
+    assert fault.value.reason == "source-fault"
+
+
+def test_a_mapping_that_does_not_fit_is_refused_at_the_start(source, pack):
+    fields = {f.name: f"c_{f.name}" for f in required(pack)}
+    for wrong in (
+        ItemMapping("nowhere", "who", fields),
+        ItemMapping("t", "nobody", fields),
+        ItemMapping("t", "who", {}),
+        ItemMapping("t", "who", {**fields, "no-such-field": "a"}),
+        ItemMapping("t", "who", fields, since="a", until="c"),
+    ):
+        with pytest.raises(SetupError):
+            Adapter(str(source.url), {ITEM: wrong}, pack)
+    with pytest.raises(SetupError):
+        Adapter(str(source.url), {"no-such-item": ItemMapping("t", "who", fields)}, pack)
