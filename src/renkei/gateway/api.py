@@ -184,10 +184,8 @@ def api(gateway: Gateway) -> Router:
         prefer: Prefer = None,
     ) -> Response[InquiryView]:
         """200 with the answer if it ended within ``Prefer: wait=<seconds>``, else 202 and a ``status_url`` to look at."""
-        id_ = await gateway.desk.ask(data, request.state.clerk.name, idempotency_key)
         seconds = wait_seconds(prefer, gateway.settings.wait_seconds)
-        if seconds:
-            await gateway.desk.wait(id_, seconds)
+        id_ = await gateway.desk.ask(data, request.state.clerk.name, idempotency_key, wait=seconds)
         shown = view(gateway, await one(id_))
         ended = shown.state in store.TERMINAL
         headers = {

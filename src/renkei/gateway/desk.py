@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -70,22 +71,29 @@ class Desk:
 
     # ------------------------------------------------------------------ asking
 
-    async def ask(self, ask: Ask, clerk: str, idempotency: str | None = None) -> bytes:
-        """Submit one inquiry; its id. The same key with the same content gives the same inquiry, else ``Conflict``."""
+    async def ask(self, ask: Ask, clerk: str, idempotency: str | None = None, *, wait: float = 0.0) -> bytes:
+        """Submit one inquiry and wait for its end, at most ``wait`` seconds; its id.
+
+        The same key with the same content gives the same inquiry, else ``Conflict``.
+        """
         digest = sha256(msgspec.json.encode([clerk, ask])).digest()
         key = f"{clerk}/{idempotency}" if idempotency else None
         if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
-            return _same(earlier, digest)
+            await self.wait(_same(earlier, digest), wait)
+            return bytes(earlier.id)
         made, faults = await asyncio.to_thread(self.make, [(ask, None)], clerk)
         if faults:
             raise faults[0][1]
         row = {**made[0].row, "idempotency": key, "digest": digest}
-        try:
-            await self._database.write(lambda c: self._store(c, [row], [made[0].message]))
-        except sa.exc.IntegrityError:
-            if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
-                return _same(earlier, digest)
-            raise
+        with self._listen(made[0].id) as ended:
+            try:
+                await self._database.write(lambda c: self._store(c, [row], [made[0].message]))
+            except sa.exc.IntegrityError:
+                if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
+                    return _same(earlier, digest)
+                raise
+            if wait:
+                await self._until(ended, wait)
         return made[0].id
 
     async def ask_many(
@@ -245,7 +253,7 @@ class Desk:
                 store.refuse(connection, refused)
             store.finish(connection, ends)
 
-        return commit, [r.inquiry for r in receipts] + [e.id for e in ends]
+        return commit, [r.inquiry for r in receipts if not r.allowed] + [e.id for e in ends]
 
     def _open(self, sender: str, answer: Answer, row: Any) -> store.Finish | None:
         now = self._clock()
@@ -281,27 +289,28 @@ class Desk:
 
     async def wait(self, id_: bytes, seconds: float) -> None:
         """Wait until the inquiry has ended, at most ``seconds``."""
+        with self._listen(id_) as ended:
+            row = await self._database.read(lambda c: store.get_inquiry(c, id_))
+            if row is not None and row.state not in store.TERMINAL:
+                await self._until(ended, seconds)
+
+    async def _until(self, ended: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ended.wait(), seconds)
+
+    @contextlib.contextmanager
+    def _listen(self, id_: bytes) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
         self._waiting.setdefault(id_, []).append(event)
         try:
-            deadline = asyncio.get_running_loop().time() + seconds
-            while True:
-                row = await self._database.read(lambda c: store.get_inquiry(c, id_))
-                left = deadline - asyncio.get_running_loop().time()
-                if row is None or row.state in store.TERMINAL or left <= 0:
-                    return
-                event.clear()
-                try:
-                    await asyncio.wait_for(event.wait(), left)
-                except TimeoutError:
-                    return
+            yield event
         finally:
             self._waiting[id_].remove(event)
             if not self._waiting[id_]:
                 del self._waiting[id_]
 
     def tell(self, ids: Sequence[bytes]) -> None:
-        """Something happened to these inquiries."""
+        """These inquiries have ended."""
         for id_ in ids:
             for event in self._waiting.get(id_, ()):
                 event.set()

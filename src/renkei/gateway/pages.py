@@ -125,11 +125,10 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             withheld=data.get("withheld") == "yes",
         )
         try:
-            id_ = await gateway.desk.ask(ask, request.state.clerk.name, data.get("once") or None)
+            id_ = await gateway.desk.ask(ask, request.state.clerk.name, data.get("once") or None, wait=2.0)
         except RenkeiError as error:
             problem = error.problem(language(request, gateway.settings.language))
             return render(request, "new.html", chosen=ask.affair, problem=problem, given=data)
-        await gateway.desk.wait(id_, 2.0)
         return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
 
     @get("/desk/inquiries/{id:str}", guards=inside, include_in_schema=False)
