@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from renkei.codes import Ciphertext
 from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.keyholder import AGAIN_AFTER, Keyholder
 from renkei.institution.post import Post
@@ -32,6 +33,7 @@ from renkei.messages.wire import (
     Fill,
     GetFiled,
     GetHead,
+    GetProofs,
     GetRounds,
     HeadIs,
     Inquiry,
@@ -74,6 +76,16 @@ class Commission(Institution):
         self.signer = self.keys.log_signer(self.keeper.state.commission_key.name, COSIGNATURE)
         self.post = Post(self.keys, self.bus, self.database, self.keeper.state.bodies.get, self.observe)
         self.keyholder = Keyholder("commission", self.converter, self.keys.identity, self.keeper, self.post)
+        self.auditor = Auditor(
+            "commission",
+            "hub",
+            self.keeper,
+            self.converter,
+            self.database,
+            self.post,
+            self.observe,
+            self.settings.audit_share,
+        )
         self._lock = asyncio.Lock()
         self._tokens = float(self.settings.file_rate)
         self._tokens_at = time.monotonic()
@@ -84,6 +96,7 @@ class Commission(Institution):
         await self.post.start(self.answer, receives=False)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.keep(self._govern, "governance")
+        self.keep(self.auditor.run, "audit")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -91,7 +104,8 @@ class Commission(Institution):
 
     def report(self) -> Health:
         held = self.database.read_now(lambda c: index.flag(c, "held")) or ""
-        return Health(not held, {"log_size": str(self.keeper.tree.size), "held": held})
+        audit = self.auditor.report()
+        return Health(not held and not audit, {"log_size": str(self.keeper.tree.size), "held": held, **audit})
 
     async def answer(self, sender: str, call: Call) -> Reply:
         """Answer another institution's question."""
@@ -106,6 +120,9 @@ class Commission(Institution):
                 return self.keeper.head_is()
             case GetRounds() if sender == "hub":
                 return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
+            case GetProofs():
+                await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
+                return await asyncio.to_thread(self.auditor.prove, call.indexes)
             case GetFiled() if self.keeper.state.body(sender).role == "portal":
                 return await asyncio.to_thread(self._finish_halves, sender, call.halves)
         raise NotFound("The commission does not answer this to you.", code="not-entitled")

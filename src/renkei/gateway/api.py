@@ -300,6 +300,16 @@ def api(gateway: Gateway) -> Router:
         await gateway.answering.decline(inquiry_id(id), request.state.clerk.name)
         return {"state": "answered"}
 
+    @post(
+        "/provisions/{id:str}/challenge",
+        guards=[duty("release")],
+        status_code=200,
+        summary="Make both converters prove that they converted rightly",
+    )
+    async def challenge(id: FromPath[str]) -> dict[str, bool]:
+        """For each converter whether it has proven that the request was about the person it named."""
+        return await gateway.challenge(inquiry_id(id))
+
     return Router(
         "/",
         route_handlers=[
@@ -317,6 +327,7 @@ def api(gateway: Gateway) -> Router:
             list_provisions,
             release,
             decline,
+            challenge,
         ],
         guards=[token_guard(gateway)],
         tags=["gateway"],

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import RenkeiError, SetupError, Unavailable
+from renkei.errors import NotFound, RenkeiError, SetupError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import Adapter, ItemMapping
 from renkei.gateway.answering import Answering
@@ -22,6 +22,7 @@ from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.institution import subjects
+from renkei.institution.auditor import are_honest
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.runtime import Institution
@@ -31,13 +32,18 @@ from renkei.messages.wire import (
     Answer,
     CodeRefused,
     GetPermit,
+    GetProofs,
     KeyShare,
     Message,
     Permit,
     Permitted,
+    Proofs,
     Receipt,
+    decode_as,
 )
+from renkei.record import rounds
 from renkei.record.entries import InquiryLeaf, IssuanceLeaf
+from renkei.record.state import CONVERTERS
 
 MESSAGES_AT_ONCE = 256
 SWEEP_EVERY = 5.0
@@ -129,6 +135,24 @@ class Gateway(Institution):
             raise RenkeiError("The hub answered something else.", code="round-reply")
         self.member.notary.open(reply.permit)
         return reply.permit
+
+    async def challenge(self, id_: bytes) -> dict[str, bool]:
+        """Make both converters prove that the code we answered by was the requester's: which of them did. A provider's right."""
+        row = (await self.database.read(lambda c: store.provisions_of(c, [id_]))).get(id_)
+        if row is None:
+            raise NotFound("There is no such request here.", ja="この照会は届いていません。")
+        permit = decode_as(bytes(row.permit), Permit)
+        entry = self.member.notary.open(permit)
+        found = {}
+        for keeper in CONVERTERS:
+            reply = await self.post.call(keeper, GetProofs([permit.index]))
+            proofs = reply.proofs[0] if isinstance(reply, Proofs) and reply.proofs else []
+            conversions = rounds.conversions(entry, keeper)
+            found[keeper] = await asyncio.to_thread(are_honest, self.member.state, keeper, conversions, proofs)
+        if not all(found.values()):
+            self.observe.log.error("challenge.failed", leaf=permit.index)
+            self.observe.count("alarms")
+        return found
 
     # ------------------------------------------------------------------ receiving
 

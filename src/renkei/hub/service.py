@@ -9,6 +9,7 @@ from pathlib import Path
 from renkei.codes import Ciphertext
 from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.hub.sequencer import Halted, Sequencer
+from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, law_library
 from renkei.institution.keyholder import Keyholder
 from renkei.institution.post import Post
@@ -26,6 +27,7 @@ from renkei.messages.wire import (
     GetBlob,
     GetHead,
     GetPermit,
+    GetProofs,
     GetRounds,
     GetTail,
     HeadIs,
@@ -69,6 +71,16 @@ class Hub(Institution):
             after=self._after_round,
         )
         self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)
+        self.auditor = Auditor(
+            "hub",
+            "commission",
+            self.keeper,
+            self.converter,
+            self.database,
+            self.post,
+            self.observe,
+            self.settings.audit_share,
+        )
         self.halted = ""
 
     async def start(self) -> None:
@@ -77,6 +89,7 @@ class Hub(Institution):
         self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.keep(self._keep, "sequencer")
         self.keep(self._publish, "keys")
+        self.keep(self.auditor.run, "audit")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -84,7 +97,8 @@ class Hub(Institution):
 
     def report(self) -> Health:
         size = self.keeper.tree.size
-        return Health(not self.halted, {"log_size": str(size), "halted": self.halted})
+        audit = self.auditor.report()
+        return Health(not self.halted and not audit, {"log_size": str(size), "halted": self.halted, **audit})
 
     async def _keep(self) -> None:
         """Agree on heads, then sequence; again after any interruption. Stops only if the copies disagree."""
@@ -178,6 +192,9 @@ class Hub(Institution):
                 return await asyncio.to_thread(self._proof, sender, call.inquiry)
             case GetTail() if self.keeper.state.body(sender).role == "portal":
                 return await asyncio.to_thread(self._tail, sender, call.index)
+            case GetProofs():
+                await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
+                return await asyncio.to_thread(self.auditor.prove, call.indexes)
             case GetRounds() if sender == "commission":
                 return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
         raise NotFound("The hub does not answer this to you.", code="not-entitled")

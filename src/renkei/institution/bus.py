@@ -148,14 +148,15 @@ class Bus:
     def __init__(self, url: str, body: str, seed: bytes) -> None:
         self._url, self.body, self._seed = url, body, seed
         self._client = Client()
-        self.on_reconnect: Callable[[], Awaitable[None]] | None = None
+        self._asking: set[asyncio.Future[Msg]] = set()
 
     async def connect(self) -> None:
         """Connect; waits up to a minute for a bus that is not there yet."""
 
-        async def reconnected() -> None:
-            if self.on_reconnect:
-                await self.on_reconnect()
+        async def lost() -> None:
+            """A reply that was under way will not come: who waits for it may ask again at once."""
+            for asking in self._asking:
+                asking.cancel()
 
         async def quiet(error: Exception) -> None:
             """Connection trouble is healed by reconnecting and resending; it is visible in the metrics."""
@@ -171,7 +172,7 @@ class Bus:
                     reconnect_time_wait=1,
                     connect_timeout=5,
                     error_cb=quiet,
-                    reconnected_cb=reconnected,
+                    disconnected_cb=lost,
                     pending_size=64_000_000,
                 )
                 return
@@ -193,12 +194,20 @@ class Bus:
         await self._client.subscribe(subject, cb=handler, pending_msgs_limit=-1, pending_bytes_limit=-1)
 
     async def request(self, subject: str, data: bytes, timeout: float) -> bytes:
-        """The reply; ``Unavailable`` if none comes in ``timeout`` seconds."""
+        """The reply; ``Unavailable`` if none comes in ``timeout`` seconds, or the connection breaks meanwhile."""
+        asking = asyncio.ensure_future(self._client.request(subject, data, timeout=timeout))
+        self._asking.add(asking)
         try:
-            reply = await self._client.request(subject, data, timeout=timeout)
+            return bytes((await asking).data)
         except (TimeoutError, nats.errors.Error):
-            raise Unavailable("The other institution does not answer now.", code="no-answer") from None
-        return bytes(reply.data)
+            pass
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        finally:
+            self._asking.discard(asking)
+        raise Unavailable("The other institution does not answer now.", code="no-answer")
 
     async def leave(self, subject: str, data: bytes) -> bool:
         """Put a frame into an absent body's mailbox; whether it is there (now or already)."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from renkei.errors import NotFound
+from renkei.errors import NotFound, Refused
 from renkei.institution.database import Database
 from renkei.institution.settings import Home
 from renkei.law import Pack
@@ -22,7 +22,7 @@ from renkei.ledger.notes import Checkpoint, split_note
 from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as
 from renkei.record import store as index
 from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
-from renkei.record.state import State
+from renkei.record.state import CONVERTERS, State
 
 
 @lru_cache(maxsize=8)
@@ -167,6 +167,15 @@ class Keeper:
     def entered(self, ids: list[bytes]) -> set[bytes]:
         """Those of these envelopes that have a leaf."""
         return self._database.read_now(lambda c: index.entered(c, ids))
+
+    def may_challenge(self, sender: str, positions: Sequence[int]) -> None:
+        """Whether ``sender`` may have the conversions in these leaves proven: the other keeper, the portal, and parties. ``Refused``."""
+        if sender in CONVERTERS or self.state.body(sender).role == "portal":
+            return
+        with self._database.engine.connect() as connection:
+            parties = index.parties(connection, positions)
+        if any(sender not in parties.get(p, ()) for p in positions):
+            raise Refused("Only its parties may challenge a leaf.", code="not-entitled")
 
     def rounds_after(self, size: int, *, limit: int = 16, most: int = 2_000_000) -> list[RoundCopy]:
         """Whole stored rounds after ``size``, for a keeper that is behind."""

@@ -438,6 +438,18 @@ class Filed(Wire, frozen=True, tag="filed/1"):
     converted: list[Bytes64]
 
 
+class GetProofs(Wire, frozen=True, tag="get-proofs/1"):
+    """A keeper, a party or the portal → a keeper: prove your conversions in these leaves."""
+
+    indexes: Annotated[list[Count], Meta(max_length=64)]
+
+
+class Proofs(Wire, frozen=True, tag="proofs/1"):
+    """For each leaf asked for, a proof of 96 bytes for each conversion in it."""
+
+    proofs: list[list[Small]]
+
+
 class Failed(Wire, frozen=True, tag="failed/1"):
     """The call was refused."""
 
@@ -445,8 +457,8 @@ class Failed(Wire, frozen=True, tag="failed/1"):
     sentence: Annotated[str, Meta(max_length=1000)]
 
 
-Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled
-Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Failed
+Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled | GetProofs
+Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Proofs | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -66,7 +66,7 @@ class Filing:
 
     async def step(self) -> int:
         """File the next leaves; how many. Raises ``NotGenuine`` if they do not make up the cosigned log."""
-        tail = await self._post.call("hub", GetTail(self.tree.size), timeout=30)
+        tail = await self._post.call("hub", GetTail(self.tree.size), timeout=10)
         if not isinstance(tail, Tail) or not tail.leaves:
             return 0
         entries = await asyncio.to_thread(self._read, tail.leaves)
@@ -96,7 +96,7 @@ class Filing:
         ]
         if not halves:
             return {}
-        reply = await self._post.call("commission", GetFiled([h for _, h in halves]), timeout=30)
+        reply = await self._post.call("commission", GetFiled([h for _, h in halves]), timeout=10)
         if not isinstance(reply, Filed) or len(reply.converted) != len(halves):
             raise NotGenuine("The commission answered something else.", code="round-reply")
         key = self._member.key(self._member.domain)

@@ -14,7 +14,7 @@ import msgspec
 from renkei.codes import Ciphertext, Converter, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
-from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_signed, encode
+from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed, encode
 from renkei.record.admission import rule
 from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
 from renkei.record.state import State, domain_of, ref_of
@@ -91,6 +91,36 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
             state.check(envelope)
             return Fill([])
     raise NotGenuine("The entry's kind does not fit what it holds.", code="round-entry")
+
+
+class Conversion(NamedTuple):
+    """One step of one converter: what it was given and what it made of it."""
+
+    source: Domain
+    target: Domain
+    given: Ciphertext
+    made: Ciphertext
+
+
+def conversions(entry: Entry, by: str) -> list[Conversion]:
+    """The conversions a finished leaf says ``by`` (hub or commission) has made."""
+    match entry:
+        case InquiryLeaf() if entry.converted and entry.target:
+            inquiry = decode_as(entry.inquiry.payload, Inquiry)
+            source, target = domain_of(inquiry.source), domain_of(entry.target)
+            steps = [(inquiry.ciphertext, entry.half, entry.converted)]
+        case IssuanceLeaf():
+            batch = decode_as(entry.batch.payload, IssuanceBatch)
+            source, target = domain_of(batch.source), domain_of(batch.target)
+            given = [c.ciphertext for c in batch.codes]
+            steps = list(zip(given, entry.half, entry.converted, strict=True))
+        case _:
+            return []
+    at = 0 if by == "hub" else 1
+    return [
+        Conversion(source, target, Ciphertext.from_bytes(step[at]), Ciphertext.from_bytes(step[at + 1]))
+        for step in steps
+    ]
 
 
 def complete(entry: Entry, filled: Fill) -> bytes:

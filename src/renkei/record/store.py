@@ -23,6 +23,7 @@ inquiries = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False),
     sa.Column("outcome", sa.BigInteger),
 )
+sa.Index("record_inquiries_position", inquiries.c.position)
 envelopes = sa.Table(
     "record_envelopes",
     metadata,
@@ -41,6 +42,15 @@ flags = sa.Table(
     metadata,
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+
+
+audit_findings = sa.Table(
+    "record_audit_findings",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("keeper", sa.String(16), primary_key=True),
+    sa.Column("reason", sa.String(40), nullable=False),
 )
 
 
@@ -99,6 +109,13 @@ def known(connection: sa.Connection, ids: Iterable[bytes]) -> dict[bytes, Known]
     }
 
 
+def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """Requester and provider of the inquiries at these positions."""
+    columns = inquiries.c.position, inquiries.c.requester, inquiries.c.provider
+    rows = connection.execute(sa.select(*columns).where(inquiries.c.position.in_(list(positions))))
+    return {r.position: (r.requester, r.provider) for r in rows}
+
+
 def put_reply(connection: sa.Connection, previous: int, digest: bytes, reply: bytes) -> None:
     """The commission's reply to one proposal. Only the newest is kept: the hub has one round under way at a time."""
     connection.execute(replies.delete())
@@ -111,6 +128,19 @@ def reply_to(connection: sa.Connection, previous: int, digest: bytes) -> bytes |
         sa.select(replies.c.reply).where(replies.c.previous == previous, replies.c.digest == digest)
     ).scalar()
     return None if found is None else bytes(found)
+
+
+def put_finding(connection: sa.Connection, position: int, keeper: str, reason: str) -> None:
+    """An audit found a conversion wrong (or, at 0, that nothing is proven any more). Kept once."""
+    same = audit_findings.c.position == position, audit_findings.c.keeper == keeper
+    connection.execute(audit_findings.delete().where(*same))
+    connection.execute(audit_findings.insert(), [{"position": position, "keeper": keeper, "reason": reason}])
+
+
+def findings(connection: sa.Connection) -> list[tuple[int, str]]:
+    """Leaves that failed an audit, oldest first, each with the converter that failed."""
+    query = sa.select(audit_findings.c.position, audit_findings.c.keeper).order_by(audit_findings.c.position)
+    return [(r.position, r.keeper) for r in connection.execute(query)]
 
 
 def set_flag(connection: sa.Connection, name: str, value: str | None) -> None:
