@@ -114,3 +114,5 @@ class SetupError(RenkeiError):
 
     code = "setup"
     status = 500
+    remedy = "Correct the settings or the installation named above."
+    remedy_ja = "上記の設定またはインストールを直してください。"

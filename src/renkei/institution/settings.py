@@ -79,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 64
     """Hub: entries in one round at most."""
+    audit_share: float = 0.02
+    """Hub and commission: share of the other's conversions that it must prove; 1 for always."""
     file_rate: int = 2000
     """Commission: conversions per second it finishes for the portal."""
 
@@ -113,11 +115,19 @@ class Home:
         except FileNotFoundError:
             raise SetupError(
                 f"{path} is missing.",
+                ja=f"{path} がありません。",
                 code="settings-missing",
-                remedy="Create the home folder with `renkei nation init`.",
+                remedy="Name the home folder of an institution; `renkei nation up` makes those of a nation.",
+                remedy_ja="機関のフォルダーを指定してください。`renkei nation up` が国一式を作ります。",
             ) from None
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise SetupError(f"{path}: {error}.", code="settings-wrong", remedy="See docs/settings.md.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+            raise SetupError(
+                f"{path}: {error}.",
+                ja=f"{path} の内容が正しくありません: {error}",
+                code="settings-wrong",
+                remedy="See docs/settings.md.",
+                remedy_ja="docs/settings.md を参照してください。",
+            ) from None
 
     def write_toml(self, name: str, value: msgspec.Struct | dict[str, object], *, private: bool = False) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +140,13 @@ class Home:
         try:
             found = decode_as((self / "genesis.bin").read_bytes(), _TrustFile)
         except FileNotFoundError:
-            raise SetupError(f"{self / 'genesis.bin'} is missing.", code="genesis-missing") from None
+            raise SetupError(
+                f"{self / 'genesis.bin'} is missing.",
+                ja=f"{self / 'genesis.bin'} がありません。",
+                code="genesis-missing",
+                remedy="Copy it from the keepers, and compare its hash with theirs out of band.",
+                remedy_ja="記録の保管者から受け取り、ハッシュを別の経路で確認してください。",
+            ) from None
         return Trust(found.salt, found.entry)
 
     def put_trust(self, trust: Trust) -> None:

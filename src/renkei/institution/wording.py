@@ -27,6 +27,15 @@ EXTRA_REASONS: dict[str, tuple[str, str]] = {
         "この方の回答は職員が確認して送ります。",
     ),
     "source-fault": ("The source data does not fit its specification.", "元データがデータ標準に合いません。"),
+    "source-unavailable": (
+        "The body's own database does not answer; it is tried again.",
+        "自機関のデータベースが応答しません。自動で再試行します。",
+    ),
+    "as-of": ("The source does not keep data as of that day.", "元データは、その日時点の情報を持っていません。"),
+    "answer-too-large": (
+        "The answer is too large to be sent; decline it or correct the data.",
+        "回答が大きすぎて送れません。データを直すか、提供しない旨を回答してください。",
+    ),
 }
 
 

@@ -6,13 +6,14 @@ that would have been needed.
 """
 
 from renkei.law.decision import Decision, Explanation, decide, explain
-from renkei.law.pack import Pack, PackFaults, check, read_folder
+from renkei.law.pack import Linkage, Pack, PackFaults, check, read_folder
 from renkei.law.tables import Fault
 
 __all__ = [
     "Decision",
     "Explanation",
     "Fault",
+    "Linkage",
     "Pack",
     "PackFaults",
     "check",

@@ -57,6 +57,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "The row for this affair does not name this item.",
         "この事務の項には、この情報が定められていません。",
     ),
+    "own-data": (
+        "A body uses what it holds itself without a linkage.",
+        "自らが保有する情報の利用に、情報連携は要りません。",
+    ),
     "no-row": ("No row of the table links these.", "該当する項がありません。"),
 }
 
@@ -118,10 +122,13 @@ def explain(
     """The decision in words. ``requester`` and ``provider`` may be bodies or kinds; ``NotFound`` for unknown codes."""
     asker, holder = kinds_of(pack, requester), kinds_of(pack, provider)
     if affair not in pack.affairs:
-        raise NotFound(f"There is no affair {affair!r}.", remedy="`renkei law list affairs` shows them.", code="affair")
+        raise _unknown(f"There is no affair {affair!r}.", f"事務 {affair!r} はありません。", "affair", "affairs")
     if item not in pack.items:
-        raise NotFound(f"There is no item {item!r}.", remedy="`renkei law list items` shows them.", code="item")
-    decision = decide(pack, asker, affair, holder, item, on)
+        raise _unknown(f"There is no item {item!r}.", f"特定個人情報 {item!r} はありません。", "item", "items")
+    if requester == provider and requester in pack.bodies:
+        decision = Decision(False, "own-data")
+    else:
+        decision = decide(pack, asker, affair, holder, item, on)
     cited = decision.row or ", ".join(decision.rows)
     alternatives = tuple(
         row
@@ -134,7 +141,7 @@ def explain(
         on,
         pack.cite(cited, language) if cited else "",
         japanese if language == "ja" else english,
-        () if decision.allowed else alternatives[:MAX_ROWS_CITED],
+        () if decision.allowed else alternatives,
     )
 
 
@@ -144,8 +151,13 @@ def kinds_of(pack: Pack, name: str) -> tuple[str, ...]:
         return pack.bodies[name].kinds
     if name in pack.kinds:
         return (name,)
-    raise NotFound(
-        f"There is neither a body nor a kind {name!r}.",
-        remedy="`renkei law list bodies` shows them.",
-        code="body",
+    raise _unknown(
+        f"There is neither a body nor a kind {name!r}.", f"機関も種別も {name!r} はありません。", "body", "bodies"
+    )
+
+
+def _unknown(sentence: str, ja: str, code: str, table: str) -> NotFound:
+    how = f"`renkei law list {table}`"
+    return NotFound(
+        sentence, ja=ja, remedy=f"{how} shows them.", remedy_ja=f"{how} で一覧を確認してください。", code=code
     )

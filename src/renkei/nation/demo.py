@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import http.cookies
+import math
 import shutil
 import signal
 import tempfile
@@ -18,15 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from renkei.errors import RenkeiError, SetupError
+from renkei.institution import wording
+from renkei.institution.settings import system_clock
 from renkei.law import Pack, decide
-from renkei.law.decision import REASONS
 from renkei.ledger.notes import Verifier
 from renkei.nation import day
-from renkei.nation.plan import Plan, lay_out
+from renkei.nation.plan import Place, Plan, lay_out
 from renkei.nation.population import Demography
 from renkei.nation.web import call, fetch
 from renkei.nation.world import World
-from renkei.record.admission import REASONS as ADMISSION
 from renkei.record.permit import Notary, from_file
 
 
@@ -40,17 +41,26 @@ class Question(NamedTuple):
     purpose: str
     resident: str
     local_id: str
-    issued_at: str
+    issued_at: int | None = None
+    """Milliseconds; ``None`` for now."""
 
 
 # ---------------------------------------------------------------------- one inquiry
 
 
-async def inquire_once(folder: Path, question: Question, wait: float) -> dict[str, Any]:
-    """Ask on the running nation; every step with its milliseconds since the question was put."""
+async def inquire_once(folder: Path, question: Question, wait: float, language: str = "en") -> dict[str, Any]:
+    """Ask on the running nation and wait for the end; every step with its milliseconds since the question was put."""
     plan = Plan.read(folder)
     pack = Pack.load(Path(plan.pack))
     place = plan.place(question.requester)
+    if place.role != "gateway":
+        raise SetupError(
+            f"{place.body} asks nothing.",
+            ja=f"{place.body} は照会をする機関ではありません。",
+            code="no-body",
+            remedy="Choose a gateway: `renkei nation status` lists them.",
+            remedy_ja="照会する機関を `renkei nation status` で確認してください。",
+        )
     steps: list[dict[str, Any]] = []
     began = time.time() * 1000
 
@@ -59,8 +69,7 @@ async def inquire_once(folder: Path, question: Question, wait: float) -> dict[st
 
     asker = pack.bodies[question.requester].kinds
     holder = pack.bodies[question.provider].kinds if question.provider in pack.bodies else ()
-    today = dt.datetime.now(dt.UTC).date()
-    expected = decide(pack, asker, question.affair, holder, question.item, today)
+    expected = decide(pack, asker, question.affair, holder, question.item, pack.day(system_clock()))
     step("law", time.time() * 1000, allowed=expected.allowed, rows=list(expected.rows))
     data: dict[str, Any] = {
         "local_id": question.local_id or _local_id(plan, question),
@@ -68,24 +77,25 @@ async def inquire_once(folder: Path, question: Question, wait: float) -> dict[st
         "affair": question.affair,
         "item": question.item,
         "purpose": question.purpose,
+        **({"issued_at": question.issued_at} if question.issued_at is not None else {}),
     }
-    if question.issued_at:
-        data["issued_at"] = int(dt.datetime.fromisoformat(question.issued_at).replace(tzinfo=dt.UTC).timestamp() * 1000)
-    told = await call(f"{place.url}/inquiries", place.token, data, prefer=f"wait={int(wait)}")
+    told = await _until_ended(place, data, wait, language)
     received = time.time() * 1000
-    if not question.issued_at:
+    if question.issued_at is None:
         step("signed", told["issued_at"], id=told["id"][:16])
     if told["recorded_at"] is not None:
         step("recorded", told["recorded_at"], leaf=told["leaf"], rows=told["rows"])
     if told["finished_at"] is not None:
         step(told["state"], told["finished_at"], reason=told["reason"], by=told["refused_by"])
-    step("received", received)
-    permit = await _permit(place.url, place.token, told["id"]) if told["leaf"] is not None else ""
-    if permit:
+        step("received", received)
+    permit = ""
+    if told["leaf"] is not None:
+        permit = str(await call(f"{place.url}/inquiries/{told['id']}/permit", place.token, language=language))
         verifiers = (folder / "verifiers.txt").read_text("utf-8").split()
         Notary([Verifier.from_text(v) for v in verifiers]).open(from_file(permit))
         step("verified", time.time() * 1000)
     return {
+        "id": told["id"],
         "state": told["state"],
         "reason": told["reason"],
         "rows": told["rows"],
@@ -97,8 +107,16 @@ async def inquire_once(folder: Path, question: Question, wait: float) -> dict[st
     }
 
 
-async def _permit(url: str, token: str, id_: str) -> str:
-    return str(await call(f"{url}/inquiries/{id_}/permit", token))
+async def _until_ended(place: Place, data: dict[str, Any], wait: float, language: str) -> dict[str, Any]:
+    """Ask, and look again until it has ended or ``wait`` seconds are over: a gateway waits only so long at a time."""
+    until = time.monotonic() + wait
+    told: dict[str, Any] = {}
+    while True:
+        left = max(0, math.ceil(until - time.monotonic()))
+        where = f"{place.url}{told['status_url']}" if told else f"{place.url}/inquiries"
+        told = await call(where, place.token, None if told else data, prefer=f"wait={left}", language=language)
+        if told["state"] in ("answered", "refused", "expired") or time.monotonic() >= until:
+            return told
 
 
 def _local_id(plan: Plan, question: Question) -> str:
@@ -106,39 +124,53 @@ def _local_id(plan: Plan, question: Question) -> str:
         if face.id == question.resident and question.requester in face.local_ids:
             return face.local_ids[question.requester]
     names = ", ".join(f.id for f in plan.personas)
-    raise SetupError(f"The demo has no persona {question.resident!r}.", code="persona", remedy=f"Use one of: {names}.")
+    raise SetupError(
+        f"The demo has no persona {question.resident!r}.",
+        ja=f"デモに {question.resident!r} という人はいません。",
+        code="persona",
+        remedy=f"Use one of: {names}.",
+        remedy_ja=f"次のいずれかを指定してください: {names}。",
+    )
 
 
-def print_steps(out: Console, told: dict[str, Any], language: str, saved: Path | None) -> None:
+STEPS: dict[str, tuple[str, str]] = {
+    "law": ("the law was looked up", "法律の別表を確認"),
+    "signed": ("signed and sent by the requester", "照会者が署名して送信"),
+    "recorded": ("in the record of hub and commission", "ハブと委員会の記録に登録"),
+    "answered": ("answer opened by the requester", "照会者が回答を開封"),
+    "refused": ("refused", "不許可"),
+    "expired": ("nobody answered in time", "期限切れ"),
+    "received": ("result received", "結果を受信"),
+    "verified": ("permit verified with two public keys", "2つの公開鍵で許可証を検証"),
+}
+
+
+def print_steps(out: Console, told: dict[str, Any], language: str) -> None:
     """Print what ``inquire_once`` told, for people."""
-    words = {
-        "law": "the law was looked up",
-        "signed": "signed and sent by the requester",
-        "recorded": "in the record of hub and commission",
-        "answered": "answer opened by the requester",
-        "refused": "refused",
-        "received": "result received",
-        "verified": "permit verified with two public keys",
-    }
+    ja = language == "ja"
     table = Table(box=None, show_header=False)
     table.add_column(justify="right")
     for s in told["steps"]:
         details = " ".join(
             f"{k}={','.join(v) if isinstance(v, list) else v}" for k, v in s.items() if k not in ("step", "ms") and v
         )
-        table.add_row(f"{s['ms']:.0f} ms", words.get(s["step"], s["step"]), details)
+        table.add_row(f"{s['ms']:.0f} ms", STEPS.get(s["step"], (s["step"],) * 2)[ja], details)
     out.print(table)
     if told["reason"]:
-        english, japanese = (ADMISSION | REASONS).get(told["reason"], (told["reason"],) * 2)
-        out.print(japanese if language == "ja" else english)
-        if told["citation"][language]:
-            out.print(f"It would need: {told['citation'][language]}", markup=False)
+        out.print(wording.reason(told["reason"], language))
+    if told["state"] == "refused" and told["citation"][language]:
+        out.print(f"{'必要な根拠' if ja else 'It would need'}: {told['citation'][language]}")
     for record in told["records"] or ():
         out.print(record)
     if told["records"] == []:
-        out.print("The provider has nothing to provide about this person.")
-    if saved and told["permit"]:
-        out.print(f"Permit saved: {saved}", markup=False)
+        out.print("提供する情報はありません。" if ja else "The provider has nothing to provide about this person.")
+    if told["state"] not in ("answered", "refused", "expired"):
+        out.print(
+            f"まだ回答がありません。照会は続いています: GET /inquiries/{told['id']}"
+            if ja
+            else f"No answer yet. The inquiry goes on; look again at GET /inquiries/{told['id']}",
+            soft_wrap=True,
+        )
 
 
 # ---------------------------------------------------------------------- the demo
@@ -279,7 +311,7 @@ async def smoke(pack_folder: Path, *, residents: int, processes: bool) -> dict[s
 
 
 async def _try(world: World, folder: Path) -> dict[str, Any]:
-    lawful = Question("ohashi-city", "child-allowance", "tax-union", "local-tax", "assess-amount", "hanako", "", "")
+    lawful = Question("ohashi-city", "child-allowance", "tax-union", "local-tax", "assess-amount", "hanako", "")
     told = await inquire_once(folder, lawful, 15)
     unlawful = await inquire_once(folder, lawful._replace(item="pension-benefits"), 15)
     verified, rejected = _verify(folder, told["permit"]), not _verify(folder, _tampered(told["permit"]))

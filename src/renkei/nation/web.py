@@ -31,7 +31,11 @@ def _fetch(
         return response.status, received, response.read()
     except (OSError, http.client.HTTPException):
         raise Unavailable(
-            f"Nothing answers at {parts.netloc}.", remedy="Is the demo running? `make demo`.", code="no-web"
+            f"Nothing answers at {parts.netloc}.",
+            ja=f"{parts.netloc} が応答しません。",
+            remedy="Is the demo running? `make demo`.",
+            remedy_ja="デモは起動していますか（`make demo`）。",
+            code="no-web",
         ) from None
     finally:
         connection.close()
@@ -50,9 +54,9 @@ async def fetch(
     return await loop.run_in_executor(_clients, _fetch, url, method, body, headers or {}, timeout)
 
 
-async def call(url: str, token: str, data: Any = None, *, prefer: str = "", key: str = "") -> Any:
+async def call(url: str, token: str, data: Any = None, *, prefer: str = "", key: str = "", language: str = "en") -> Any:
     """A JSON call to a gateway; its problem details are raised as an error."""
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Accept-Language": language}
     if prefer:
         headers["Prefer"] = prefer
     if key:
@@ -66,10 +70,7 @@ async def call(url: str, token: str, data: Any = None, *, prefer: str = "", key:
     except msgspec.DecodeError:
         found = raw.decode("utf-8", "replace")
     if status >= 400 and isinstance(found, dict):
-        raise RenkeiError(
-            found.get("detail", ""),
-            code=found.get("title", "error"),
-            status=status,
-            remedy=found.get("remedy", ""),
-        )
+        said, remedy = found.get("detail", ""), found.get("remedy", "")
+        family = Unavailable if status == 503 else RenkeiError
+        raise family(said, ja=said, remedy=remedy, remedy_ja=remedy, code=found.get("title", "error"), status=status)
     return found

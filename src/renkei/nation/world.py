@@ -23,6 +23,7 @@ from renkei.gateway.service import Gateway
 from renkei.hub.service import Hub
 from renkei.institution.bus import BusServer, make_mailboxes
 from renkei.institution.runtime import Institution
+from renkei.institution.settings import Home
 from renkei.nation.plan import Place, Plan, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
@@ -45,10 +46,23 @@ def settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def institution_of(home: Path) -> Institution:
+    """The institution whose home folder this is; ``SetupError`` if it is none's."""
+    role = Home(home).settings().role
+    if role not in ROLES:
+        raise SetupError(
+            f"{home / 'settings.toml'}: there is no role {role!r}.",
+            ja=f"{home / 'settings.toml'}: role {role!r} はありません。",
+            code="settings-wrong",
+            remedy=f"Use one of: {', '.join(ROLES)}.",
+            remedy_ja=f"次のいずれかにしてください: {', '.join(ROLES)}。",
+        )
+    return ROLES[role](home)
+
+
 async def run_one(home: Path) -> None:
     """Run the institution of one home folder until a signal says stop."""
-    role = msgspec.toml.decode((home / "settings.toml").read_bytes())["role"]
-    institution = ROLES[role](home)
+    institution = institution_of(home)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

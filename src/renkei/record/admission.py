@@ -9,6 +9,7 @@ from __future__ import annotations
 from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed
 from renkei.law import decide
+from renkei.law.decision import REASONS as LAW_REASONS
 from renkei.messages import signing
 from renkei.messages.wire import Inquiry
 from renkei.record.entries import Ruling
@@ -22,6 +23,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "source": ("The requester's domain or epoch is not in use.", "照会者の符号の世代が使われていません。"),
     "provider": ("The provider is not enrolled as one that answers.", "提供者が登録されていません。"),
+    "own-data": LAW_REASONS["own-data"],
     "purpose": ("The purpose is not one the law's pack knows.", "目的コードが正しくありません。"),
     "ciphertext": ("The encrypted code is not well formed.", "暗号化された符号の形式が正しくありません。"),
     "reply-key": ("The reply key is not well formed.", "返信用の鍵の形式が正しくありません。"),
@@ -75,7 +77,9 @@ def _standing(state: State, sender: str, inquiry: Inquiry, now: int) -> tuple[st
         return "source", None
     target = state.domain(inquiry.provider)
     provider = state.bodies.get(inquiry.provider)
-    if provider is None or target is None or provider.role != "gateway" or inquiry.provider == sender:
+    if inquiry.provider == sender:
+        return "own-data", None
+    if provider is None or target is None or provider.role != "gateway":
         return "provider", None
     if inquiry.purpose not in state.pack.purposes:
         return "purpose", None

@@ -1,0 +1,5 @@
+"""``python -m renkei.cli``."""
+
+from renkei.cli import entry
+
+entry()

@@ -1,0 +1,105 @@
+"""``renkei run``, ``authority``, ``commission``: one institution, by its home folder.
+
+Services are imported by the command that needs them, so that the others start at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from renkei.cli.shell import Json, err, language, out, setup, show, t
+from renkei.institution.settings import Home
+
+authority = typer.Typer(no_args_is_help=True, help="The numbering authority.")
+commission = typer.Typer(no_args_is_help=True, help="The commission.")
+HomeFolder = Annotated[Path, typer.Option(help="Home folder of the institution.")]
+
+
+def run(home: Annotated[Path, typer.Argument(help="Home folder of one institution.")]) -> None:
+    """Run one institution until it is told to stop."""
+    import uvloop
+
+    from renkei.nation.world import run_one
+
+    uvloop.run(run_one(home))
+
+
+@authority.callback()
+def of_authority() -> None:
+    """The numbering authority."""
+
+
+@commission.callback()
+def of_commission() -> None:
+    """The commission."""
+
+
+@authority.command("load")
+def load(
+    roll: Annotated[Path, typer.Argument(help="Resident roll, CSV.")],
+    home: HomeFolder,
+    json: Json = False,
+) -> None:
+    """Load a resident roll: all of it, or nothing and every bad row."""
+    from renkei.authority.roll import RollFaults
+    from renkei.authority.service import Authority
+
+    if not roll.is_file():
+        raise setup(f"{roll} is not a file.", f"{roll} はファイルではありません。")
+    _demand(home, "authority")
+    service = Authority(home)
+    try:
+        with Progress(console=err, disable=json) as progress:
+            bar = progress.add_task(t("reading", "読み込み中"), total=1)
+            loaded = service.load_roll(
+                roll, progress=lambda done, total: progress.update(bar, completed=done, total=max(total, 1))
+            )
+    except RollFaults as faults:
+        if json:
+            show({**faults.problem(language()), "faults": [f._asdict() for f in faults.faults]})
+        else:
+            for f in faults.faults:
+                out.print(f"{roll.name}:{f.line}: {f.column}: {f.sentence}", soft_wrap=True)
+            err.print(f"{faults.problem(language())['detail']} {t('Nothing was loaded.', '何も登録していません。')}")
+        raise SystemExit(1) from None
+    finally:
+        service.database.close()
+    if json:
+        show({"loaded": loaded})
+    else:
+        out.print(t(f"{loaded} persons loaded.", f"{loaded} 人を登録しました。"))
+
+
+@commission.command("confirm")
+def confirm(
+    size: Annotated[int, typer.Argument(min=1, help="Size of the newest permit that institutions hold.")],
+    home: HomeFolder,
+    json: Json = False,
+) -> None:
+    """After a restore: confirm the head, so that the commission signs again."""
+    _demand(home, "commission")
+    (home / "confirm").write_text(str(size), "ascii")
+    if json:
+        show({"confirmed": size})
+    else:
+        out.print(
+            t(
+                "The commission takes it up within a second if its log has at least that size.",
+                "委員会のログがその大きさに達していれば、1秒以内に反映されます。",
+            )
+        )
+
+
+def _demand(home: Path, role: str) -> None:
+    """``SetupError`` unless this is the home folder of an institution of that role."""
+    settings = Home(home).settings()
+    if settings.role != role:
+        raise setup(
+            f"{home} is the home of {settings.body!r}, whose role is {settings.role!r}, not {role!r}.",
+            f"{home} は {settings.body}（{settings.role}）のフォルダーで、{role} のものではありません。",
+            code="role",
+        )

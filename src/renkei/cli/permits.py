@@ -1,0 +1,79 @@
+"""``renkei verify``: a permit checked with nothing but two public keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from renkei.cli.shell import Json, fail, out, read, setup, show, t
+from renkei.errors import Malformed, RenkeiError
+from renkei.ledger.notes import Verifier
+from renkei.messages.wire import Inquiry, decode_signed
+from renkei.record.entries import InquiryLeaf, kind_of
+from renkei.record.permit import Notary, from_file
+
+
+def verify(
+    permit: Annotated[Path, typer.Argument(help="A permit (tlog-proof file).")],
+    keys: Annotated[Path, typer.Option(help="File with the two public keys, one vkey a line.")],
+    json: Json = False,
+) -> None:
+    """Verify a permit with nothing but two public keys: no network, no database. Exit 0 if it is genuine."""
+    try:
+        verifiers = [Verifier.from_text(line) for line in read(keys).splitlines() if line.strip()]
+        notary = Notary(verifiers)
+    except Malformed as error:
+        raise setup(
+            f"{keys} does not hold the two public keys: {error.sentence}",
+            f"{keys} に2つの公開鍵がありません。",
+            code="keys",
+            remedy="Use the file verifiers.txt of the nation.",
+            remedy_ja="verifiers.txt を指定してください。",
+        ) from None
+    raw = permit.read_bytes()
+    try:
+        told = _told(notary, raw)
+    except RenkeiError as error:
+        fail(error, genuine=False)
+    told["signed_by"] = [v.name for v in verifiers]
+    if json:
+        show(told)
+        return
+    out.print(t("Genuine.", "真正です。"), style="bold", end=" ")
+    out.print(t("This entry is in the log, signed by both keepers.", "両機関が署名したログに記録されています。"))
+    table = Table(box=None, show_header=False)
+    for key, value in told.items():
+        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    out.print(table)
+
+
+def _told(notary: Notary, raw: bytes) -> dict[str, Any]:
+    """What a genuine permit says."""
+    try:
+        found = from_file(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Malformed(
+            "This is not a permit: it is no text.", ja="許可証ではありません（テキストではありません）。"
+        ) from None
+    leaf = notary.open(found)
+    told: dict[str, Any] = {"genuine": True, "log": notary.origin, "leaf": found.index, "kind": kind_of(leaf)}
+    told["size"] = notary.checkpoint(found.checkpoint).size
+    if isinstance(leaf, InquiryLeaf):
+        inquiry = decode_signed(leaf.inquiry.payload)
+        assert isinstance(inquiry, Inquiry)
+        told |= {
+            "allowed": leaf.ruling.allowed,
+            "reason": leaf.ruling.reason,
+            "row": leaf.ruling.row,
+            "rows": leaf.ruling.rows,
+            "requester": leaf.inquiry.sender,
+            "provider": inquiry.provider,
+            "affair": inquiry.affair,
+            "item": inquiry.item,
+            "time": dt.datetime.fromtimestamp(leaf.time / 1000, dt.UTC).isoformat(),
+        }
+    return told
