@@ -53,7 +53,7 @@ class Authority(Institution):
     async def start(self) -> None:
         if self.settings.roll and not await self.database.read(store.count):
             await asyncio.to_thread(self.load_roll, Path(self.settings.roll))
-        await self.bus.connect()
+        await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")

@@ -92,7 +92,7 @@ class Commission(Institution):
         self._seeded: dict[bytes, float] = {}
 
     async def start(self) -> None:
-        await self.bus.connect()
+        await self.join()
         await self.post.start(self.answer, receives=False)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.keep(self._govern, "governance")

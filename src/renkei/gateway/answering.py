@@ -240,7 +240,13 @@ class Answering:
                 )
             made = self._answered(authorised, permit, row.local_id, found)
             if made.answer is None:
-                raise Conflict("The answer is too large to be sent.", remedy="Decline it.", code=made.reason)
+                raise Conflict(
+                    "The answer is too large to be sent.",
+                    ja="回答が大きすぎて送れません。",
+                    remedy="Decline it, or correct the data.",
+                    remedy_ja="データを直すか、提供しない旨を回答してください。",
+                    code=made.reason,
+                )
             return made, nothing
 
         made, nothing = await asyncio.to_thread(prepare)
@@ -251,7 +257,7 @@ class Answering:
             if not clerk and (
                 person is None or person.manual
             ):  # it was only tried again, and must be released by someone
-                raise Conflict("A clerk releases this person's answers.")
+                raise Conflict("A clerk releases this person's answers.", ja="この方の回答は職員が確認して送ります。")
             answer = nothing if person is None or person.withheld else made
             changed = store.close_provision(connection, id_, state="answered", answer=answer.answer, at=now, by=clerk)
             if not changed:

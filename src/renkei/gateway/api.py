@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -18,6 +20,7 @@ from renkei.gateway.batches import FORMATS
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects
 from renkei.institution.settings import Clerk, Duty
+from renkei.institution.web import json_body
 from renkei.numbers import number_format
 from renkei.record.permit import to_file
 
@@ -27,6 +30,30 @@ if TYPE_CHECKING:
 Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=100)]
 Prefer = Annotated[str | None, HeaderParameter(name="Prefer", max_length=100)]
+
+
+State = Literal["submitted", "permitted", "answered", "refused", "expired"]
+Settled = Literal["held", "answered", "expired"]
+
+
+class Upload(Operation):
+    """``POST /batches`` reads its body as a stream, so it says itself what that is."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            required=True,
+            content={
+                "text/csv": OpenAPIMediaType(
+                    schema=Schema(
+                        type=OpenAPIType.STRING,
+                        description="Header: local_id,provider,affair,item,purpose[,case,reason,as_of]",
+                    )
+                ),
+                "application/x-ndjson": OpenAPIMediaType(
+                    schema=Schema(type=OpenAPIType.STRING, description="One Ask a line")
+                ),
+            },
+        )
 
 
 class InquiryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +203,13 @@ def api(gateway: Gateway) -> Router:
             raise NotFound("There is no such inquiry.", ja="この照会はありません。")
         return row
 
-    @post("/inquiries", guards=[duty("ask")], status_code=202, summary="Ask another institution about one person")
+    @post(
+        "/inquiries",
+        guards=[json_body, duty("ask")],
+        status_code=202,
+        summary="Ask another institution about one person",
+        responses={200: ResponseSpec(InquiryView, generate_examples=False, description="It has ended already")},
+    )
     async def create_inquiry(
         data: JSONBody[Ask],
         request: Request[Any, Any, Any],
@@ -216,7 +249,7 @@ def api(gateway: Gateway) -> Router:
 
     @get("/inquiries", summary="Inquiries, newest first")
     async def list_inquiries(
-        status: FromQuery[str | None] = None,
+        status: FromQuery[State | None] = None,
         before: Position = None,
         limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
     ) -> list[InquiryView]:
@@ -229,6 +262,7 @@ def api(gateway: Gateway) -> Router:
         guards=[duty("ask")],
         status_code=202,
         summary="Upload a file of inquiries",
+        operation_class=Upload,
         request_max_body_size=2_000_000_000,
     )
     async def create_batch(request: Request[Any, Any, Any], name: FromQuery[str] = "batch") -> dict[str, Any]:
@@ -252,12 +286,19 @@ def api(gateway: Gateway) -> Router:
     @get("/batches/{id:str}/result", summary="The result file")
     async def read_result(id: FromPath[str], format: FromQuery[str] = "csv") -> Stream:
         if format not in FORMATS:
-            raise Malformed("`format` is csv or jsonl.", code="batch-format")
+            raise Malformed(
+                "`format` is csv or jsonl.", ja="`format` は csv か jsonl です。", code="batch-format", field="format"
+            )
         await gateway.batches.status(id)
         kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
         return Stream(gateway.batches.result(id, format), media_type=kind)
 
-    @post("/subjects", guards=[duty("register")], status_code=202, summary="Register persons and ask for their codes")
+    @post(
+        "/subjects",
+        guards=[json_body, duty("register")],
+        status_code=202,
+        summary="Register persons and ask for their codes",
+    )
     async def create_subjects(data: JSONBody[People]) -> dict[str, int]:
         number = number_format(gateway.member.pack.header.person_number)
         people = [(p.local_id, number.parse(p.number)) for p in data.subjects]
@@ -268,7 +309,12 @@ def api(gateway: Gateway) -> Router:
         have, want = await gateway.database.read(subjects.counts)
         return {"with_code": have, "awaited": want}
 
-    @post("/flags", guards=[duty("protect")], status_code=200, summary="Protect a person: manual release, or withheld")
+    @post(
+        "/flags",
+        guards=[json_body, duty("protect")],
+        status_code=200,
+        summary="Protect a person: manual release, or withheld",
+    )
     async def set_flags(data: JSONBody[Flags], request: Request[Any, Any, Any]) -> dict[str, bool]:
         by = request.state.clerk.name
         found = await gateway.database.write(
@@ -280,7 +326,7 @@ def api(gateway: Gateway) -> Router:
 
     @get("/provisions", summary="Requests this institution was permitted to answer")
     async def list_provisions(
-        status: FromQuery[str | None] = None, limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50
+        status: FromQuery[Settled | None] = None, limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50
     ) -> list[ProvisionView]:
         rows = await gateway.database.read(lambda c: store.list_provisions(c, state=status, limit=limit))
         return [provision(r) for r in rows]
@@ -331,6 +377,7 @@ def api(gateway: Gateway) -> Router:
         ],
         guards=[token_guard(gateway)],
         tags=["gateway"],
+        security=[{"token": []}],
     )
 
 

@@ -46,7 +46,14 @@ class Batches:
     async def receive(self, stream: AsyncIterator[bytes], *, name: str, format_: str, clerk: str) -> str:
         """Store an upload and queue it; its id. A file that cannot be read at all is refused whole."""
         if format_ not in FORMATS:
-            raise Malformed("A batch is CSV or JSON Lines.", code="batch-format", status=415)
+            raise Malformed(
+                "A batch is CSV or JSON Lines.",
+                ja="バッチは CSV か JSON Lines です。",
+                remedy="Send it as text/csv or application/x-ndjson.",
+                remedy_ja="text/csv または application/x-ndjson で送ってください。",
+                code="batch-format",
+                status=415,
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         id_ = os.urandom(8).hex()
         path = self._path(id_)
@@ -72,9 +79,11 @@ class Batches:
             if total > self._most:
                 raise Malformed(
                     f"A batch has at most {self._most} rows.",
+                    ja=f"バッチは {self._most} 行までです。",
                     code="batch-too-long",
                     status=413,
                     remedy="Split the file.",
+                    remedy_ja="ファイルを分割してください。",
                 )
         if not total:
             raise Malformed("The file has no rows.", ja="ファイルに行がありません。", code="batch-empty")
@@ -200,7 +209,7 @@ def read_rows(path: Path, format_: str) -> Iterator[tuple[int, Ask | RenkeiError
             "The file is not UTF-8.", ja="ファイルが UTF-8 ではありません。", code="batch-encoding"
         ) from None
     except csv.Error as error:
-        raise Malformed(f"The CSV cannot be read: {error}.", code="batch-csv") from None
+        raise Malformed(f"The CSV cannot be read: {error}.", ja="CSV として読めません。", code="batch-csv") from None
 
 
 def _lines(file: Any) -> Iterator[str]:
@@ -212,6 +221,7 @@ def _lines(file: Any) -> Iterator[str]:
                 ja=f"1行が{LINE_MOST}文字を超えています。",
                 code="batch-line",
                 remedy="Is this the right file? Rows end with a newline.",
+                remedy_ja="ファイルを確認してください。行の終わりは改行です。",
             )
         yield line
 
@@ -224,17 +234,26 @@ def _read_csv(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
     if unknown or missing or len(set(header)) != len(header):
         raise Malformed(
             f"The header is wrong (missing: {', '.join(missing) or 'none'}; unknown columns: {len(unknown)}).",
+            ja=f"見出し行が正しくありません（不足: {', '.join(missing) or 'なし'}、不明な列: {len(unknown)}）。",
             code="batch-header",
             remedy=f"Use these columns: {', '.join(COLUMNS)}; the first five are required.",
+            remedy_ja=f"使える列: {', '.join(COLUMNS)}。最初の5つは必須です。",
         )
     for cells in reader:
         if len(cells) != len(header):
             yield (
                 reader.line_num,
-                Malformed(f"The row has {len(cells)} cells, not {len(header)}.", code="row-cells"),
+                Malformed(
+                    f"The row has {len(cells)} cells, not {len(header)}.",
+                    ja=f"列の数が {len(header)} ではなく {len(cells)} です。",
+                    code="row-cells",
+                ),
             )
         elif too_long := next((h for h, c in zip(header, cells, strict=True) if len(c) > 2000), None):
-            yield reader.line_num, Malformed(f"`{too_long}` is too long.", code="too-long")
+            yield (
+                reader.line_num,
+                Malformed(f"`{too_long}` is too long.", ja=f"`{too_long}` が長すぎます。", code="too-long"),
+            )
         else:
             yield reader.line_num, msgspec.convert(dict(zip(header, cells, strict=True)), Ask)
 
@@ -247,7 +266,10 @@ def _read_jsonl(file: Any) -> Iterator[tuple[int, Ask | RenkeiError]]:
         try:
             yield number, decoder.decode(line)
         except (msgspec.DecodeError, RecursionError) as error:
-            yield number, Malformed(f"The line is not an inquiry: {error}.", code="row-form")
+            yield (
+                number,
+                Malformed(f"The line is not an inquiry: {error}.", ja="照会として読めない行です。", code="row-form"),
+            )
 
 
 def _take(rows: Iterator[tuple[int, Ask | RenkeiError]], most: int) -> list[tuple[int, Ask | RenkeiError]]:

@@ -68,6 +68,7 @@ class Desk:
         self._keys, self._member, self._database = keys, member, database
         self._post, self._observe, self._clock = post, observe, clock
         self._waiting: dict[bytes, list[asyncio.Event]] = {}
+        self._closing = False
 
     # ------------------------------------------------------------------ asking
 
@@ -212,12 +213,31 @@ class Desk:
                 )
         for field, most in LENGTHS.items():
             value = getattr(ask, field)
-            if len(value) > most or "\0" in value:
-                raise Malformed(f"`{field}` has more than {most} characters.", code="too-long", field=field)
+            if len(value) > most:
+                raise Malformed(
+                    f"`{field}` has more than {most} characters.",
+                    ja=f"`{field}` は {most} 文字までです。",
+                    code="too-long",
+                    field=field,
+                )
+            if "\0" in value:
+                raise Malformed(
+                    f"`{field}` holds a character that cannot be kept.",
+                    ja=f"`{field}` に使えない文字があります。",
+                    code="character",
+                    field=field,
+                )
         if ask.expires_days is not None and not -400 <= ask.expires_days <= 400:
-            raise Malformed("`expires_days` is out of range.", code="expires-days", field="expires_days")
+            raise Malformed(
+                "`expires_days` is out of range.",
+                ja="`expires_days` が範囲外です。",
+                code="expires-days",
+                field="expires_days",
+            )
         if ask.issued_at is not None and not 0 <= ask.issued_at <= self._clock() + 400 * DAY:
-            raise Malformed("`issued_at` is out of range.", code="issued-at", field="issued_at")
+            raise Malformed(
+                "`issued_at` is out of range.", ja="`issued_at` が範囲外です。", code="issued-at", field="issued_at"
+            )
         if ask.as_of:
             _check_date(ask.as_of)
 
@@ -301,6 +321,8 @@ class Desk:
     @contextlib.contextmanager
     def _listen(self, id_: bytes) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
+        if self._closing:
+            event.set()
         self._waiting.setdefault(id_, []).append(event)
         try:
             yield event
@@ -308,6 +330,11 @@ class Desk:
             self._waiting[id_].remove(event)
             if not self._waiting[id_]:
                 del self._waiting[id_]
+
+    def let_go(self) -> None:
+        """We are stopping: whoever waits is told how far it is."""
+        self._closing = True
+        self.tell(list(self._waiting))
 
     def tell(self, ids: Sequence[bytes]) -> None:
         """These inquiries have ended."""
@@ -329,4 +356,9 @@ def _check_date(text: str) -> None:
     try:
         dt.date.fromisoformat(text)
     except ValueError:
-        raise Malformed("`as_of` is not a date YYYY-MM-DD.", code="as-of", field="as_of") from None
+        raise Malformed(
+            "`as_of` is not a date YYYY-MM-DD.",
+            ja="`as_of` は YYYY-MM-DD の日付で書いてください。",
+            code="as-of",
+            field="as_of",
+        ) from None

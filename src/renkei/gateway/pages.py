@@ -79,7 +79,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         clerk = gateway.clerk_of(data.get("token", "").strip())
         if clerk is None:
-            return render(request, "signin.html", failed=True)
+            return render(request, "signin.html", failed=True, status=403)
         request.set_session({"clerk": clerk.name, "token": clerk.token_sha256, "since": gateway.clock()})
         return Redirect("/desk", status_code=303)
 
@@ -128,7 +128,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             id_ = await gateway.desk.ask(ask, request.state.clerk.name, data.get("once") or None, wait=2.0)
         except RenkeiError as error:
             problem = error.problem(language(request, gateway.settings.language))
-            return render(request, "new.html", chosen=ask.affair, problem=problem, given=data)
+            return render(request, "new.html", chosen=ask.affair, problem=problem, given=data, status=error.status)
         return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
 
     @get("/desk/inquiries/{id:str}", guards=inside, include_in_schema=False)

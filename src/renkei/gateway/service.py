@@ -77,7 +77,7 @@ class Gateway(Institution):
         return Adapter(self.settings.source, declared, self.member.pack)
 
     async def start(self) -> None:
-        await self.bus.connect()
+        await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
@@ -89,6 +89,7 @@ class Gateway(Institution):
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
     async def stop(self) -> None:
+        self.desk.let_go()
         await self.post.close()
         await super().stop()
         if self.adapter:

@@ -213,14 +213,18 @@ class Sequencer:
             raise NotGenuine("The commission answered something else.", code="round-reply")
 
     def _without_refused(self, prepared: Prepared, reply: NotSigned) -> Prepared:
-        self._observe.log.warning("round.not-signed", reason=reply.reason, size=reply.size)
         kind, _, at = reply.reason.partition(":")
         if kind == "entry" and at.isdigit() and int(at) < len(prepared.drafts):
             drafts, ids = prepared.drafts.copy(), prepared.ids.copy()
             del drafts[int(at)], ids[int(at)]
             self._observe.count("entries_refused_by_commission")
+            self._observe.log.warning("round.not-signed", reason=reply.reason, size=reply.size)
             return prepared._replace(drafts=drafts, ids=ids)
-        if kind == "clock":
+        if (
+            kind == "clock"
+        ):  # a busy machine took too long over it, or the clocks differ: then it shows in how long rounds take
+            self._observe.count("rounds_late")
+            self._observe.log.info("round.late", size=reply.size)
             return prepared._replace(time=0)
         if kind == "held":
             raise Unavailable("The commission waits for its operator to confirm the head.", code="commission-held")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,9 @@ from renkei.record.state import domain_of
 ACTS_AT_ONCE = 64
 TAIL_AT_ONCE = 256
 
+PULSE = 2.0
+"""Seconds between two looks whether the commission is there."""
+
 
 class Hub(Institution):
     """The linkage hub."""
@@ -84,12 +88,13 @@ class Hub(Institution):
         self.halted = ""
 
     async def start(self) -> None:
-        await self.bus.connect()
+        await self.join()
         await self.post.start(self.answer)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.keep(self._keep, "sequencer")
         self.keep(self._publish, "keys")
         self.keep(self.auditor.run, "audit")
+        self.keep(self._pulse, "pulse")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -119,11 +124,18 @@ class Hub(Institution):
             await self.keyholder.publish(self.sequencer.submit)
             await asyncio.sleep(1)
 
+    async def _pulse(self) -> None:
+        """Without the commission nothing is recorded: notice it before somebody asks."""
+        while True:
+            await asyncio.sleep(PULSE)
+            with contextlib.suppress(RenkeiError):
+                await self.post.call("commission", GetHead(), timeout=PULSE)
+
     def _after_round(self, acts: Sequence[Envelope]) -> None:
         if acts:
             self.run(self.keyholder.publish(self.sequencer.submit), "keys")
 
-    # ------------------------------------------------------------------ recovery (DESIGN: heads are compared at start)
+    # ------------------------------------------------------------------ recovery: heads are compared at start
 
     async def _agree(self) -> None:
         """Bring both copies to one head: adopt what only the commission has, hand over what only we have."""

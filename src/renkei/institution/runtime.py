@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from renkei.institution.bus import Bus
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
+from renkei.institution.post import Post
 from renkei.institution.settings import Clock, Home, Settings, system_clock
 from renkei.institution.web import Health
 
@@ -26,6 +27,8 @@ class Institution:
     A service implements ``start`` and may extend ``stop``. ``clock`` is passed in, so that tests can turn it.
     """
 
+    post: Post
+    """Made by the service, which knows whose keys it goes by."""
     packages: tuple[str, ...] = ("institution",)
     """Packages whose tables its database has."""
 
@@ -37,9 +40,15 @@ class Institution:
         self.observe = Observer(self.settings.body, self.settings.role, self.settings.log_level)
         self.database = Database(self.settings.database, packages=self.packages)
         self.bus = Bus(self.settings.bus, self.settings.body, self.keys.bus_seed)
+        self._held: IO[bytes] | None = None
         self._background: list[asyncio.Task[Any]] = []
         self.failed: dict[str, str] = {}
         """Background work that ended by a failure, with the reference its log line has."""
+
+    async def join(self) -> None:
+        """Take possession of the home folder and join the bus: the first thing ``start`` does."""
+        self._held = self.home.occupy()
+        await self.bus.connect()
 
     async def start(self) -> None:
         """Join the network and serve; returns when serving has begun."""
@@ -83,6 +92,9 @@ class Institution:
         """Whether this institution works: what the service says of itself, unless some of its work has failed."""
         state = self.report()
         failed = {f"failed_{name}": reference for name, reference in self.failed.items()}
+        if not self.bus.connected:
+            failed["bus"] = "away"
+        failed |= self.post.silent()
         return Health(state.ok and not failed, {**state.details, **failed})
 
     def report(self) -> Health:
@@ -98,3 +110,5 @@ class Institution:
         await self.bus.close()
         with contextlib.suppress(Exception):
             await asyncio.to_thread(self.database.close)
+        if self._held:
+            self._held.close()

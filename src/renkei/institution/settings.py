@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import IO, Literal, TypeVar
 
 import msgspec
 
@@ -90,6 +91,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.host in ("127.0.0.1", "::1", "localhost")
 
 
+def occupy(path: Path) -> IO[bytes]:
+    """Hold a lock file until it is closed or the process ends, however it ends; ``SetupError`` if another process does."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SetupError(
+            f"{path.parent} is already in use by a running program.",
+            ja=f"{path.parent} は起動中のプログラムが使用しています。",
+            code="already-running",
+            remedy="Stop that program first.",
+            remedy_ja="先にそのプログラムを止めてください。",
+        ) from None
+    return file
+
+
 class _TrustFile(_Wire, frozen=True, tag="trust/1"):
     salt: bytes
     entry: bytes
@@ -103,6 +121,10 @@ class Home:
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
+
+    def occupy(self) -> IO[bytes]:
+        """Hold the folder for one running program until the file answered is closed; ``SetupError`` if another holds it."""
+        return occupy(self.folder / ".lock")
 
     def settings(self) -> Settings:
         """The settings; ``SetupError`` names what is missing or wrong."""

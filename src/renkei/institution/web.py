@@ -7,7 +7,6 @@ the same code, sentence and remedy. Nothing a visitor sends is ever answered wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +16,10 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.config.csrf import CSRFConfig
+from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, MutableScopeHeaders
 from litestar.exceptions import HTTPException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.openapi.config import OpenAPIConfig
 from litestar.static_files import create_static_files_router
@@ -30,6 +31,7 @@ from sqlalchemy.exc import DataError
 from renkei import __version__
 from renkei.errors import Malformed, RenkeiError
 from renkei.institution.observe import Observer
+from renkei.institution.reference import Description, ReferencePage, YamlDescription
 from renkei.institution.settings import Settings
 
 HERE = Path(__file__).parent
@@ -113,6 +115,13 @@ def cookie_session(settings: Settings, secret: bytes, seconds: int) -> CookieBac
     )
 
 
+def json_body(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard of calls that take JSON: a form posted from a page elsewhere must not pass as one."""
+    kind = connection.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(status_code=415)
+
+
 def secure_headers(app: ASGIApp) -> ASGIApp:
     """Around the whole application, so that refusals of its router have the security headers too."""
 
@@ -183,6 +192,12 @@ def make_app(
             request, Malformed("A value holds characters that cannot be kept.", ja="使えない文字があります。")
         )
 
+    def no_text(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        return answer(
+            request,
+            Malformed("The request is not UTF-8 text.", ja="リクエストが UTF-8 ではありません。", code="http-400"),
+        )
+
     def unknown(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         reference = observe.failure("web")
         return answer(
@@ -206,6 +221,7 @@ def make_app(
             HTTPException: http,
             RecursionError: nested,
             DataError: unstorable,
+            UnicodeDecodeError: no_text,
             Exception: unknown,
         },
         csrf_config=CSRFConfig(
@@ -221,7 +237,11 @@ def make_app(
         middleware=list(middleware),
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
-            title=f"Renkei {settings.role}", version=__version__, path="/schema", use_handler_docstrings=True
+            title=f"Renkei {settings.role}",
+            version=__version__,
+            path="/schema",
+            use_handler_docstrings=True,
+            render_plugins=[ReferencePage(), Description(), YamlDescription(path=["/openapi.yaml", "/openapi.yml"])],
         ),
         logging_config=None,
         debug=False,
@@ -250,6 +270,14 @@ def _of_http(error: HTTPException) -> RenkeiError:
         400: (
             "Compare it with /schema and send it again.",
             "/schema と照らし合わせて、もう一度送ってください。",
+        ),
+        413: (
+            "Send less at once; many inquiries go into a file for /batches.",
+            "一度に送る量を減らしてください。多数の照会は /batches にファイルで送れます。",
+        ),
+        415: (
+            "Name the content type that /schema describes, and send that.",
+            "/schema にある Content-Type で送ってください。",
         ),
         401: ("Sign in, or send a token.", "サインインするか、トークンを付けてください。"),
         403: ("Reload the page and try again.", "ページを読み直して、もう一度お試しください。"),
@@ -296,5 +324,4 @@ async def serve(
         await asyncio.shield(serving)
     finally:  # cancelling `serve` would leave its listener open: tell it to stop, then wait until it has
         server.stop()  # type: ignore[no-untyped-call]  # granian is untyped here
-        with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(serving, STOP_WITHIN)
+        await asyncio.wait({serving}, timeout=STOP_WITHIN)  # without cancelling: its threads still report to it

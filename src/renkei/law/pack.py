@@ -7,9 +7,10 @@ hash of its bytes, which is what the record cites.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ import msgspec
 from renkei.errors import RenkeiError
 from renkei.law import tables
 from renkei.law.tables import Fault, Sheet
+from renkei.numbers import FORMATS, recognise
 
 
 class PackFaults(RenkeiError):
@@ -166,6 +168,21 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assessment: dict[str, Any] = {}
 
 
+ALONE = ("authority", "hub", "commission", "portal")
+"""Roles that one body of a nation has."""
+SHEETS = (
+    "pack.toml",
+    "kinds.csv",
+    "bodies.csv",
+    "affairs.csv",
+    "items.csv",
+    "linkages.csv",
+    "purposes.csv",
+    "codelists.csv",
+    "terms.csv",
+)
+ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
+FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ROLES = ("authority", "hub", "commission", "portal", "gateway")
 NOT_LAW = ("population/",)
 """Folders that travel with a pack but decide nothing: no part of its hash."""
@@ -284,18 +301,20 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     def sheet(name: str, columns: str, *, key: str | None = None) -> Iterator[Sheet]:
         return tables.rows(files, name, columns.split(), faults, key=key)
 
-    parts["kinds"] = {
-        r["kind"]: Kind(r["kind"], r.title(), r.words("members"))
-        for r in sheet("kinds.csv", "kind ja en members note", key="kind")
-    }
-    parts["affairs"] = {
-        r["affair"]: Affair(r["affair"], r.title(), r["act"])
-        for r in sheet("affairs.csv", "affair ja en act", key="affair")
-    }
-    parts["items"] = {
-        r["item"]: Item(r["item"], r.title(), r["act"], r["defined_in"])
-        for r in sheet("items.csv", "item ja en act defined_in", key="item")
-    }
+    lines: dict[tuple[str, str], Sheet] = {}
+    """Where each kind, affair and item stands, for faults that show only when all is read."""
+    parts["kinds"] = {}
+    for r in sheet("kinds.csv", "kind ja en members note", key="kind"):
+        lines["kind", r["kind"]] = r
+        parts["kinds"][r["kind"]] = Kind(r["kind"], r.title(), r.words("members"))
+    parts["affairs"] = {}
+    for r in sheet("affairs.csv", "affair ja en act", key="affair"):
+        lines["affair", r["affair"]] = r
+        parts["affairs"][r["affair"]] = Affair(r["affair"], r.title(), r["act"])
+    parts["items"] = {}
+    for r in sheet("items.csv", "item ja en act defined_in", key="item"):
+        lines["item", r["item"]] = r
+        parts["items"][r["item"]] = Item(r["item"], r.title(), r["act"], r["defined_in"])
     parts["purposes"], parts["withholding"] = {}, {}
     for r in sheet("purposes.csv", "purpose withhold ja en", key="purpose"):
         parts["purposes"][r["purpose"]] = r.title()
@@ -303,11 +322,19 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if r["withhold"]:
             parts["withholding"][r["purpose"]] = r.title()
     parts["bodies"] = {}
+    alone: dict[str, str] = {}
     for r in sheet("bodies.csv", "body role kinds number ja en", key="body"):
         r.refers("kinds", parts["kinds"], "kinds.csv")
         r.one_of("role", ROLES)
+        if r["role"] in ALONE and alone.setdefault(r["role"], r["body"]) != r["body"]:
+            r.fault(f"{alone[r['role']]!r} is the {r['role']} already.", "A nation has one; correct the role.")
+        if r["number"] and not recognise(r["number"]):
+            r.fault("`number` is not a valid public number.", "Check its digits and check digit, or leave it empty.")
         parts["bodies"][r["body"]] = Body(r["body"], r.title(), r.words("kinds"), r["role"], r["number"])
-    _check_classes(parts["kinds"], faults)
+    for role in ROLES if parts["bodies"] else ():
+        if not any(b.role == role for b in parts["bodies"].values()):
+            faults.append(Fault("bodies.csv", 0, f"No body has the role {role!r}.", "Add one."))
+    _check_classes(parts["kinds"], lines)
 
     codelists: dict[str, dict[str, Title]] = defaultdict(dict)
     for r in sheet("codelists.csv", "list code ja en"):
@@ -333,26 +360,60 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
             r["example"],
         )
     parts["specifications"] = _specifications(files, parts, faults)
-    linkages = _linkages(sheet, parts, faults)
-    if header and header.time_zone not in zoneinfo.available_timezones():
-        faults.append(Fault("pack.toml", 0, "`time_zone` is not known.", "Give an IANA name, e.g. Asia/Tokyo."))
-    if header and "{row}" not in header.statute.cite_ja + header.statute.cite_en:
-        faults.append(
-            Fault("pack.toml", 0, "The citation does not name the row.", "Put {row} into cite_ja and cite_en.")
-        )
+    linkages = _linkages(sheet, parts)
+    _check_use(linkages, lines)
+    for name in files:
+        if name not in SHEETS and not name.startswith(("specifications/", *NOT_LAW)):
+            faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
+    if header:
+        _check_header(header, tables.line_finder(files["pack.toml"]), faults)
     if faults or header is None:
         return None, faults
     return Pack(header, files, parts, linkages), []
 
 
-def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]], faults: list[Fault]) -> list[Linkage]:
+def _check_header(header: Header, line: Callable[[str], int], faults: list[Fault]) -> None:
+    """What ``pack.toml`` says must be usable."""
+
+    def fault(key: str, sentence: str, remedy: str) -> None:
+        faults.append(Fault("pack.toml", line(key), sentence, remedy))
+
+    for key in ("id", "version"):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,63}", getattr(header, key)):
+            fault(f"{key} =", f"`{key}` is not a short name.", "Use letters, digits, full stops and hyphens.")
+    if header.time_zone not in zoneinfo.available_timezones():
+        fault("time_zone", "`time_zone` is not known.", "Give an IANA name, e.g. Asia/Tokyo.")
+    if header.person_number not in FORMATS:
+        fault("person_number", "`person_number` is no known format.", f"Use one of: {', '.join(FORMATS)}.")
+    for key in ("cite_ja", "cite_en"):
+        try:
+            named = getattr(header.statute, key).format(row="\0")
+        except (KeyError, IndexError, ValueError, AttributeError):
+            fault(key, f"`{key}` has something in braces besides {{row}}.", "Only {row} is filled in.")
+            continue
+        if "\0" not in named:
+            fault(key, f"`{key}` does not name the row: the citation needs it.", f"Put {{row}} into {key}.")
+    limits = header.limits
+    for key, value, least, most in (
+        ("expires_days", limits.expires_days, 1, limits.expires_days_max),
+        ("expires_days_max", limits.expires_days_max, 1, 366),
+        ("retention_years", limits.retention_years, 1, 100),
+        ("issued_within_seconds", limits.issued_within_seconds, 1, 3600),
+    ):
+        if not least <= value <= most:
+            fault(f"{key} =", f"`{key}` is {value}.", f"Choose a number from {least} to {most}.")
+
+
+def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
     found: list[Linkage] = []
     seen: dict[tuple[Any, ...], int] = {}
+    affairs: dict[str, tuple[str, int]] = {}
+    highest: dict[str, int] = {}
     for r in sheet("linkages.csv", "row line requester affair provider item from to"):
         r.refers("requester", parts["kinds"], "kinds.csv")
         r.refers("provider", parts["kinds"], "kinds.csv")
-        r.refers("affair", parts["affairs"], "affairs.csv")
-        r.refers("item", parts["items"], "items.csv")
+        r.one("affair", parts["affairs"], "affairs.csv")
+        r.one("item", parts["items"], "items.csv")
         start, end = r.date("from"), r.date("to", empty=True)
         if start and end and end < start:
             r.fault("The line ends before it begins.", "Put the later date into `to`.")
@@ -360,10 +421,20 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]], faults: list[Faul
         if key in seen:
             r.fault(f"The same linkage stands on line {seen[key]}.", "Remove one of the two lines.")
         seen[key] = r.number
+        if not ROW.fullmatch(r["row"]):
+            r.fault("`row` is not a row number.", "Write the number of the statute's row, e.g. 56-2.")
+        affair, where = affairs.setdefault(r["row"], (r["affair"], r.number))
+        if affair != r["affair"]:
+            r.fault(f"Row {r['row']} is for {affair!r} on line {where}.", "A row has one affair; correct one of them.")
         line = r["line"]
-        if not (line.isascii() and line.isdigit()):
+        if not (line.isascii() and line.isdigit() and 0 < len(line) < 5):
             r.fault("`line` is not a number.", "Count the provider lines of the row from 1.")
-        elif start:
+            continue
+        before = highest.get(r["row"], 0)
+        if not before <= int(line) <= before + 1 or int(line) == 0:
+            r.fault(f"`line` {line} does not follow {before}.", "Count the provider lines of the row from 1, in order.")
+        highest[r["row"]] = int(line)
+        if start:
             found.append(
                 Linkage(
                     r["row"],
@@ -379,24 +450,28 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]], faults: list[Faul
     return found
 
 
-def _check_classes(kinds: Mapping[str, Kind], faults: list[Fault]) -> None:
+def _check_use(linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet]) -> None:
+    """Every affair and item is linked by some row, and items say truly where they are defined."""
+    if not linkages:
+        return
+    rows = {r.row for r in linkages}
+    used = {("affair", r.affair) for r in linkages} | {("item", r.item) for r in linkages}
+    for (what, code), line in lines.items():
+        if what != "kind" and (what, code) not in used:
+            line.fault(f"No linkage names the {what} {code!r}.", "Add its row to linkages.csv, or remove the line.")
+        if what == "item" and line["defined_in"] not in rows:
+            line.fault("`defined_in` is no row of linkages.csv.", "Name the row that defines the item first.")
+
+
+def _check_classes(kinds: Mapping[str, Kind], lines: Mapping[tuple[str, str], Sheet]) -> None:
     for kind in kinds.values():
-        for member in kind.members:
-            if member not in kinds:
-                faults.append(
-                    Fault(
-                        "kinds.csv",
-                        0,
-                        f"{kind.code!r} holds {member!r}, which is no kind.",
-                        "Add the kind or correct it.",
-                    )
-                )
+        lines["kind", kind.code].refers("members", kinds, "kinds.csv", empty=True)
     for start in kinds:
         path, todo = set[str](), list(kinds[start].members)
         while todo:
             at = todo.pop()
             if at == start:
-                faults.append(Fault("kinds.csv", 0, f"The class {start!r} holds itself.", "Break the circle."))
+                lines["kind", start].fault(f"The class {start!r} holds itself.", "Break the circle.")
                 break
             if at in kinds and at not in path:
                 path.add(at)
@@ -418,9 +493,19 @@ def _specifications(
             faults.append(Fault(name, line("records"), "`records` is neither one nor many.", 'Write "one" or "many".'))
         if spec.item in found:
             faults.append(Fault(name, line("item"), f"{spec.item!r} has two specifications.", "Keep the newer."))
+        if not spec.fields:
+            faults.append(
+                Fault(name, line("fields"), "The specification has no fields.", "Add at least one [[fields]].")
+            )
+        if spec.version < 1:
+            faults.append(Fault(name, line("version"), "`version` is below 1.", "Count versions from 1."))
         names: set[str] = set()
         for field in spec.fields:
             at = line(f'name = "{field.name}"')
+            if not FIELD.fullmatch(field.name):
+                faults.append(
+                    Fault(name, at, f"{field.name!r} is not a field name.", "Use lower-case letters, digits and _.")
+                )
             if field.term not in parts["terms"]:
                 faults.append(
                     Fault(name, at, f"There is no term {field.term!r}.", "Use a term from terms.csv or add it.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from renkei.law.pack import Title
 
 T = TypeVar("T")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TYPES = ("text", "integer", "date", "year-month", "boolean", "code")
 
@@ -52,10 +53,17 @@ class Sheet:
     def fault(self, sentence: str, remedy: str) -> None:
         self._faults.append(Fault(self.file, self.number, sentence, remedy))
 
-    def refers(self, column: str, to: Container[str], where: str) -> None:
-        """Every word of ``column`` must be a code of ``where``, and there must be one."""
+    def one(self, column: str, to: Container[str], where: str) -> None:
+        """``column`` must be one code of ``where``."""
+        if len(self.words(column)) > 1:
+            self.fault(f"`{column}` names several codes.", "Write a line for each.")
+        else:
+            self.refers(column, to, where)
+
+    def refers(self, column: str, to: Container[str], where: str, *, empty: bool = False) -> None:
+        """Every word of ``column`` must be a code of ``where``, and there must be one unless it may be ``empty``."""
         words = self.words(column)
-        if not words:
+        if not words and not empty:
             self.fault(f"`{column}` is empty.", f"Name at least one code from {where}.")
         for word in words:
             if word not in to:
@@ -92,13 +100,14 @@ def rows(
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     seen: dict[str, int] = {}
+    empty = True
     try:
         header = next(reader, [])
         if header != list(columns):
             faults.append(Fault(name, 1, f"The header is {','.join(header)!r}.", f"Make it {','.join(columns)!r}."))
             return
         for cells in reader:
-            line = reader.line_num
+            line, empty = reader.line_num, False
             if len(cells) != len(columns):
                 faults.append(
                     Fault(
@@ -121,6 +130,8 @@ def rows(
                     continue
                 seen[row[key]] = line
             yield row
+        if empty:
+            faults.append(Fault(name, 1, "There is nothing below the header.", "Add its lines."))
     except csv.Error as error:
         faults.append(
             Fault(name, reader.line_num, f"The CSV cannot be read: {error}.", "Check the quotes on this line.")
@@ -138,8 +149,30 @@ def toml(files: Mapping[str, bytes], name: str, type_: type[T], faults: list[Fau
         at = re.search(r"line (\d+)", str(error))
         faults.append(Fault(name, int(at[1]) if at else 0, f"The TOML cannot be read: {error}.", "Correct the syntax."))
     except msgspec.ValidationError as error:
-        faults.append(Fault(name, 0, f"{error}.", "Compare with another file of this kind."))
+        line = _line_of(text, str(error))
+        faults.append(Fault(name, line, f"{error}.", "Compare with another file of this kind; see docs/packs.md."))
     return None
+
+
+def _line_of(text: str, said: str) -> int:
+    """The line of the member a validation error is about: it names a path such as ``$.fields[2].term``."""
+    lines = text.splitlines()
+    path = re.search(r"`\$(.*?)`", said)
+    keys = re.findall(r"\w+|\[\d+\]", path[1] if path else "")
+    named = re.search(r"field `(\w+)`", said)
+    if "unknown field" in said and named:
+        keys.append(named[1])
+    at, found = 0, 0
+    for place, key in enumerate(keys):
+        if key.startswith("["):
+            heads = [i for i, line in enumerate(lines) if line.strip() == f"[[{keys[place - 1]}]]"]
+            at = found = heads[int(key[1:-1])] + 1 if int(key[1:-1]) < len(heads) else found
+            continue
+        needle = re.compile(rf"\s*(\[{key}\]|\[\[{key}\]\]|{key}\s*=)")
+        hit = next((i for i in range(at, len(lines)) if needle.match(lines[i])), None)
+        if hit is not None:
+            at = found = hit + 1
+    return found
 
 
 def line_finder(data: bytes) -> Callable[[str], int]:
@@ -174,7 +207,13 @@ def _text(files: Mapping[str, bytes], name: str, faults: list[Fault]) -> str | N
         faults.append(Fault(name, 0, "The file is missing.", "Add it; see docs/packs.md for its columns."))
         return None
     try:
-        return files[name].decode("utf-8-sig")
+        text = files[name].decode("utf-8-sig")
+        control = CONTROL.search(text)
+        if control:
+            line = text[: control.start()].count("\n") + 1
+            faults.append(Fault(name, line, "There is a control character.", "Remove it; save the file as plain text."))
+            return None
+        return text
     except UnicodeDecodeError as error:
         line = files[name][: error.start].count(b"\n") + 1
         faults.append(Fault(name, line, "The file is not UTF-8.", "Save it as UTF-8."))

@@ -78,22 +78,31 @@ def sample(
 
 
 async def ask_all(
-    plan: Plan, asked: Sequence[Asked], *, wait: int = 10, report: Callable[[str], None] = lambda _: None
+    plan: Plan,
+    asked: Sequence[Asked],
+    *,
+    name: str = "",
+    wait: int = 10,
+    report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, int]:
-    """Ask, some together; how many ended in which state (or with which error code)."""
+    """Ask, some together; how many ended in which state (or with which error code).
+
+    Asked again under the same ``name``, a question is the same inquiry.
+    """
     ends: dict[str, int] = {}
     gate = asyncio.Semaphore(TOGETHER)
 
-    async def one(question: Asked) -> None:
+    async def one(at: int, question: Asked) -> None:
         place = plan.place(question.requester)
         async with gate:
             try:
-                told = await call(f"{place.url}/inquiries", place.token, question.data, prefer=f"wait={wait}")
+                key = f"{name}-{at}" if name else ""
+                told = await call(f"{place.url}/inquiries", place.token, question.data, prefer=f"wait={wait}", key=key)
                 state = str(told["state"])
             except RenkeiError as error:
                 state = error.code
         ends[state] = ends.get(state, 0) + 1
         report(state)
 
-    await asyncio.gather(*(one(q) for q in asked))
+    await asyncio.gather(*(one(at, q) for at, q in enumerate(asked)))
     return ends

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import http.cookies
 import math
-import shutil
 import signal
 import tempfile
 import time
@@ -188,40 +187,43 @@ async def up(
 ) -> None:
     """Raise the nation, show where to look, issue the remaining codes in the background, ask a day's inquiries."""
     began = time.monotonic()
-    first = not (folder / "nation.toml").exists()
-    if first:
-        if folder.exists() and any(folder.iterdir()):
-            shutil.rmtree(folder)  # an unfinished first start: nothing in it was ever used
-        out.print(f"Laying out a nation of {residents:,} residents in {folder} …")
+    if not (folder / "nation.toml").exists():
+        out.print(f"Laying out a nation of {residents:,} residents in {folder} …", soft_wrap=True)
         lay_out(folder, pack_folder, residents=residents, base_port=port)
     world = World(folder, processes=processes)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
+    stopped = asyncio.create_task(stop.wait())
+
+    async def live() -> None:
         await world.start()
         await world.until_linked()
         show_addresses(out, world.plan, time.monotonic() - began)
-        tasks = [
-            asyncio.create_task(_day(world, pack_folder, first, inquiries, out)),
-            asyncio.create_task(stop.wait()),
-        ]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _day(world, pack_folder, inquiries, out)
+
+    living = asyncio.create_task(live())
+    try:
+        await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
+            await stopped
     finally:
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
         out.print("Stopping …")
         await world.stop()
         out.print("Stopped. The data stays; start again to go on.")
 
 
-async def _day(world: World, pack_folder: Path, first: bool, inquiries: int, out: Console) -> None:
+async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) -> None:
+    """The first day, once: what was interrupted is asked again under the same keys, so that nothing is asked twice."""
     demography, pack = Demography.read(pack_folder), Pack.load(pack_folder)
-    if first:
-        ends = await day.ask_all(world.plan, day.visits(world.plan, demography))
+    visited, lived = world.folder / "visited", world.folder / "lived"
+    if not visited.exists():
+        ends = await day.ask_all(world.plan, day.visits(world.plan, demography), name="visit")
         out.print(f"The personas' inquiries: {_tally(ends)}")
+        visited.touch()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     have, want = await world.codes()
     if have < want:
@@ -232,20 +234,14 @@ async def _day(world: World, pack_folder: Path, first: bool, inquiries: int, out
                 have, want = await world.codes()
                 progress.update(bar, completed=have, total=want)
     out.print(f"All {want:,} linkage codes are issued.")
-    if first and inquiries:
-        asked = day.sample(
-            world.folder,
-            world.plan,
-            pack,
-            demography,
-            inquiries,
-            world.plan.seed,
-            dt.date.fromisoformat(world.plan.created),
-        )
+    if inquiries and not lived.exists():
+        on = dt.date.fromisoformat(world.plan.created)
+        asked = day.sample(world.folder, world.plan, pack, demography, inquiries, world.plan.seed, on)
         with Progress(*columns, console=out, transient=True) as progress:
             bar = progress.add_task("a day's inquiries", total=len(asked))
-            ends = await day.ask_all(world.plan, asked, report=lambda _: progress.advance(bar))
+            ends = await day.ask_all(world.plan, asked, name="day", report=lambda _: progress.advance(bar))
         out.print(f"A day's inquiries: {_tally(ends)}")
+        lived.touch()
     out.print("Ctrl-C stops. In another terminal: `renkei inquire`, `renkei nation status`.")
 
 

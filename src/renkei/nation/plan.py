@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import random
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -22,7 +23,7 @@ from renkei.errors import SetupError
 from renkei.institution.bus import BusServer, BusUser
 from renkei.institution.keeper import keep_pack
 from renkei.institution.keys import Keys
-from renkei.institution.settings import Clerk, Duty, Home, Settings, system_clock
+from renkei.institution.settings import Clerk, Duty, Home, Settings, occupy, system_clock
 from renkei.law import Pack
 from renkei.ledger.notes import COSIGNATURE, NOTE
 from renkei.messages.wire import Assessment, Enrolment, Genesis, decode_as, encode
@@ -31,6 +32,8 @@ from renkei.nation.population import Demography, Resident
 from renkei.record.entries import GenesisLeaf
 from renkei.record.state import Trust, genesis_signature
 
+UNFINISHED = "unfinished"
+"""Marks a folder whose lay-out was interrupted: nothing in it was ever used."""
 CLERK = "職員A"
 SYSTEM = "system"
 Report = Callable[[str], None]
@@ -78,16 +81,26 @@ class Plan(msgspec.Struct, frozen=True):
         except FileNotFoundError:
             raise SetupError(
                 f"There is no nation in {folder}.",
+                ja=f"{folder} に国がありません。",
                 code="no-nation",
                 remedy="Start one with `make demo` or `renkei nation up`.",
+                remedy_ja="`make demo` または `renkei nation up` で起動してください。",
             ) from None
+
+    def port(self, body: str) -> int:
+        """The port of a body's web server."""
+        return int(self.place(body).url.rpartition(":")[2])
 
     def place(self, body: str) -> Place:
         for place in self.places:
             if place.body == body:
                 return place
         raise SetupError(
-            f"The nation has no body {body!r}.", code="no-body", remedy="`renkei nation status` lists them."
+            f"The nation has no body {body!r}.",
+            ja=f"この国に機関 {body!r} はありません。",
+            code="no-body",
+            remedy="`renkei nation status` lists them.",
+            remedy_ja="`renkei nation status` で一覧を確認してください。",
         )
 
 
@@ -105,8 +118,7 @@ def lay_out(
     """Create a nation under ``folder``; ``base_port`` 0 takes free ports. ``database`` is a URL template."""
     pack = Pack.load(pack_folder)
     demography = Demography.read(pack_folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    clear(folder)
     today = dt.datetime.fromtimestamp(system_clock() / 1000, dt.UTC).date()
     report("inventing residents")
     people = population.residents(pack, pack_folder, demography, residents, seed, today)
@@ -167,7 +179,28 @@ def lay_out(
     )
     (folder / "nation.toml").touch(mode=0o600)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(plan))
+    (folder / UNFINISHED).unlink()
     return plan
+
+
+def clear(folder: Path) -> None:
+    """Make ``folder`` an empty one of our own. An unfinished lay-out goes; anything else in it is a ``SetupError``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with occupy(folder / ".lock"):
+        if (folder / UNFINISHED).exists():
+            for inside in folder.iterdir():
+                if inside.name != ".lock":
+                    shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
+        elif any(inside.name != ".lock" for inside in folder.iterdir()):
+            raise SetupError(
+                f"{folder} is not empty.",
+                ja=f"{folder} は空ではありません。",
+                code="not-empty",
+                remedy="Name an empty or new folder with --nation.",
+                remedy_ja="空の、または新しいフォルダーを --nation で指定してください。",
+            )
+        (folder / UNFINISHED).touch()
+    folder.chmod(0o700)
 
 
 def _bus(folder: Path, plan: Plan) -> BusServer:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -21,9 +21,9 @@ from renkei.commission.service import Commission
 from renkei.errors import SetupError, Unavailable
 from renkei.gateway.service import Gateway
 from renkei.hub.service import Hub
-from renkei.institution.bus import BusServer, make_mailboxes
+from renkei.institution.bus import BusServer, demand_free, make_mailboxes
 from renkei.institution.runtime import Institution
-from renkei.institution.settings import Home
+from renkei.institution.settings import Home, occupy
 from renkei.nation.plan import Place, Plan, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
@@ -82,11 +82,14 @@ class World:
         self.folder, self.processes = folder, processes
         self.plan = Plan.read(folder)
         self.bus = BusServer(folder / "bus", self.plan.bus_port)
+        self._held: IO[bytes] | None = None
         self.institutions: dict[str, Institution] = {}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     async def start(self) -> None:
         """Start the bus and every body. Returns when all are started, not when all are linked (``until_linked``)."""
+        self._held = occupy(self.folder / ".lock")
+        demand_free([self.plan.port(p.body) for p in self.plan.places])
         await self.bus.start()
         operator = self.plan.operator.encode()
         await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
@@ -127,10 +130,14 @@ class World:
                 await asyncio.to_thread(child.wait, 15)
             if child.poll() is None:
                 child.kill()
-        for place in sorted(self.plan.places, key=lambda p: ORDER.index(p.role), reverse=True):
-            if place.body in self.institutions:
-                await self.institutions[place.body].stop()
-        await asyncio.to_thread(self.bus.stop)
+        try:
+            for place in sorted(self.plan.places, key=lambda p: ORDER.index(p.role), reverse=True):
+                if place.body in self.institutions:
+                    await self.institutions[place.body].stop()
+        finally:
+            await asyncio.to_thread(self.bus.stop)
+            if self._held:
+                self._held.close()
 
     async def health(self, place: Place) -> dict[str, Any]:
         """What ``/health`` of a body says; empty if it does not answer."""

@@ -96,7 +96,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
         account = await portal.database.read(lambda c: store.account_of(c, digest))
         if account is None:
-            return render(request, "signin.html", failed=True)
+            return render(request, "signin.html", failed=True, status=403)
         request.set_session({"account": account, "digest": digest, "since": portal.clock()})
         return Redirect("/records", status_code=303)
 

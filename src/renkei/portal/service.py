@@ -41,7 +41,7 @@ class Portal(Institution):
         self.alarm = ""
 
     async def start(self) -> None:
-        await self.bus.connect()
+        await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")

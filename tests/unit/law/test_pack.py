@@ -76,6 +76,70 @@ def test_circles_of_classes_are_found(files):
     assert any("holds itself" in f.sentence for f in check(broken)[1])
 
 
+def line_of(files, name, text):
+    return next(i for i, line in enumerate(files[name].decode().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "at", "word"),
+    [
+        ("pack.toml", 'cite_ja = "', 'cite_ja = "{foo} ', "cite_ja", "braces"),
+        ("pack.toml", "linkage table, row {row}", "linkage table", "cite_en", "does not name the row"),
+        ("pack.toml", 'person_number = "jp-individual"', 'person_number = "x"', "person_number", "format"),
+        ("pack.toml", "expires_days = 7", "expires_days = -7", "expires_days =", "from 1 to 30"),
+        ("pack.toml", "expires_days = 7", "expires_days = 31", "expires_days =", "from 1 to 30"),
+        ("pack.toml", "expires_days_max = 30", "expires_days_max = 9999", "expires_days_max =", "from 1 to 366"),
+        ("pack.toml", "retention_years = 7", 'retention_years = "7"', "retention_years", "int"),
+        ("pack.toml", "Asia/Tokyo", "Mars/Base", "time_zone", "IANA"),
+        ("bodies.csv", "482013", "482014", "482014", "check digit"),
+        ("bodies.csv", "portal,portal,", "portal,hub,", "portal,hub,", "the hub already"),
+        ("linkages.csv", "\n119,1,", "\n,1,", ",1,prefecture,intractable", "row number"),
+        ("linkages.csv", "\n119,2,", "\n119,4,", "119,4,", "does not follow"),
+        (
+            "linkages.csv",
+            "\n119,1,prefecture,intractable",
+            "\n118,1,prefecture,intractable",
+            "118,1,prefecture,intractable",
+            "118",
+        ),
+        (
+            "linkages.csv",
+            "local-tax,2017-05-30",
+            "local-tax resident-record,2017-05-30",
+            "local-tax resident",
+            "several",
+        ),
+        ("items.csv", ",1\n", ",1000\n", ",1000", "defined_in"),
+        ("items.csv", "\nlocal-tax,", "\nno-use,い,A,,1\nlocal-tax,", "no-use", "No linkage"),
+        ("kinds.csv", "\n", "\na-one,い,A,a-none,\n", "a-one", "a-none"),
+        ("kinds.csv", "\n", "\na-one,い,A,a-two,\na-two,ろ,B,a-one,\n", "a-one,い", "holds itself"),
+        ("purposes.csv", "Collect", "Coll\0ect", "Coll\0", "control character"),
+        ("specifications/disability.toml", "version = 1", "version = 0", "version", "Count versions"),
+        ("specifications/disability.toml", "version = 1", 'version = "one"', "version", "int"),
+        ("specifications/disability.toml", "required = true", "requird = true", "requird", "requird"),
+    ],
+)
+def test_every_fault_has_its_line(files, name, old, new, at, word):
+    broken = with_line(files, name, old, new)
+    found = [f for f in check(broken)[1] if word in f.sentence + f.remedy]
+    assert found
+    assert (found[0].file, found[0].line) == (name, line_of(broken, name, at))
+
+
+def test_what_is_missing_or_too_much_is_a_fault(files):
+    header = files["linkages.csv"].split(b"\n", 1)[0] + b"\n"
+    assert any("below the header" in f.sentence for f in check({**files, "linkages.csv": header})[1])
+    stray = only_fault({**files, "linkage.csv": b"x"})
+    assert (stray.file, stray.sentence) == ("linkage.csv", "This file is no part of a pack.")
+    name = "specifications/disability.toml"
+    head = files[name].split(b"\n[[fields]]")[0] + b"\nfields = []\n"
+    assert "no fields" in only_fault({**files, name: head}).sentence
+    crooked = files[name].replace(b'name = "', b'name = "No 1 ', 1)
+    assert "field name" in only_fault({**files, name: crooked}).sentence
+    lines = [x for x in files["bodies.csv"].splitlines() if b",hub," not in x]
+    assert any("'hub'" in f.sentence for f in check({**files, "bodies.csv": b"\n".join(lines)})[1])
+
+
 def test_repeated_and_crooked_lines_are_found(files):
     last = files["linkages.csv"].decode().rstrip().splitlines()[-1]
     twice = files["linkages.csv"] + f"{last}\n".encode()

@@ -31,7 +31,7 @@ def test_a_lawful_inquiry_is_allowed_and_says_under_which_row(net):
         ({"source": DomainRef("tax-union", 1, 1)}, "source"),
         ({"source": DomainRef("ohashi-city", 2, 1)}, "source"),
         ({"provider": "nobody"}, "provider"),
-        ({"provider": "ohashi-city"}, "provider"),
+        ({"provider": "ohashi-city"}, "own-data"),
         ({"provider": "portal"}, "provider"),
         ({"purpose": "curiosity"}, "purpose"),
         ({"ciphertext": bytes(64)}, "ciphertext"),
