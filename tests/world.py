@@ -38,6 +38,9 @@ class Running:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
 
     def stop(self) -> None:
+        """Stop everything; a second time does nothing."""
+        if not self._thread.is_alive():
+            return
         self.do(self.world.stop(), 60)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)

@@ -1,8 +1,8 @@
-"""Renkei: the linkage platform of a national-number system.
+"""Renkei: how public bodies ask one another about a resident without sharing an identifier.
 
 The packages, from the ground up: ``numbers`` · ``codes`` · ``law`` · ``ledger`` · ``messages`` · ``record`` ·
 ``institution`` · the services ``authority`` ``hub`` ``commission`` ``gateway`` ``portal`` · ``nation`` · ``cli``.
-Imports point down only; services never import each other.
+A package imports from those before it in this list; no service imports another.
 """
 
 __version__ = "0.1.0"

@@ -6,6 +6,8 @@ Tried by: a byte scan of their databases (journals included), mailboxes, logs, a
 import asyncio
 import base64
 import csv
+import datetime as dt
+import json
 import urllib.parse
 
 import nats
@@ -20,21 +22,48 @@ from tests.world import Running, until
 import nkeys  # isort: skip
 
 
+WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
+
+
+def base64_of(raw):
+    """The characters of base64 that ``raw`` alone decides, wherever in a longer text it begins."""
+    for skipped in range(3):
+        whole = base64.b64encode(bytes(skipped) + raw)
+        sure = whole[(0, 2, 3)[skipped] : (len(raw) + skipped) * 8 // 6]
+        yield sure
+        yield sure.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def spellings(text):
+    """``text`` in the encodings it could travel in."""
+    utf8 = text.encode("utf-8")
+    found = [utf8, text.encode("utf-16-le"), text.encode("utf-16-be")]
+    found += [text.encode(c, "ignore") for c in ("cp932", "euc-jp", "iso2022_jp")]
+    found += [urllib.parse.quote(text).encode(), json.dumps(text)[1:-1].encode()]
+    for raw in (utf8, text.encode("cp932", "ignore"), text.encode("utf-16-le")):
+        found += [raw.hex().encode(), raw.hex().upper().encode(), *base64_of(raw)]
+    return [raw for raw in found if len(raw) >= 8]
+
+
 def needles(folder):
-    """Every number and attribute of every resident, in the encodings bytes travel in."""
+    """Every number and attribute of every resident, as bytes to look for."""
     found = set()
     with (folder / "roll.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            number = row["number"]
+            number, birth = row["number"], dt.date.fromisoformat(row["birth"])
             texts = [number, f"{number[:4]} {number[4:8]} {number[8:]}", f"{number[:4]}-{number[4:8]}-{number[8:]}"]
-            texts += [row["name"], row["kana"], row["address"], row["name"].replace(" ", "　")]
+            texts += [number.translate(WIDE), row["name"], row["kana"], row["address"]]
+            texts += [row["name"].replace(" ", "　"), row["name"].replace(" ", "")]
+            texts += [
+                f"{birth:%Y-%m-%d}",
+                f"{birth:%Y/%m/%d}",
+                f"{birth:%Y%m%d}",
+                f"{birth.year}年{birth.month}月{birth.day}日",
+            ]
             for text in texts:
-                raw = [text.encode("utf-8"), text.encode("utf-16-le"), text.encode("utf-16-be")]
-                raw += [text.encode("cp932", "ignore"), text.encode("euc-jp", "ignore")]
-                raw += [base64.b64encode(raw[0])[:-4], raw[0].hex().encode(), urllib.parse.quote(text).encode()]
-                found |= {r for r in raw if len(r) >= 8}
+                found.update(spellings(text))
             found |= {int(number).to_bytes(8, "big"), int(number).to_bytes(8, "little")}
-            found |= {int(number).to_bytes(5, "big")}
+            found |= {int(number).to_bytes(5, "big"), int(number).to_bytes(5, "little"), bytes.fromhex(number)}
     return found
 
 
@@ -42,6 +71,14 @@ def needles(folder):
 def captured(tmp_path_factory):
     """A nation that did a little of everything, with every frame on the bus recorded."""
     running = Running(tmp_path_factory.mktemp("scan") / "nation", residents=60)
+    try:
+        yield running.folder, capture(running)
+    finally:
+        running.stop()
+
+
+def capture(running):
+    """Every frame on the bus while a little of everything happens; what is stored is complete when the nation has stopped."""
     frames: list[bytes] = []
     seed = nkeys.encode_seed(b"s" * 32, nkeys.PREFIX_BYTE_USER)
     spy = nkeys.from_seed(bytearray(seed)).public_key.decode()
@@ -61,7 +98,7 @@ def captured(tmp_path_factory):
         async def keep(message):
             frames.append(message.subject.encode() + b"\n" + message.data)
 
-        await client.subscribe("mail.>", cb=keep)
+        await client.subscribe(">", cb=keep)
 
     running.do(listen())
     for persona in range(3):
@@ -73,7 +110,7 @@ def captured(tmp_path_factory):
     until(lambda: any(b".box." in f.split(b"\n", 1)[0] for f in frames))
     until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 5)
     running.stop()
-    return running.folder, frames
+    return frames
 
 
 def _number(running):

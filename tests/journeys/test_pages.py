@@ -61,6 +61,7 @@ def sound(page):
     box = page.locator("main").bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= page.viewport_size["width"] + 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def sign_in(page, url, field, secret):

@@ -100,14 +100,17 @@ def _check(database: Database, path: Path, number: type[NumberFormat], today: dt
         if len(faults) < MAX_FAULTS:
             faults.append(RowFault(line, column, sentence))
 
+    line = 1
     try:
         for line, row in _rows(path, lambda done, size: progress(done, 2 * size)):
             if None in row or None in row.values():
                 fault(line, "", f"The row does not have {len(COLUMNS)} cells.")
                 continue
             _check_row(line, row, number, today, fault, given)
-    except (UnicodeDecodeError, csv.Error) as error:
-        fault(0, "", f"The file cannot be read as UTF-8 CSV ({type(error).__name__}).")
+    except UnicodeDecodeError:
+        fault(_undecodable(path), "", "This line is not UTF-8; save the file as UTF-8.")
+    except csv.Error:
+        fault(line + 1, "", "From this line on it is no CSV: is a quote left open?")
     with database.engine.connect() as connection:
         numbers = list(given)
         for at in range(0, len(numbers), 500):
@@ -159,6 +162,7 @@ def _rows(path: Path, progress: Progress) -> Iterator[tuple[int, dict[str, str]]
             raise Malformed(
                 f"The roll's header is not {','.join(COLUMNS)}.",
                 ja="名簿の見出し行が正しくありません。",
+                remedy_ja=f"1行目を {','.join(COLUMNS)} とし、番号を付番する行は number を空にしてください。",
                 code="roll-header",
                 remedy="Put exactly these column names, in this order, on the first line; leave `number` empty to have one issued.",
             )
@@ -167,6 +171,17 @@ def _rows(path: Path, progress: Progress) -> Iterator[tuple[int, dict[str, str]]
                 progress(min(_position(file), size), size)
             yield reader.line_num, row
     progress(size, size)
+
+
+def _undecodable(path: Path) -> int:
+    """The first line that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _position(file: IO[str]) -> int:

@@ -4,7 +4,7 @@ Pure: no I/O, no clock. What always holds:
 
 * an institution's code of a person is ``P_X = s_h(X)·s_c(X)·P`` with one factor from each of two converters;
 * a converter sees only ciphertexts, and its own factor alone takes it nowhere;
-* every conversion is deterministic, so any logged one can be proved or refuted later.
+* a conversion has one right result, so whoever made a recorded one can be held to it.
 
 ``group`` wraps libsodium; ``conversion`` is the scheme; ``proofs`` the evidence that a conversion was honest.
 """

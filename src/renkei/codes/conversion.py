@@ -60,7 +60,7 @@ class _Secrets(NamedTuple):
 class Converter:
     """One of the two converting bodies. Holds one master secret and nothing else.
 
-    ``generation`` names the master: key epochs of one master do not heal its theft, a new generation does.
+    ``generation`` names the master. After a theft of the master only a new generation helps: all its epochs follow from it.
     Cost: ``convert`` is two multiplications. Thread-safe: state is the secret and caches of derived scalars.
     """
 
@@ -110,7 +110,7 @@ class Converter:
 
 
 def mint(prf_key: bytes, internal_id: bytes) -> bytes:
-    """A person's code at the numbering authority: the hash to the group of a keyed PRF of the permanent internal id.
+    """A person's code at the numbering authority: the internal id under a PRF with the authority's key, hashed to the group.
 
     Never of the number: a number can be reissued, the code must survive that. ``prf_key`` is 32 bytes or more.
     """

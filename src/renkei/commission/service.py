@@ -213,7 +213,7 @@ class Commission(Institution):
     async def _restore(self, given: Rounds) -> Reply:
         """The hub is ahead: this copy was restored. Take back what carries our own cosignature, and hold.
 
-        Nothing is signed until an operator has confirmed a head at least as new as the newest permit institutions hold.
+        Signing resumes when an operator confirms that no institution holds a permit beyond this head.
         """
         await self._hold()  # first, so that a crash in between leaves it held
         for copy in given.rounds:

@@ -1,8 +1,8 @@
 """The message bus: a NATS server with one nkey and one set of subjects per institution.
 
-A body may publish only to ``mail.<to>.<self>.>`` and read only its own mail, mailbox and private inbox. The bus carries sealed
-frames: it learns sizes and times. Mailboxes (JetStream work queues, one per body) bridge absence; durability is end to end
-(``post``), so the bus may lose, repeat or reorder without effect.
+The server lets a body publish under ``mail.<to>.<its own code>`` alone, and subscribe to nothing but what is addressed to it. It sees
+sealed frames. A mailbox (a JetStream work queue) keeps what arrives while a body is away. Nothing relies on the bus for delivery or
+order: ``post`` sees to both.
 """
 
 from __future__ import annotations

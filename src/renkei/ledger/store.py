@@ -2,7 +2,7 @@
 
 Who writes: the one writer thread of the log's keeper, inside the keeper's transaction. What a crash leaves: whole rounds
 only, since a round's leaves, tiles and checkpoint are one transaction; the tree in memory is rebuilt from them.
-Functions take a connection and return plain values. Entries and salts may be NULL (erased, or never held here).
+Every function works on the connection it is given. Entries and salts may be NULL (erased, or never held here).
 """
 
 from __future__ import annotations

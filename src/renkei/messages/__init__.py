@@ -1,4 +1,4 @@
-"""What institutions say to each other: versioned wire types, signing, sealing. Pure: no I/O, no clock.
+"""The messages between institutions, how they are signed and how they are sealed. Pure: no I/O, no clock.
 
 Three layers, one type each: a *body* (``wire``) says something; an *envelope* signs it with the sender's identity and is what
 the record keeps; a *frame* (``frames``) carries messages to one institution, signed and sealed, so that the bus sees sizes and

@@ -78,8 +78,8 @@ class NumberFormat:
     def issue(cls, taken: Container[str] = (), *, below: Below = randbelow) -> str:
         """A new random number not in ``taken``. The draw depends on nothing else, so it reveals nothing else.
 
-        Individual Numbers must be unique among all ever issued, retired ones included, and must not let the
-        resident-record code be restored (FACTS, "Numbers"): pass every number ever issued as ``taken``.
+        Pass every number ever issued as ``taken``, also those no longer in use: the law forbids giving an Individual Number twice, and
+        forbids deriving one from the resident-record code.
         """
         for _ in range(MAX_DRAWS):
             number = cls.complete(str(below(10 ** (cls.length - 1))).zfill(cls.length - 1))

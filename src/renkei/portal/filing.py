@@ -173,5 +173,5 @@ class Filing:
         await self._database.write(commit)
         self.head = head or self.head
         self._observe.count("records_filed", len(records))
-        if strangers:  # the grace period for codes still being issued, and the alarm, are the commission's (issue C)
+        if strangers:  # often a code that is still being issued, which is why this is counted and raises no alarm
             self._observe.count("records_of_unknown_codes", strangers)

@@ -74,7 +74,7 @@ class Portal(Institution):
         return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
 
     async def open_account(self, local_id: str, secret: str) -> None:
-        """Let whoever has ``secret`` see the records of ``local_id`` (until the card signs residents in, issue D)."""
+        """Let whoever has ``secret`` see the records of ``local_id`` (in place of the card)."""
         digest = sha256(secret.encode()).hexdigest()
         await self.database.write(lambda c: store.put_account(c, local_id, digest))
 

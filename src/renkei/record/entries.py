@@ -35,7 +35,7 @@ class Ruling(Wire, frozen=True, array_like=True):
 
 
 class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
-    """An inquiry, allowed or refused. A refused one is not converted.
+    """An inquiry with its ruling. Only what is allowed was converted.
 
     ``half`` and ``converted`` are the requester's ciphertext after the first and the second converter, so that a wrong
     conversion can be attributed; ``target`` is the provider's domain they lead to.
