@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -36,6 +37,7 @@ State = Literal["submitted", "permitted", "answered", "refused", "expired"]
 Settled = Literal["held", "answered", "expired"]
 
 
+@dataclass
 class Upload(Operation):
     """``POST /batches`` reads its body as a stream, so it says itself what that is."""
 

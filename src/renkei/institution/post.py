@@ -180,7 +180,8 @@ class Post:
         self._receives = True
         self._stream = b""
         self._dropped: dict[str, int] = {}
-        self._silent: dict[str, float] = {}
+        self._silent: dict[str, tuple[float, float]] = {}
+        """The first and the latest call each peer left unanswered since it last answered."""
         self.unknown_sender: Callable[[str], None] | None = None
         """Told when a frame comes from someone not in the directory, so that the record can be followed at once."""
 
@@ -538,9 +539,8 @@ class Post:
     # ------------------------------------------------------------------ calls
 
     def silent(self) -> dict[str, str]:
-        """For ``/health``: who has not answered calls for more than ``SILENT_AFTER`` seconds."""
-        now = time.monotonic()
-        peers = [peer for peer, since in self._silent.items() if now - since > SILENT_AFTER]
+        """For ``/health``: whose silence has met calls for more than ``SILENT_AFTER`` seconds."""
+        peers = [peer for peer, (first, last) in self._silent.items() if last - first > SILENT_AFTER]
         return {"silent": " ".join(sorted(peers))} if peers else {}
 
     async def call(self, peer: str, body: Call, *, timeout: float = 5.0) -> Reply:
@@ -552,7 +552,8 @@ class Post:
         try:
             raw = await self._bus.request(f"mail.{peer}.{self._keys.body}.call", data, timeout)
         except Unavailable:
-            self._silent.setdefault(peer, time.monotonic())
+            now = time.monotonic()
+            self._silent[peer] = (self._silent.get(peer, (now, now))[0], now)
             raise
         self._silent.pop(peer, None)
         answer = self._open(peer, raw)

@@ -84,7 +84,7 @@ class ReferencePage(OpenAPIRenderPlugin):
         super().__init__(path="/")
         folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
         self._template = jinja2.Environment(
-            loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+            loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
         ).get_template("reference.html")
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:

@@ -211,9 +211,11 @@ async def up(
     finally:
         living.cancel()
         await asyncio.gather(living, return_exceptions=True)
-        out.print("Stopping …")
+        if stopped.done():
+            out.print("Stopping …")
         await world.stop()
-        out.print("Stopped. The data stays; start again to go on.")
+        if stopped.done():
+            out.print("Stopped. The data stays; start again to go on.")
 
 
 async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) -> None:

@@ -85,3 +85,13 @@ def test_two_different_histories_stop_both(nation, tmp_path):
     health = until(lambda: (h := nation.http("hub", "/health", token=""))[0] == 503 and h[1])
     assert "different roots" in health["halted"]
     assert hub is not nation.world.institutions["hub"]
+
+
+def test_health_says_that_the_commission_is_silent(nation):
+    """Also when nobody asks anything: nothing can be recorded meanwhile, and an operator should know before a clerk does."""
+    nation.stop_body("commission")
+    _, health = until(lambda: (h := nation.http("hub", "/health", token=""))[0] == 503 and h)
+    assert health["silent"] == "commission"
+    nation.start_body("commission")
+    until(lambda: nation.http("hub", "/health", token="")[0] == 200)
+    assert nation.ask()[1]["state"] == "answered"
