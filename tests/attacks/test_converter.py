@@ -38,6 +38,7 @@ def challenge(nation, told):
 def test_honest_converters_prove_everything(nation, unharmed):
     before = [audits(nation, k) for k in ("hub", "commission")]
     told = nation.ask()[1]
+    assert told["state"] == "answered"
     until(lambda: all(audits(nation, k) > b for k, b in zip(("hub", "commission"), before, strict=True)))
     assert challenge(nation, told) == (200, {"hub": True, "commission": True})
     unharmed()

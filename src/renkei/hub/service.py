@@ -49,6 +49,8 @@ from renkei.record.state import domain_of
 ACTS_AT_ONCE = 64
 TAIL_AT_ONCE = 256
 
+RECOVER_WITHIN = 10.0
+"""Seconds after which a question of recovery is asked again: who was asked may have been restarted meanwhile."""
 PULSE = 2.0
 """Seconds between two looks whether the commission is there."""
 
@@ -150,7 +152,7 @@ class Hub(Institution):
                 if head.root != tree.root(head.size):
                     raise Halted("the commission's log is not a prefix of ours")
                 rounds = await asyncio.to_thread(self.keeper.rounds_after, head.size)
-                await self.post.call("commission", Rounds(rounds), timeout=60)
+                await self.post.call("commission", Rounds(rounds), timeout=RECOVER_WITHIN)
             else:
                 await self._adopt(tree.size)
 
@@ -166,7 +168,7 @@ class Hub(Institution):
             raise NotGenuine("The commission answered something else.", code="round-reply")
 
     async def _adopt(self, size: int) -> None:
-        reply = await self.post.call("commission", GetRounds(size), timeout=60)
+        reply = await self.post.call("commission", GetRounds(size), timeout=RECOVER_WITHIN)
         if not isinstance(reply, Rounds) or not reply.rounds:
             raise Halted("the commission is ahead but does not hand over its rounds")
         for copy in reply.rounds:

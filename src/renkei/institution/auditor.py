@@ -95,7 +95,8 @@ class Auditor:
     async def step(self) -> bool:
         """Audit a share of the next leaves; whether there are more."""
         first = int(await self._database.read(lambda c: index.flag(c, "audited")) or 1)
-        end = min(self._keeper.head.size if self._keeper.head else 0, first + AT_ONCE)
+        # The newest round may not be with the other keeper yet; what lies before it is, or there would be no newer one.
+        end = min(self._keeper.head.previous if self._keeper.head else 0, first + AT_ONCE)
         if first >= end:
             return False
         chosen = [p for p in range(first, end) if secrets.randbelow(1_000_000) < self._share * 1_000_000]
