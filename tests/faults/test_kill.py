@@ -16,7 +16,7 @@ from renkei.nation.web import call
 from renkei.nation.world import World
 from tests.conftest import PACK
 
-VICTIMS = ["hub", "commission", "tax-union", "ohashi-city", "portal", "bus"]
+VICTIMS = ["hub", "commission", "numbering-authority", "tax-union", "ohashi-city", "portal", "bus"]
 OPEN = ("submitted", "permitted")
 
 

@@ -74,7 +74,7 @@ class Commission(Institution):
         self.keeper = Keeper(self.home, self.database)
         self.converter = self.keys.converter()
         self.signer = self.keys.log_signer(self.keeper.state.commission_key.name, COSIGNATURE)
-        self.post = Post(self.keys, self.bus, self.database, self.keeper.state.bodies.get, self.observe)
+        self.post = Post(self.keys, self.bus, self.database, self.keeper.directory, self.observe)
         self.keyholder = Keyholder("commission", self.converter, self.keys.identity, self.keeper, self.post)
         self.auditor = Auditor(
             "commission",

@@ -16,9 +16,11 @@ Values are checked against the specification's terms on the way out; a row that 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -76,26 +78,37 @@ def _on(query: sa.Select[Any], source: Source, day: dt.date) -> sa.Select[Any]:
 class Adapter:
     """Answers items from a source database. Only ever reads."""
 
-    def __init__(self, url: str, mappings: Mapping[str, ItemMapping], pack: Pack) -> None:
+    def __init__(self, url: str, mappings: Mapping[str, ItemMapping], pack: Callable[[], Pack]) -> None:
+        """``pack`` answers the law in force. ``SetupError`` if the mapping does not fit; a source that is away is waited for."""
         self._engine = sa.create_engine(url, pool_size=4, pool_pre_ping=True)
-        self._pack = pack
-        self._queries: dict[str, Source] = {}
-        tables: dict[str, sa.Table] = {}
-        metadata = sa.MetaData()
-        for item, mapping in mappings.items():
-            specification = pack.specifications.get(item)
-            if specification is None:
-                raise SetupError(f"The mapping names {item!r}, which has no data specification.", code="mapping")
-            try:
-                table = tables.setdefault(mapping.table, sa.Table(mapping.table, metadata, autoload_with=self._engine))
-            except sa.exc.NoSuchTableError:
-                raise SetupError(f"The source database has no table {mapping.table!r}.", code="mapping") from None
-            self._queries[item] = self._compile(specification, mapping, table)
+        self._mappings, self._pack_now = mappings, pack
+        self._pack = pack()
+        self._lock = threading.Lock()
+        self._sources: dict[str, Source] = {}
+        with contextlib.suppress(sa.exc.OperationalError):
+            for item in mappings:
+                self._source(item)
 
     @property
     def items(self) -> list[str]:
         """The items this body can answer."""
-        return sorted(self._queries)
+        return sorted(self._mappings)
+
+    def _source(self, item: str) -> Source:
+        """How ``item`` is read under the law in force; looked up in the database once."""
+        with self._lock:
+            if self._pack is not (pack := self._pack_now()):
+                self._pack, self._sources = pack, {}
+            if item not in self._sources:
+                mapping, specification = self._mappings[item], self._pack.specifications.get(item)
+                if specification is None:
+                    raise SetupError(f"The mapping names {item!r}, which has no data specification.", code="mapping")
+                try:
+                    table = sa.Table(mapping.table, sa.MetaData(), autoload_with=self._engine)
+                except sa.exc.NoSuchTableError:
+                    raise SetupError(f"The source database has no table {mapping.table!r}.", code="mapping") from None
+                self._sources[item] = self._compile(specification, mapping, table)
+            return self._sources[item]
 
     def _compile(self, specification: Specification, mapping: ItemMapping, table: sa.Table) -> Source:
         names = {f.name for f in specification.fields}
@@ -120,9 +133,12 @@ class Adapter:
 
     def look_up(self, item: str, as_of: str, local_ids: Sequence[str]) -> dict[str, list[dict[str, Value]]]:
         """The records of ``item`` for each local id, in the specification's fields, as of a day (empty: all). Raises ``SourceFault``."""
-        if item not in self._queries:
+        if item not in self._mappings:
             return {}
-        source = self._queries[item]
+        try:
+            source = self._source(item)
+        except (sa.exc.SQLAlchemyError, SetupError) as error:
+            raise SourceFault(type(error).__name__, "source-unavailable") from error
         query = source.query.where(source.key.in_(list(local_ids)))
         if as_of:
             query = _on(query, source, dt.date.fromisoformat(as_of))

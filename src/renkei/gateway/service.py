@@ -74,7 +74,7 @@ class Gateway(Institution):
             declared = msgspec.convert(tomllib.loads(path.read_text("utf-8")), dict[str, ItemMapping])
         except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise SetupError(f"The mapping {path} cannot be used: {error}.", code="mapping") from None
-        return Adapter(self.settings.source, declared, self.member.pack)
+        return Adapter(self.settings.source, declared, lambda: self.member.pack)
 
     async def start(self) -> None:
         await self.join()

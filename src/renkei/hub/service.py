@@ -64,7 +64,7 @@ class Hub(Institution):
         super().__init__(folder, clock=clock)
         self.keeper = Keeper(self.home, self.database)
         self.converter = self.keys.converter()
-        self.post = Post(self.keys, self.bus, self.database, self.keeper.state.bodies.get, self.observe)
+        self.post = Post(self.keys, self.bus, self.database, self.keeper.directory, self.observe)
         self.sequencer = Sequencer(
             self.keeper,
             self.converter,

@@ -22,7 +22,7 @@ from renkei.ledger.notes import Checkpoint, split_note
 from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as
 from renkei.record import store as index
 from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
-from renkei.record.state import CONVERTERS, State
+from renkei.record.state import CONVERTERS, Enrolled, State
 
 
 @lru_cache(maxsize=8)
@@ -90,6 +90,10 @@ class Keeper:
             return
         first = log.Leaf.of("genesis", self._trust.salt, self._trust.entry)
         log.append(connection, 0, [first], [])
+
+    def directory(self, body: str) -> Enrolled | None:
+        """Who is enrolled as ``body`` now: what ``Post`` goes by."""
+        return self.state.bodies.get(body)
 
     @property
     def origin(self) -> str:

@@ -68,9 +68,10 @@ def request_codes(connection: sa.Connection, post: Post, member: Member, people:
         CodeWanted(handle, number, sha256(b"renkei/v1/local" + handle + local_id.encode()).digest())
         for handle, (local_id, number) in zip(handles, fresh, strict=True)
     ]
+    authority = member.state.of_role("authority")
     for at in range(0, len(asked), MAX_BATCH):
         request = CodeRequest(ref_of(member.domain), asked[at : at + MAX_BATCH])
-        post.put(connection, "numbering-authority", [request])
+        post.put(connection, authority, [request])
     return len(fresh)
 
 

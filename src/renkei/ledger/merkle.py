@@ -6,12 +6,17 @@ two hashes amortised, a proof about 2·log₂ n look-ups; memory is the right ed
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from typing import Concatenate, ParamSpec, TypeVar
 
 from renkei.errors import Malformed, NotGenuine
 
+P = ParamSpec("P")
+T = TypeVar("T")
 HASH_SIZE = 32
 TILE_HEIGHT = 8
 TILE_WIDTH = 256
@@ -59,8 +64,19 @@ class Tile:
         return b"".join(self.rows[0])
 
 
+def _alone(method: Callable[Concatenate[Tree, P], T]) -> Callable[Concatenate[Tree, P], T]:
+    """One thread at a time: proofs are made while the next round is appended."""
+
+    @functools.wraps(method)
+    def locked(tree: Tree, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with tree._lock:
+            return method(tree, *args, **kwargs)
+
+    return locked
+
+
 class Tree:
-    """A log's tree: append leaf hashes, ask for roots and proofs of this or any earlier size."""
+    """A log's tree: append leaf hashes, ask for roots and proofs of this or any earlier size. Thread-safe."""
 
     def __init__(self, read_tile: ReadTile, *, cache: int = 1024) -> None:
         self.size = 0
@@ -69,7 +85,9 @@ class Tree:
         self._cache: OrderedDict[tuple[int, int], Tile] = OrderedDict()
         self._cache_size = cache
         self._ranges: dict[tuple[int, int], bytes] = {}
+        self._lock = threading.RLock()
 
+    @_alone
     def append(self, leaves: Iterable[bytes]) -> list[tuple[int, int, bytes]]:
         """Append leaf *hashes*; answers the tiles this filled, as (level, index, 8,192 bytes), to be stored."""
         filled: list[tuple[int, int, bytes]] = []
@@ -96,6 +114,7 @@ class Tree:
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
 
+    @_alone
     def restore(self, size: int, tail: Sequence[bytes]) -> None:
         """Take up a stored log: its size and the leaf hashes since its last full tile. O(256·log n) tile reads."""
         if len(tail) != size % TILE_WIDTH:
@@ -150,16 +169,19 @@ class Tree:
             self._ranges[low, high] = cached
         return cached
 
+    @_alone
     def root(self, size: int | None = None) -> bytes:
         """The root of the first ``size`` leaves (all by default)."""
         size = self._within(self.size if size is None else size)
         return self._range(0, size) if size else EMPTY_ROOT
 
+    @_alone
     def leaf(self, index: int) -> bytes:
         """The leaf hash at ``index``."""
         self._within(index + 1)
         return self._node(0, index)
 
+    @_alone
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """The path from leaf ``index`` to the root of size ``size``, leaf end first (RFC 6962 §2.1.1)."""
         high = self._within(self.size if size is None else size)
@@ -177,6 +199,7 @@ class Tree:
         path.reverse()
         return path
 
+    @_alone
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """Proof that the first ``old`` leaves are a prefix of the first ``new`` (RFC 6962 §2.1.2)."""
         new = self._within(self.size if new is None else new)

@@ -102,6 +102,13 @@ class State:
         """The two keys a checkpoint must be signed with."""
         return self.hub_key, self.commission_key
 
+    def of_role(self, role: str) -> str:
+        """The body that alone has ``role``; ``NotFound`` if none is enrolled as that."""
+        for enrolled in self.bodies.values():
+            if enrolled.role == role:
+                return enrolled.body
+        raise NotFound(f"Nobody is enrolled as {role!r}.", code="not-enrolled")
+
     def body(self, code: str) -> Enrolled:
         """The enrolled body; ``NotFound`` otherwise."""
         try:

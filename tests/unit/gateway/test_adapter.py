@@ -1,6 +1,7 @@
 """The adapter: a body's own tables as a data specification asks, and what it says when it cannot."""
 
 import datetime as dt
+import sqlite3
 
 import pytest
 import sqlalchemy as sa
@@ -45,7 +46,7 @@ def source(tmp_path, pack):
 
 def adapter(source, pack, **more):
     fields = {f.name: f"c_{f.name}" for f in required(pack)}
-    return Adapter(str(source.url), {ITEM: ItemMapping("t", "who", fields, **more)}, pack)
+    return Adapter(str(source.url), {ITEM: ItemMapping("t", "who", fields, **more)}, lambda: pack)
 
 
 def test_as_of_a_day_only_what_held_then(source, pack):
@@ -88,6 +89,21 @@ def test_a_mapping_that_does_not_fit_is_refused_at_the_start(source, pack):
         ItemMapping("t", "who", fields, since="a", until="c"),
     ):
         with pytest.raises(SetupError):
-            Adapter(str(source.url), {ITEM: wrong}, pack)
+            Adapter(str(source.url), {ITEM: wrong}, lambda: pack)
     with pytest.raises(SetupError):
-        Adapter(str(source.url), {"no-such-item": ItemMapping("t", "who", fields)}, pack)
+        Adapter(str(source.url), {"no-such-item": ItemMapping("t", "who", fields)}, lambda: pack)
+
+
+def test_a_source_that_is_away_at_the_start_is_waited_for(tmp_path, pack):
+    """The gateway starts all the same, says that the source is away, and answers once it is there."""
+    path = tmp_path / "later" / "source.db"
+    fields = {f.name: f.name for f in pack.specifications[ITEM].fields}
+    adapter = Adapter(f"sqlite:///{path}", {ITEM: ItemMapping("t", "who", fields)}, lambda: pack)
+    with pytest.raises(SourceFault) as away:
+        adapter.look_up(ITEM, "", ["1"])
+    assert away.value.reason == "source-unavailable"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"create table t (who text, {', '.join(f'{n} text' for n in fields)})")
+    assert adapter.look_up(ITEM, "", ["1"]) == {}
+    adapter.close()

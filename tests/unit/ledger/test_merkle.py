@@ -1,5 +1,8 @@
 """The tree against the definition in RFC 6962, at every size, with proofs of any leaf and any two sizes."""
 
+import random
+import sys
+import threading
 from hashlib import sha256
 
 import pytest
@@ -101,3 +104,37 @@ def test_tile_paths_and_entry_bundles():
     assert merkle.tile_path(0, 1234067) == "tile/0/x001/x234/067"
     assert merkle.tile_path(1, 5, 12) == "tile/1/005.p/12"
     assert merkle.entry_bundle([b"ab", b""]) == b"\x00\x02ab\x00\x00"
+
+
+def test_proofs_are_right_while_leaves_are_appended():
+    """Permits are made on threads of their own; a proof must never mix two sizes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    tiles: dict[tuple[int, int], bytes] = {}
+    tree = Tree(lambda level, index: tiles[level, index], cache=64)
+    hashes = [leaf_hash(i.to_bytes(4, "big")) for i in range(6000)]
+    sizes, wrong, done = [1], [], threading.Event()
+    tree.append(hashes[:1])
+
+    def prove():
+        while not done.is_set():
+            size = sizes[-1]
+            index = random.randrange(size)
+            try:
+                verify_inclusion(hashes[index], index, size, tree.inclusion(index, size), tree.root(size))
+            except Exception as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=prove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for at in range(1, len(hashes), 7):
+        for level, index, data in tree.append(hashes[at : at + 7]):
+            tiles[level, index] = data
+        sizes.append(tree.size)
+    done.set()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+    assert not wrong
