@@ -135,3 +135,11 @@ def test_accessibility_of_every_page(nation, browser):
             )
             assert found == [], (scheme, address)
         context.close()
+
+
+def test_the_reference_fits_the_screen(nation, page):
+    """Engineers read it on phones too."""
+    page.goto(nation.url("ohashi-city") + "/schema")
+    assert page.locator("h1").count() == 1
+    assert page.locator("section").count() > 20
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
