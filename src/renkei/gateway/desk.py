@@ -30,6 +30,8 @@ from renkei.record.admission import DAY
 from renkei.record.state import ref_of
 
 GRACE = 120_000
+RULED_WITHIN = 3_600_000
+"""Milliseconds for which the keepers may take to rule, however early an inquiry's own end is: their refusal is what ends it."""
 """Milliseconds after ``expires`` in which a late answer is still taken."""
 LENGTHS = {"case": 200, "reason": 2000, "local_id": 64}
 
@@ -187,6 +189,7 @@ class Desk:
             "rows": "",
             "refused_by": "",
             "issued_at": issued_at,
+            "deadline": max(expires, self._clock() + RULED_WITHIN),
             "expires": expires,
             "batch": None,
             "batch_line": line,

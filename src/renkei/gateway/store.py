@@ -40,12 +40,13 @@ inquiries = sa.Table(
     sa.Column("recorded_at", sa.BigInteger),
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("deadline", sa.BigInteger, nullable=False),
     sa.Column("result", sa.LargeBinary),
     sa.Column("batch", sa.String(32)),
     sa.Column("batch_line", sa.BigInteger),
 )
 sa.Index("inquiries_issued", inquiries.c.issued_at)
-sa.Index("inquiries_state", inquiries.c.state, inquiries.c.expires)
+sa.Index("inquiries_state", inquiries.c.state, inquiries.c.deadline)
 sa.Index("inquiries_batch", inquiries.c.batch, inquiries.c.batch_line)
 
 provisions = sa.Table(
@@ -175,10 +176,10 @@ def finish(connection: sa.Connection, ends: Sequence[Finish]) -> None:
 
 
 def overdue(connection: sa.Connection, before: int) -> list[bytes]:
-    """Open inquiries whose end was before ``before``."""
+    """Open inquiries whose deadline was before ``before``."""
     rows = connection.execute(
         sa.select(inquiries.c.id)
-        .where(inquiries.c.state.in_(("submitted", "permitted")), inquiries.c.expires < before)
+        .where(inquiries.c.state.in_(("submitted", "permitted")), inquiries.c.deadline < before)
         .limit(500)
     )
     return [bytes(i) for i in rows.scalars()]

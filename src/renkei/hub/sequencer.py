@@ -46,6 +46,8 @@ from renkei.record.rounds import Draft
 STALE_AFTER = 1500
 """Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
 REPLY_TIMEOUT = 3.0
+ROUND_BYTES = 65_536
+"""Bytes of one round's submissions, roughly: a batch of codes to issue weighs as much as the inquiries it would hold up."""
 
 
 class Prepared(NamedTuple):
@@ -127,7 +129,7 @@ class Sequencer:
         if self._own and not self._own_tried:
             self._own_tried = True
             return []
-        receive = asyncio.create_task(self._post.receive(self._size))
+        receive = asyncio.create_task(self._post.receive(self._size, ROUND_BYTES))
         own = asyncio.create_task(self._own_waiting.wait())
         try:
             await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)

@@ -169,7 +169,8 @@ class Post:
         self._observe = observer
         self._out: dict[str, _Out] = {}
         self._in: dict[str, _In] = {}
-        self._inbox: deque[Parcel] = deque()
+        self._inbox: dict[str, deque[Parcel]] = {}
+        """What each sender's parcels are that nobody has received yet, in the order in which senders take their turns."""
         self._waiting = 0
         self._arrived = asyncio.Event()
         self.numbers: dict[str, int] = {}
@@ -330,27 +331,35 @@ class Post:
 
     # ------------------------------------------------------------------ receiving
 
-    async def receive(self, most: int) -> list[Parcel]:
-        """The next parcels in order, at least one, together at most ``most`` messages (a larger parcel comes alone)."""
+    async def receive(self, most: int, most_bytes: int = MAX_WAITING) -> list[Parcel]:
+        """The next parcels, each sender's in order, senders in turn so that none waits behind another's backlog.
+
+        At least one; together at most ``most`` messages and ``most_bytes`` (a larger parcel comes alone).
+        """
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
-            if len(self._inbox) < most:
-                await asyncio.sleep(LINGER)
+            await asyncio.sleep(LINGER)
         taken: list[Parcel] = []
-        count = 0
-        while self._inbox and (not taken or count + len(self._inbox[0].messages) <= most):
-            parcel = self._inbox.popleft()
-            count += len(parcel.messages)
-            taken.append(parcel)
+        count = size = 0
+        while self._inbox:
+            sender = next(iter(self._inbox))
+            parcel = self._inbox[sender][0]
+            count, size = count + len(parcel.messages), size + parcel.size
+            if taken and (count > most or size > most_bytes):
+                break
+            queue = self._inbox.pop(sender)
+            taken.append(queue.popleft())
+            if queue:  # to the end of the line
+                self._inbox[sender] = queue
             self._waiting -= parcel.size
-            self._in[parcel.sender].waiting -= parcel.size
+            self._in[sender].waiting -= parcel.size
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
         """The commit failed: put the parcels back, in order."""
         for parcel in reversed(parcels):
-            self._inbox.appendleft(parcel)
+            self._inbox.setdefault(parcel.sender, deque()).appendleft(parcel)
             self._waiting += parcel.size
             self._in[parcel.sender].waiting += parcel.size
         self._arrived.set()
@@ -478,7 +487,7 @@ class Post:
             if number > side.queued
         ]
         if fresh:
-            self._inbox += fresh
+            self._inbox.setdefault(sender, deque()).extend(fresh)
             side.queued = fresh[-1].number
             side.waiting += sum(p.size for p in fresh)
             self._waiting += sum(p.size for p in fresh)

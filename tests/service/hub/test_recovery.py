@@ -1,6 +1,7 @@
 """The two copies of the record find together again after either keeper was restored, as the protocol says (docs/protocol.md §5)."""
 
 import shutil
+import time
 
 import pytest
 
@@ -95,3 +96,15 @@ def test_health_says_that_the_commission_is_silent(nation):
     nation.start_body("commission")
     until(lambda: nation.http("hub", "/health", token="")[0] == 200)
     assert nation.ask()[1]["state"] == "answered"
+
+
+def test_what_is_out_of_date_is_refused_in_the_record_however_late_the_ruling_comes(nation):
+    """Its own end is long past, but it ends by the keepers' refusal, not by the gateway's clock."""
+    nation.stop_body("hub")
+    _, told = nation.ask(issued_at=1_767_225_600_000, wait=0)
+    time.sleep(4)
+    assert nation.http("ohashi-city", told["status_url"])[1]["state"] == "submitted"
+    nation.start_body("hub")
+    ended = until(lambda: (t := nation.http("ohashi-city", told["status_url"])[1])["state"] != "submitted" and t)
+    assert (ended["state"], ended["reason"], ended["rows"]) == ("refused", "issued-at", ["74"])
+    assert ended["leaf"] is not None

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("recorded_at", sa.BigInteger(), nullable=True),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
         sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.Column("deadline", sa.BigInteger(), nullable=False),
         sa.Column("result", sa.LargeBinary(), nullable=True),
         sa.Column("batch", sa.String(length=32), nullable=True),
         sa.Column("batch_line", sa.BigInteger(), nullable=True),
@@ -62,7 +63,7 @@ def upgrade() -> None:
     )
     op.create_index("inquiries_batch", "inquiries", ["batch", "batch_line"], unique=False)
     op.create_index("inquiries_issued", "inquiries", ["issued_at"], unique=False)
-    op.create_index("inquiries_state", "inquiries", ["state", "expires"], unique=False)
+    op.create_index("inquiries_state", "inquiries", ["state", "deadline"], unique=False)
     op.create_table(
         "provisions",
         sa.Column("id", sa.LargeBinary(length=32), nullable=False),
