@@ -319,7 +319,8 @@ class Desk:
 
     async def _until(self, ended: asyncio.Event, seconds: float) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await ended.wait()
 
     @contextlib.contextmanager
     def _listen(self, id_: bytes) -> Iterator[asyncio.Event]:

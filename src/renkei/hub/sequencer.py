@@ -20,6 +20,7 @@ from renkei.errors import NotGenuine, RenkeiError, Unavailable
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.observe import Observer
 from renkei.institution.post import Parcel, Post
+from renkei.institution.tasks import end
 from renkei.ledger import store as log
 from renkei.ledger.notes import Signer, verify_note
 from renkei.ledger.store import Leaf
@@ -114,8 +115,7 @@ class Sequencer:
                 upcoming = asyncio.create_task(self._next())
                 await self._round(prepared)
         finally:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
+            await end([upcoming])
             self._post.retry(self._taken)
             self._taken = []
 

@@ -199,14 +199,14 @@ class Bus:
     async def connect(self, within: float = CONNECT_WITHIN) -> None:
         """Connect; waits ``within`` seconds for a bus that is not there yet, then ``Unavailable``."""
         try:
-            await asyncio.wait_for(self._connect(), within)
+            async with asyncio.timeout(within):
+                await self._connect()
         except TimeoutError:
             raise Unavailable(
                 "The message bus cannot be reached.", ja="メッセージバスに接続できません。", code="bus-unreachable"
             ) from None
 
     async def _connect(self) -> None:
-
         self._begun = True
 
         async def lost() -> None:
@@ -291,7 +291,8 @@ class Bus:
         if not self._begun:
             return
         with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
-            await asyncio.wait_for(self._client.close(), 5)
+            async with asyncio.timeout(5):
+                await self._client.close()
 
 
 async def make_mailboxes(url: str, operator_seed: bytes, bodies: Iterable[str]) -> None:

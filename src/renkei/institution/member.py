@@ -161,7 +161,8 @@ class Member:
                         raise
                     self._observe.log.error("follow.refused", reason=error.code)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), FOLLOW_EVERY if self.ready else FOLLOW_AT_FIRST)
+                async with asyncio.timeout(FOLLOW_EVERY if self.ready else FOLLOW_AT_FIRST):
+                    await self._wanted.wait()
                 await asyncio.sleep(0.1)
             self._wanted.clear()
 

@@ -30,6 +30,7 @@ from renkei.institution.bus import Bus
 from renkei.institution.database import Database, gathered
 from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
+from renkei.institution.tasks import end
 from renkei.messages import frames
 from renkei.messages.frames import CallFrame, Frame
 from renkei.messages.wire import (
@@ -204,10 +205,7 @@ class Post:
 
     async def close(self) -> None:
         """Stop; nothing is lost, what is owed stays in the database."""
-        tasks = self._tasks + [o.task for o in self._out.values() if o.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*self._tasks, *(o.task for o in self._out.values() if o.task)])
         with contextlib.suppress(RenkeiError):
             await self._forget()
 
@@ -260,7 +258,8 @@ class Post:
     async def _send_loop(self, peer: str, out: _Out) -> None:
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(out.event.wait(), out.backoff if out.sent > out.acked else None)
+                async with asyncio.timeout(out.backoff if out.sent > out.acked else None):
+                    await out.event.wait()
             out.event.clear()
             try:
                 if out.sent > out.acked and time.monotonic() - out.progress >= out.backoff:

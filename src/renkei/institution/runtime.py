@@ -14,6 +14,7 @@ from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock, Home, Settings, system_clock
+from renkei.institution.tasks import end
 from renkei.institution.web import Health
 
 AGAIN_AFTER = 1.0
@@ -103,10 +104,7 @@ class Institution:
 
     async def stop(self) -> None:
         """Stop background work, leave the bus, close the database."""
-        running = self._background[::-1]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await end(self._background)
         await self.bus.close()
         with contextlib.suppress(Exception):
             await asyncio.to_thread(self.database.close)

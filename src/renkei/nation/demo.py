@@ -20,6 +20,7 @@ from rich.table import Table
 from renkei.errors import RenkeiError, SetupError
 from renkei.institution import wording
 from renkei.institution.settings import system_clock
+from renkei.institution.tasks import end
 from renkei.law import Pack, decide
 from renkei.ledger.notes import Verifier
 from renkei.nation import day
@@ -209,8 +210,7 @@ async def up(
             living.result()
             await stopped
     finally:
-        living.cancel()
-        await asyncio.gather(living, return_exceptions=True)
+        await end([living])
         if stopped.done():
             out.print("Stopping …")
         await world.stop()

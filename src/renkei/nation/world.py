@@ -131,9 +131,9 @@ class World:
             if child.poll() is None:
                 child.kill()
         try:
-            for place in sorted(self.plan.places, key=lambda p: ORDER.index(p.role), reverse=True):
-                if place.body in self.institutions:
-                    await self.institutions[place.body].stop()
+            for role in reversed(ORDER):
+                bodies = [p.body for p in self.plan.places if p.role == role and p.body in self.institutions]
+                await asyncio.gather(*(self.institutions[body].stop() for body in bodies))
         finally:
             await asyncio.to_thread(self.bus.stop)
             if self._held:
