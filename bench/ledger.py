@@ -20,7 +20,7 @@ def appends_per_second() -> float:
     """Median over slices of the leaves made durable per second on SQLite with synchronous=FULL."""
     signer = Signer("bench", NOTE, os.urandom(32))
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(f"sqlite:///{folder}/log.db", packages=("ledger",))
+        database = Database(f"sqlite:///{folder}/log.db", packages=("institution", "ledger"))
         tree = Tree(lambda *_: b"")
         rates: list[float] = []
         began = time.perf_counter()

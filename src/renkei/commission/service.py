@@ -135,6 +135,7 @@ class Commission(Institution):
         stored = await self.database.read(lambda c: index.reply_to(c, proposal.previous_size, digest))
         if stored is not None:
             return decode_reply(stored)
+        await self.keeper.settled()
         tree = self.keeper.tree
         if await self.database.read(lambda c: index.flag(c, "held")):
             return NotSigned("held", tree.size, tree.root())
@@ -199,7 +200,7 @@ class Commission(Institution):
         try:
             head = await self.database.write(commit)
         except BaseException:
-            self.keeper.reload()
+            self.keeper.abandon()
             raise
         acts = self.keeper.settle(staged, head)
         self.observe.set("log_size", self.keeper.tree.size)
@@ -216,6 +217,7 @@ class Commission(Institution):
         Signing resumes when an operator confirms that no institution holds a permit beyond this head.
         """
         await self._hold()  # first, so that a crash in between leaves it held
+        await self.keeper.settled()
         for copy in given.rounds:
             await self._restore_one(copy)
         await self._hold()
@@ -231,9 +233,13 @@ class Commission(Institution):
         text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
         staged = self.keeper.stage(copy.time, [e for _, _, e in copy.leaves], [s for _, s, _ in copy.leaves])
         if Checkpoint.from_text(text) != staged.checkpoint:
-            self.keeper.reload()
+            self.keeper.abandon()
             raise NotGenuine("The hub's round is not the one we signed.", code="root-differs")
-        head = await self.database.write(lambda c: self.keeper.store(c, staged, copy.checkpoint))
+        try:
+            head = await self.database.write(lambda c: self.keeper.store(c, staged, copy.checkpoint))
+        except BaseException:
+            self.keeper.abandon()
+            raise
         self.keeper.settle(staged, head)
 
     async def confirm(self, size: int) -> None:

@@ -273,7 +273,7 @@ class Sequencer:
         try:
             head = await self._write(commit)  # type: ignore[misc]
         except BaseException:
-            self.keeper.reload()
+            self.keeper.abandon()
             raise
         acts = self.keeper.settle(staged, head)
         self._observe.count("leaves", len(staged.leaves))
@@ -292,7 +292,7 @@ class Sequencer:
                 raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
             verify_note(note, self.keeper.state.verifiers)
         except RenkeiError as error:
-            self.keeper.reload()
+            self.keeper.abandon()
             raise Halted(error.code) from error
         return staged, note, self._deliveries(staged, note)
 

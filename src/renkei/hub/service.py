@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from renkei.codes import Ciphertext
 from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.hub.sequencer import Halted, Sequencer
@@ -120,6 +122,9 @@ class Hub(Institution):
             except RenkeiError as error:
                 self.observe.log.warning("hub.waiting", reason=error.code)
                 await asyncio.sleep(0.5)
+            except sa.exc.OperationalError:
+                self.observe.log.warning("hub.waiting", reason="database")
+                await asyncio.sleep(0.5)
 
     async def _publish(self) -> None:
         while True:
@@ -143,6 +148,7 @@ class Hub(Institution):
         """Bring both copies to one head: adopt what only the commission has, hand over what only we have."""
         while True:
             head = await self._commission_head()
+            await self.keeper.settled()
             tree = self.keeper.tree
             if head.size == tree.size:
                 if head.root != tree.root():

@@ -2,7 +2,8 @@
 
 ``write`` takes a function of a connection and answers its result once it is **durable**. Functions that wait together share one
 transaction; if one of them fails, each is run again alone, so a function must be safe to run twice until it succeeds. What they
-``gather`` is stored once per transaction and takes effect only if it commits. SQLite runs in WAL mode with ``synchronous=FULL``;
+``gather`` is stored once per transaction and takes effect only if it commits. A commit that failed may have taken effect all the
+same: every transaction leaves a mark, and the mark is looked up before anyone is told. SQLite runs in WAL mode with ``synchronous=FULL``;
 PostgreSQL as it comes. Transactions are opened here only.
 """
 
@@ -10,21 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
 from renkei.errors import SetupError, Unavailable
-from renkei.institution import migrate
+from renkei.institution import migrate, store
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 GROUP = 128
 """Functions in one transaction at most."""
+ASK_AGAIN_AFTER = 0.2
+"""Seconds between questions to a database that is away."""
 
 
 class Gathered(Protocol):
@@ -64,6 +70,7 @@ class Database:
         self._queue: queue.SimpleQueue[tuple[Work[Any], Callable[[Any, BaseException | None], None]] | None]
         self._queue = queue.SimpleQueue()
         self._closed = False
+        self._marks = (os.urandom(8) + n.to_bytes(8, "big") for n in itertools.count())
         self._thread = threading.Thread(target=self._write_loop, name=f"writer {self.engine.url.database}", daemon=True)
         self._thread.start()
 
@@ -141,13 +148,9 @@ class Database:
             self._run(group)
 
     def _run(self, group: list[tuple[Work[Any], Callable[[Any, BaseException | None], None]]]) -> None:
+        together: dict[object, Gathered] = {}
         try:
-            with self.engine.begin() as connection:
-                together: dict[object, Gathered] = {}
-                connection.info["gathered"] = together
-                results = [work(connection) for work, _ in group]
-                for one in together.values():
-                    one.store(connection)
+            results = self._transact([work for work, _ in group], together)
         except BaseException as error:  # answered to whoever waits; the writer goes on
             if len(group) == 1:
                 group[0][1](None, error)
@@ -159,6 +162,35 @@ class Database:
             one.stored()
         for (_, done), result in zip(group, results, strict=True):
             done(result, None)
+
+
+    def _transact(self, works: Sequence[Work[Any]], together: dict[object, Gathered]) -> list[Any]:
+        """The results of ``works`` in one transaction, which is durable; or the error, and it is not."""
+        mark = next(self._marks)
+        with self.engine.connect() as connection:
+            with connection.begin() as transaction:
+                connection.info["gathered"] = together
+                results = [work(connection) for work in works]
+                for one in together.values():
+                    one.store(connection)
+                store.put_mark(connection, mark)
+                try:
+                    transaction.commit()
+                except sa.exc.DBAPIError:
+                    connection.invalidate()
+                    if not self._stands(mark):
+                        raise
+            return results
+
+    def _stands(self, mark: bytes) -> bool:
+        """Whether the transaction of ``mark`` took effect though its commit failed. Asks until the database answers."""
+        while not self._closed:
+            try:
+                with self.engine.begin() as connection:
+                    return store.newest_mark(connection) == mark
+            except sa.exc.DBAPIError:
+                time.sleep(ASK_AGAIN_AFTER)
+        return False  # whoever waits is stopping, and finds at the next start what is there
 
 
 def _engine(url: str) -> sa.Engine:

@@ -6,6 +6,7 @@ transaction, ``settle`` takes it over in memory after the commit. If a commit fa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -72,18 +73,27 @@ class Keeper:
     def __init__(self, home: Home, database: Database) -> None:
         self._home, self._database = home, database
         self._trust = home.trust()
+        database.write_now(self._begin)
         self.reload()
 
     def reload(self) -> None:
         """Build everything in memory from what is stored. O(governance leaves)."""
-        self.state = State(self._trust, law_library(self._home))
-        self._database.write_now(self._begin)
+        state = State(self._trust, law_library(self._home))
         with self._database.engine.connect() as connection:
-            self.tree = log.open_tree(connection, self._database.engine)
-            self.head = log.newest(connection)
+            tree, head = log.open_tree(connection, self._database.engine), log.newest(connection)
             for position, leaf in log.replay(connection, "act"):
                 if leaf.entry is not None:
-                    self.state.apply(position, decode_as(leaf.entry, ActLeaf))
+                    state.apply(position, decode_as(leaf.entry, ActLeaf))
+        self.state, self.tree, self.head, self._stale = state, tree, head, False
+
+    def abandon(self) -> None:
+        """What was staged last is not stored. Until ``settled`` has been awaited nothing new may be staged."""
+        self._stale = True
+
+    async def settled(self) -> None:
+        """Return once memory is what is stored: after an abandoned round it is read again. Raises while the database is away."""
+        if self._stale:
+            await asyncio.to_thread(self.reload)
 
     def _begin(self, connection: sa.Connection) -> None:
         if log.read(connection, 0, 1):

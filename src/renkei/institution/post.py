@@ -21,6 +21,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import msgspec
+import nats.errors
 import sqlalchemy as sa
 from nats.aio.msg import Msg
 
@@ -451,7 +452,8 @@ class Post:
         side = self._in.get(sender)
         for _ in range(300):
             if not self._receives or (side is not None and (side.stream != stream or side.committed >= number)):
-                await message.ack()
+                with contextlib.suppress(nats.errors.Error):  # then it comes again
+                    await message.ack()
                 return
             await asyncio.sleep(0.1)
         await message.nak(5)
@@ -541,8 +543,12 @@ class Post:
 
     async def _forget(self) -> None:
         if self._dropped:
-            done, self._dropped = list(self._dropped.items()), {}
-            await self._database.write(lambda c: store.drop(c, done))
+            done, self._dropped = self._dropped, {}
+            try:
+                await self._database.write(lambda c: store.drop(c, done.items()))
+            except BaseException:
+                self._dropped = done | self._dropped
+                raise
 
     # ------------------------------------------------------------------ calls
 

@@ -1,4 +1,4 @@
-"""Tables every institution has: the post's outbox and peers, followed governance leaves, domain key shares.
+"""Tables every institution has: the mark of its last transaction, the post's outbox and peers, followed acts, key shares.
 
 Invariants: a parcel is in the outbox until its receiver committed it; ``received`` moves in the transaction that commits what was
 received; a followed act was proven to be in the log before it came here.
@@ -43,6 +43,12 @@ own = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("stream", sa.LargeBinary(8), nullable=False),
 )
+transaction = sa.Table(
+    "last_transaction",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("mark", sa.LargeBinary(16), nullable=False),
+)
 acts = sa.Table(
     "followed_acts",
     metadata,
@@ -76,6 +82,20 @@ def next_stream(connection: sa.Connection, now: int) -> bytes:
     connection.execute(own.delete())
     connection.execute(own.insert(), [{"id": 1, "stream": fresh}])
     return fresh
+
+
+_MARK = transaction.update().values(mark=sa.bindparam("this"))
+
+
+def put_mark(connection: sa.Connection, mark: bytes) -> None:
+    """Name the transaction of ``connection``, so that it can be told afterwards whether it took effect."""
+    if connection.execute(_MARK, {"this": mark}).rowcount == 0:
+        connection.execute(transaction.insert(), [{"id": 1, "mark": mark}])
+
+
+def newest_mark(connection: sa.Connection) -> bytes:
+    """The mark of the newest transaction that took effect. Waits for one that the server has not ended yet."""
+    return bytes(connection.execute(sa.select(transaction.c.mark).with_for_update()).scalar() or b"")
 
 
 def load_peers(connection: sa.Connection) -> list[Peer]:

@@ -26,10 +26,10 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from litestar.utils.empty import value_or_default
 from litestar.utils.scope.state import ScopeState
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 
 from renkei import __version__
-from renkei.errors import Malformed, RenkeiError
+from renkei.errors import Malformed, RenkeiError, Unavailable
 from renkei.institution.observe import Observer
 from renkei.institution.reference import Description, ReferencePage, YamlDescription
 from renkei.institution.settings import Settings
@@ -192,6 +192,19 @@ def make_app(
             request, Malformed("A value holds characters that cannot be kept.", ja="使えない文字があります。")
         )
 
+    def away(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        observe.failure("database")
+        return answer(
+            request,
+            Unavailable(
+                "The database does not take this now.",
+                ja="データベースが一時的に応答しません。",
+                code="database",
+                remedy="Try again; an idempotency key keeps it from being done twice.",
+                remedy_ja="もう一度お試しください。冪等キーを付ければ二重になりません。",
+            ),
+        )
+
     def no_text(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         return answer(
             request,
@@ -221,6 +234,7 @@ def make_app(
             HTTPException: http,
             RecursionError: nested,
             DataError: unstorable,
+            OperationalError: away,
             UnicodeDecodeError: no_text,
             Exception: unknown,
         },

@@ -54,15 +54,12 @@ class Filing:
             self.head = log.newest(connection)
 
     async def run(self) -> None:
-        """File until an error: ``NotGenuine`` means the log is wrong, anything else passes. Memory is as stored then."""
+        """File, from what is stored, until an error: ``NotGenuine`` means the log is wrong, anything else passes."""
         await self._member.until_ready()
-        try:
-            while True:
-                if await self.step() < FULL:
-                    await asyncio.sleep(IDLE)
-        except BaseException:
-            self.reload()
-            raise
+        await asyncio.to_thread(self.reload)
+        while True:
+            if await self.step() < FULL:
+                await asyncio.sleep(IDLE)
 
     async def step(self) -> int:
         """File the next leaves; how many. Raises ``NotGenuine`` if they do not make up the cosigned log."""

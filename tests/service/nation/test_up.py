@@ -16,13 +16,20 @@ RENKEI = [sys.executable, "-m", "renkei.cli"]
 UP = [*RENKEI, "nation", "up", "--residents", "30", "--port", "0", "--inquiries", "12"]
 
 
+def _heed_interrupts():
+    """What a shell starts in the background ignores Ctrl-C, and so would whatever the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Started:
     """A started `nation up`."""
 
     def __init__(self, folder):
         self.output = folder.parent / f"{folder.name}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as file:
-            self.process = subprocess.Popen([*UP, "--nation", str(folder)], stdout=file, stderr=file)
+            self.process = subprocess.Popen(
+                [*UP, "--nation", str(folder)], stdout=file, stderr=file, preexec_fn=_heed_interrupts
+            )
 
     def said(self, text):
         assert self.process.poll() is None, self.output.read_text()

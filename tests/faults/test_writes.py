@@ -1,0 +1,123 @@
+"""Claim: a write that fails though it took effect, or fails and did not, loses nothing and repeats nothing.
+
+A whole nation in this process, on real databases and a real bus, while one in sixteen commits, messages, questions, replies and
+mailbox writes meets a fault. Then the faults end, and the checker looks at everything.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+
+import pytest
+
+from renkei.errors import RenkeiError
+from renkei.nation.web import call
+from tests.faults.checker import examine, mailboxes
+from tests.faults.inject import Faults
+from tests.world import Running, until
+
+ASKED = 400
+ROUTES = [
+    ("ohashi-city", "tax-union", "child-allowance", "local-tax", "assess-amount"),
+    ("ohashi-city", "tax-union", "child-allowance", "disability", "assess-amount"),  # refused: no row
+]
+
+
+@pytest.fixture(scope="module")
+def stormy(tmp_path_factory):
+    """A nation after the storm, the injector, the ids it accepted, and what the mailboxes hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        faults = Faults(patch, seed=int(os.environ.get("STORM", "20")))
+        running = Running(tmp_path_factory.mktemp("writes") / "nation", residents=60)
+        try:
+            faults.rate = 0.06
+            accepted = running.do(storm(running, faults), 300)
+            faults.rate = 0.0
+            with contextlib.suppress(AssertionError):  # then the tests say what is wrong
+                until(lambda: settled(running), 100)
+            left = running.do(mailboxes(running.plan))
+        finally:
+            faults.rate = 0.0
+            running.stop()
+        yield running, faults, accepted, left
+
+
+async def storm(running, faults):
+    """Ask, some at a time; what was not accepted (an error came back) is asked again under its key, as a client would."""
+    rng, gate, accepted = random.Random(3), asyncio.Semaphore(12), []
+
+    async def one(number):
+        requester, provider, affair, item, purpose = rng.choice(ROUTES)
+        place = running.plan.place(requester)
+        data = {"provider": provider, "affair": affair, "item": item, "purpose": purpose}
+        data["local_id"] = running.local_id(requester, rng.randrange(len(running.plan.personas[:1])))
+        async with gate:
+            for _ in range(50):
+                try:
+                    told = await call(f"{place.url}/inquiries", place.token, data, key=f"storm-{number}")
+                    accepted.append(told["id"])
+                    return
+                except RenkeiError as error:
+                    assert error.status == 503, error
+                    await asyncio.sleep(0.1)
+        raise AssertionError("never accepted")
+
+    await asyncio.gather(*(one(n) for n in range(ASKED)))
+    deadline = time.monotonic() + 20
+    while sum(faults.met.values()) < 200 and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    return accepted
+
+
+def settled(running):
+    for institution in running.world.institutions.values():
+        running.do(institution.post._forget())
+    world = examine(running.folder, running.plan)
+    return not world.wrong and not running.do(mailboxes(running.plan))
+
+
+def test_the_storm_was_one(stormy):
+    """Every kind of fault struck, most of them often."""
+    _, faults, accepted, _ = stormy
+    assert len(set(accepted)) == ASKED
+    kinds = {"commit persisted", "commit not persisted", "message lost", "message doubled", "question lost", "reply lost"}
+    assert kinds <= set(faults.met)
+    assert sum(faults.met.values()) >= 100, faults.met
+
+
+def test_the_world_is_whole(stormy):
+    running, _, accepted, left = stormy
+    world = examine(running.folder, running.plan)
+    assert world.wrong == []
+    assert set(accepted) <= set(world.inquiries)
+    assert {world.inquiries[i] for i in accepted} == {"answered", "refused"}
+    assert left == {}
+
+
+def test_the_checker_finds_what_is_wrong(stormy, tmp_path):
+    """Each kind of harm to the stored world is named: otherwise the checker would prove nothing."""
+    import shutil
+    import sqlite3
+
+    running, *_ = stormy
+    harms = [
+        ("hub", "update ledger_leaves set entry = x'00' where position = (select max(position) from ledger_leaves)"),
+        ("commission", "delete from ledger_leaves where position = (select max(position) from ledger_leaves)"),
+        ("tax-union", "update provisions set leaf = leaf + 1 where id = (select min(id) from provisions)"),
+        ("tax-union", "delete from provisions where id = (select min(id) from provisions where state = 'answered')"),
+        ("ohashi-city", "update inquiries set state = 'submitted' where id = (select min(id) from inquiries)"),
+        ("ohashi-city", "delete from inquiries where id = (select min(id) from inquiries)"),
+        ("portal", "delete from access_records where id = (select min(id) from access_records)"),
+        ("hub", "insert into post_outbox values ('tax-union', 999999, x'00')"),
+    ]
+    for number, (body, harm) in enumerate(harms):
+        folder = tmp_path / str(number)
+        shutil.copytree(running.folder, folder)
+        with sqlite3.connect(folder / body / f"{body.replace('-', '_')}.db") as connection:
+            assert connection.execute(harm).rowcount == 1
+        try:
+            assert examine(folder, running.plan).wrong, harm
+        except RenkeiError:
+            pass  # an entry that cannot even be read
