@@ -3,24 +3,17 @@
 Tried by: a byte scan of their databases (journals included), mailboxes, logs, and every frame captured on the bus while inquiries run.
 """
 
-import asyncio
 import base64
 import csv
 import datetime as dt
 import json
 import urllib.parse
 
-import nats
 import pytest
 
-from renkei.institution.bus import BusServer, BusUser
-from renkei.institution.keys import Keys
-from renkei.institution.settings import Home
 from renkei.nation.plan import local_ids
+from tests.attacks.spy import watch
 from tests.world import Running, until
-
-import nkeys  # isort: skip
-
 
 WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
 
@@ -79,51 +72,22 @@ def captured(tmp_path_factory):
 
 def capture(running):
     """Every frame on the bus while a little of everything happens; what is stored is complete when the nation has stopped."""
-    frames: list[bytes] = []
-    seed = nkeys.encode_seed(b"s" * 32, nkeys.PREFIX_BYTE_USER)
-    spy = nkeys.from_seed(bytearray(seed)).public_key.decode()
-    users = [BusUser(p.body, Keys.load(Home(running.folder / p.body), p.body).bus_public) for p in running.plan.places]
-    operator = nkeys.from_seed(bytearray(running.plan.operator.encode())).public_key.decode()
-    bus: BusServer = running.world.bus
-    bus.configure(users, operator)
-    config = (bus.folder / "server.json").read_text()
-    (bus.folder / "server.json").write_text(
-        config.replace('"users": [', f'"users": [{{"nkey": "{spy}", "permissions": {{"subscribe": [">"]}}}},', 1)
-    )
-    running.do(_reload(bus))
-
-    async def listen():
-        client = await nats.connect(bus.url, nkeys_seed_str=seed.decode())
-
-        async def keep(message):
-            frames.append(message.subject.encode() + b"\n" + message.data)
-
-        await client.subscribe(">", cb=keep)
-
-    running.do(listen())
+    seen = watch(running)
     for persona in range(3):
         running.ask(persona=persona)
     running.ask(item="disability")
     running.http("ohashi-city", "/subjects", {"subjects": [{"local_id": "fresh-1", "number": _number(running)}]})
     running.stop_body("pension-service")
     running.ask(provider="pension-service", item="pension-benefits", wait=1)
-    until(lambda: any(b".box." in f.split(b"\n", 1)[0] for f in frames))
+    until(lambda: any(".box." in m.subject for m in list(seen)))
     until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 5)
     running.stop()
-    return frames
+    return [m.subject.encode() + b"\n" + m.data for m in seen]
 
 
 def _number(running):
     with (running.folder / "roll.csv").open(encoding="utf-8") as file:
         return next(r["number"] for r in csv.DictReader(file) if r["municipality"] != "482013")
-
-
-async def _reload(bus):
-    import os
-    import signal
-
-    os.kill(bus.pid, signal.SIGHUP)
-    await asyncio.sleep(0.5)
 
 
 def scan(data, wanted):

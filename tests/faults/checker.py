@@ -145,7 +145,9 @@ def _inquiries(
                 wrong.append(f"{who} was answered by nobody")
             elif state == "refused" and recorded[1].ruling.allowed:
                 wrong.append(f"{who} was allowed in the record")
-    wrong += [f"inquiry {i.hex()[:8]} is in the record and was asked by nobody" for i in inquiries.keys() - states.keys()]
+    wrong += [
+        f"inquiry {i.hex()[:8]} is in the record and was asked by nobody" for i in inquiries.keys() - states.keys()
+    ]
     return states
 
 

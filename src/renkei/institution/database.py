@@ -163,7 +163,6 @@ class Database:
         for (_, done), result in zip(group, results, strict=True):
             done(result, None)
 
-
     def _transact(self, works: Sequence[Work[Any]], together: dict[object, Gathered]) -> list[Any]:
         """The results of ``works`` in one transaction, which is durable; or the error, and it is not."""
         mark = next(self._marks)
