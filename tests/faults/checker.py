@@ -5,12 +5,14 @@ It reads the databases themselves, and the logs with the independent verifier. B
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import nats.errors
 
 from renkei.institution.bus import Bus, mailbox
 from renkei.messages.wire import Inquiry, Outcomes, Permit, decode_as
@@ -156,8 +158,16 @@ async def mailboxes(plan: Plan) -> dict[str, int]:
     bus = Bus(plan.bus, "operator", plan.operator.encode())
     await bus.connect(15)
     try:
-        stream = bus._client.jetstream()
-        infos = [(p.body, await stream.stream_info(mailbox(p.body))) for p in plan.places]
-        return {body: info.state.messages for body, info in infos if info.state.messages}
+        found = {place.body: await _messages(bus, place.body) for place in plan.places}
+        return {body: count for body, count in found.items() if count}
     finally:
         await bus.close()
+
+
+async def _messages(bus: Bus, body: str) -> int:
+    for _ in range(10):
+        try:
+            return (await bus._client.jetstream().stream_info(mailbox(body))).state.messages
+        except nats.errors.Error:  # servers that lost one of theirs do not answer for a moment
+            await asyncio.sleep(0.5)
+    raise AssertionError(f"nobody knows the mailbox of {body}")

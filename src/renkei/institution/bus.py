@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
 
 from renkei.errors import SetupError, Unavailable
@@ -37,6 +38,15 @@ MAILBOX_BYTES = 256_000_000
 
 
 CONNECT_WITHIN = 60.0
+MAILBOXES_WITHIN = 60.0
+
+
+class Node(NamedTuple):
+    """One server of the bus: its name, the port institutions dial, and the port the other servers dial (0 if it is alone)."""
+
+    name: str
+    port: int
+    route: int = 0
 
 
 class BusUser(NamedTuple):
@@ -46,8 +56,8 @@ class BusUser(NamedTuple):
     nkey: str
 
 
-def server_config(users: Iterable[BusUser], operator: str, *, port: int, store: Path) -> str:
-    """The server's configuration: who may say what to whom. ``operator`` (an nkey) may manage mailboxes, nothing else."""
+def server_config(users: Iterable[BusUser], operator: str, *, node: Node, others: Sequence[Node], store: Path) -> str:
+    """A server's configuration: who may say what to whom. ``operator`` (an nkey) may manage mailboxes, nothing else."""
     entries = [
         {
             "nkey": operator,
@@ -68,14 +78,18 @@ def server_config(users: Iterable[BusUser], operator: str, *, port: int, store: 
             "allow_responses": {"max": 1, "expires": "1m"},
         }
         entries.append({"nkey": user.nkey, "permissions": permissions})
-    config = {
+    config: dict[str, object] = {
+        "server_name": node.name,
         "host": "127.0.0.1",
-        "port": port,
+        "port": node.port,
         "max_payload": MAX_PAYLOAD,
         "max_pending": 64_000_000,
         "jetstream": {"store_dir": str(store)},
         "authorization": {"users": entries},
     }
+    if others:
+        routes = [f"nats-route://127.0.0.1:{other.route}" for other in others]
+        config["cluster"] = {"name": "renkei", "listen": f"127.0.0.1:{node.route}", "routes": routes}
     return json.dumps(config, indent=1)
 
 
@@ -85,15 +99,15 @@ def mailbox(body: str) -> str:
 
 
 class BusServer:
-    """A NATS server process of ours, from the wheel, on loopback."""
+    """A NATS server process of ours, from the wheel, on loopback; alone or one of several that keep the mailboxes together."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
+    def __init__(self, folder: Path, node: Node, others: Sequence[Node] = ()) -> None:
+        self.folder, self.node, self._others = folder, node, others
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://127.0.0.1:{self.node.port}"
 
     @property
     def pid(self) -> int | None:
@@ -102,7 +116,7 @@ class BusServer:
     def configure(self, users: Iterable[BusUser], operator: str) -> None:
         """Write the configuration; a running server takes it up at once."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = server_config(users, operator, port=self.port, store=self.folder / "store")
+        text = server_config(users, operator, node=self.node, others=self._others, store=self.folder / "store")
         (self.folder / "server.json").write_text(text, "utf-8")
         if self._process:
             subprocess.run([_binary(), "--signal", f"reload={self._process.pid}"], check=True, capture_output=True)
@@ -110,7 +124,7 @@ class BusServer:
     async def start(self) -> None:
         """Start and wait until it accepts connections; ``SetupError`` if it does not."""
         self._reap()
-        demand_free([self.port])
+        demand_free([self.node.port, *([self.node.route] if self._others else [])])
         log = (self.folder / "server.log").open("ab")
         self._process = subprocess.Popen(
             [_binary(), "-c", str(self.folder / "server.json")],
@@ -123,7 +137,7 @@ class BusServer:
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                _, writer = await asyncio.open_connection("127.0.0.1", self.node.port)
                 writer.close()
                 if self._process.poll() is None:
                     return
@@ -188,7 +202,7 @@ def _binary() -> str:
 
 
 class Bus:
-    """One institution's connection. Reconnects by itself, for ever."""
+    """One institution's connection, to whichever of the bus's servers is there (``url``: some, comma between). Reconnects for ever."""
 
     def __init__(self, url: str, body: str, seed: bytes) -> None:
         self._url, self.body, self._seed = url, body, seed
@@ -220,7 +234,7 @@ class Bus:
         while True:
             try:
                 await self._client.connect(
-                    self._url,
+                    self._url.split(","),
                     nkeys_seed_str=self._seed.decode(),
                     inbox_prefix=f"_INBOX_{self.body}",
                     name=self.body,
@@ -296,27 +310,50 @@ class Bus:
 
 
 async def make_mailboxes(url: str, operator_seed: bytes, bodies: Iterable[str]) -> None:
-    """Create the mailbox of every body that has none. Idempotent; done by the operator of the bus."""
+    """Create the mailbox of every body that has none, on all servers of the bus. Idempotent; done by its operator.
+
+    Servers that have just started take a few seconds to agree who leads: until then it is tried again.
+    """
     bus = Bus(url, "operator", operator_seed)
     await bus.connect(15)
     try:
         stream = bus._client.jetstream()
-        for body in bodies:
-            await stream.add_stream(
-                StreamConfig(
-                    name=mailbox(body),
-                    subjects=[f"mail.{body}.*.box.>"],
-                    retention=RetentionPolicy.WORK_QUEUE,
-                    discard=DiscardPolicy.NEW,
-                    discard_new_per_subject=True,
-                    max_msgs_per_subject=1,
-                    max_age=MAILBOX_DAYS * 86400,
-                    max_bytes=MAILBOX_BYTES,
-                )
-            )
-            await stream.add_consumer(
-                mailbox(body),
-                ConsumerConfig(durable_name=body, ack_policy=AckPolicy.EXPLICIT, ack_wait=60, max_ack_pending=2048),
-            )
+        async with asyncio.timeout(MAILBOXES_WITHIN):
+            for body in bodies:
+                while not await _made(stream, body, replicas=len(url.split(","))):
+                    pass
+    except TimeoutError:
+        raise SetupError(
+            "The servers of the message bus do not work together.",
+            ja="メッセージバスのサーバーが連携していません。",
+            code="bus-start",
+            remedy="See server.log in their folders.",
+            remedy_ja="各フォルダーの server.log を確認してください。",
+        ) from None
     finally:
         await bus.close()
+
+
+async def _made(stream: JetStreamContext, body: str, *, replicas: int) -> bool:
+    try:
+        await stream.add_stream(
+            StreamConfig(
+                name=mailbox(body),
+                subjects=[f"mail.{body}.*.box.>"],
+                retention=RetentionPolicy.WORK_QUEUE,
+                discard=DiscardPolicy.NEW,
+                discard_new_per_subject=True,
+                max_msgs_per_subject=1,
+                max_age=MAILBOX_DAYS * 86400,
+                max_bytes=MAILBOX_BYTES,
+                num_replicas=replicas,
+            )
+        )
+        await stream.add_consumer(
+            mailbox(body),
+            ConsumerConfig(durable_name=body, ack_policy=AckPolicy.EXPLICIT, ack_wait=60, max_ack_pending=2048),
+        )
+    except (TimeoutError, nats.errors.Error):
+        await asyncio.sleep(0.5)
+        return False
+    return True

@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database: str
     """SQLAlchemy URL: ``sqlite:///…`` or ``postgresql+psycopg://…``."""
     bus: str
-    """Address of the message bus, ``nats://host:port``."""
+    """Addresses of the message bus's servers, ``nats://host:port``, comma between."""
     host: str = "127.0.0.1"
     """Address the web server listens on."""
     port: int = 0

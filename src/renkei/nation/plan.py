@@ -20,7 +20,7 @@ import msgspec
 import nkeys
 
 from renkei.errors import SetupError
-from renkei.institution.bus import BusServer, BusUser
+from renkei.institution.bus import BusServer, BusUser, Node
 from renkei.institution.keeper import keep_pack
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Clerk, Duty, Home, Settings, occupy, system_clock
@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int
     created: str
     bus: str
-    bus_port: int
+    bus_nodes: tuple[Node, ...]
     operator: str
     places: tuple[Place, ...]
     personas: tuple[Face, ...]
@@ -114,6 +114,7 @@ def lay_out(
     database: str = "sqlite:///{home}/{body}.db",
     report: Report = lambda _: None,
     round_size: int = 64,
+    bus_nodes: int = 1,
 ) -> Plan:
     """Create a nation under ``folder``; ``base_port`` 0 takes free ports. ``database`` is a URL template."""
     pack = Pack.load(pack_folder)
@@ -123,13 +124,17 @@ def lay_out(
     report("inventing residents")
     people = population.residents(pack, pack_folder, demography, residents, seed, today)
     population.write_roll(folder / "roll.csv", people, pack)
-    ports = _ports(base_port, len(pack.bodies) + 1)
-    bus = f"nats://127.0.0.1:{ports[0]}"
+    ports = _ports(base_port, len(pack.bodies) + 1 + 2 * (bus_nodes - 1) + (bus_nodes > 1))
+    servers = [ports[0], *ports[len(pack.bodies) + 1 :]]
+    nodes = tuple(
+        Node(f"bus-{n + 1}", servers[n], servers[bus_nodes + n] if bus_nodes > 1 else 0) for n in range(bus_nodes)
+    )
+    bus = ",".join(f"nats://127.0.0.1:{node.port}" for node in nodes)
     tokens = {b: secrets.token_urlsafe(18) for b in pack.bodies}
     known = _acquaintance(pack, demography, people, seed, today)
     places = []
     report("writing keys, settings and the bodies' databases")
-    for body, port in zip(pack.bodies.values(), ports[1:], strict=True):
+    for body, port in zip(pack.bodies.values(), ports[1:], strict=False):
         home = Home(folder / body.code)
         Keys.create(home, keeper=body.role in ("hub", "commission"))
         keep_pack(home, pack)
@@ -169,14 +174,14 @@ def lay_out(
         seed,
         today.isoformat(),
         bus,
-        ports[0],
+        nodes,
         operator,
         tuple(places),
         faces,
     )
-    _bus(folder, plan).configure(
-        _users(folder, pack), nkeys.from_seed(bytearray(operator.encode())).public_key.decode()
-    )
+    public = nkeys.from_seed(bytearray(operator.encode())).public_key.decode()
+    for server in bus_servers(folder, plan):
+        server.configure(_users(folder, pack), public)
     (folder / "nation.toml").touch(mode=0o600)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(plan))
     (folder / UNFINISHED).unlink()
@@ -203,8 +208,10 @@ def clear(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _bus(folder: Path, plan: Plan) -> BusServer:
-    return BusServer(folder / "bus", plan.bus_port)
+def bus_servers(folder: Path, plan: Plan) -> list[BusServer]:
+    """The servers of the nation's bus, not started."""
+    nodes = plan.bus_nodes
+    return [BusServer(folder / "bus" / n.name, n, [o for o in nodes if o is not n]) for n in nodes]
 
 
 def _users(folder: Path, pack: Pack) -> list[BusUser]:

@@ -24,7 +24,7 @@ from renkei.hub.service import Hub
 from renkei.institution.bus import BusServer, demand_free, make_mailboxes
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
-from renkei.nation.plan import Place, Plan, known_to, local_ids
+from renkei.nation.plan import Place, Plan, bus_servers, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
 
@@ -81,16 +81,22 @@ class World:
     def __init__(self, folder: Path, *, processes: bool = False) -> None:
         self.folder, self.processes = folder, processes
         self.plan = Plan.read(folder)
-        self.bus = BusServer(folder / "bus", self.plan.bus_port)
+        self.buses = bus_servers(folder, self.plan)
         self._held: IO[bytes] | None = None
         self.institutions: dict[str, Institution] = {}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def bus(self) -> BusServer:
+        """The first server of the bus, which mostly is the only one."""
+        return self.buses[0]
 
     async def start(self) -> None:
         """Start the bus and every body. Returns when all are started, not when all are linked (``until_linked``)."""
         self._held = occupy(self.folder / ".lock")
         demand_free([self.plan.port(p.body) for p in self.plan.places])
-        await self.bus.start()
+        for server in self.buses:
+            await server.start()
         operator = self.plan.operator.encode()
         await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
         places = sorted(self.plan.places, key=lambda p: ORDER.index(p.role))
@@ -135,7 +141,8 @@ class World:
                 bodies = [p.body for p in self.plan.places if p.role == role and p.body in self.institutions]
                 await asyncio.gather(*(self.institutions[body].stop() for body in bodies))
         finally:
-            await asyncio.to_thread(self.bus.stop)
+            for server in self.buses:
+                await asyncio.to_thread(server.stop)
             if self._held:
                 self._held.close()
 

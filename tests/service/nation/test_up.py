@@ -111,7 +111,7 @@ def test_a_second_start_in_the_same_folder_is_refused_and_harms_nothing(folder):
 @pytest.mark.parametrize("place", ["bus", "portal"])
 def test_a_taken_port_is_named_at_once(folder, place):
     plan = Plan.read(folder)
-    port = plan.bus_port if place == "bus" else plan.port(place)
+    port = plan.bus_nodes[0].port if place == "bus" else plan.port(place)
     with socket.create_server(("127.0.0.1", port)):
         started = Started(folder)
         assert started.process.wait(20) == 3
