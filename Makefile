@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup demo demo-clean smoke test check bench vectors migration lock
+.PHONY: help setup demo demo-clean smoke test check bench soak vectors migration lock
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -40,6 +40,10 @@ check: setup  ## Format, lint, types, import rules
 
 bench: setup  ## Measure; writes bench/results/latest.json
 	@$(BIN)/python -m bench.run
+
+INQUIRIES ?= 100000
+soak: setup  ## The long forms: kill processes under load, then attack what was captured; writes bench/results/soak.json
+	@$(BIN)/python -m bench.soak --inquiries $(INQUIRIES)
 
 vectors: setup  ## Write the published test vectors anew
 	@$(BIN)/python -m tests.vectors.make
