@@ -1,4 +1,4 @@
-"""``python -m bench.page`` writes docs/results.md from the newest run of ``make bench``."""
+"""``python -m bench.page`` writes docs/results.md from the newest runs of ``make bench`` and ``make soak``."""
 
 from __future__ import annotations
 
@@ -76,6 +76,44 @@ transactions, so single requests saturate far below files.
 """
 
 
+def soak(r: dict[str, Any]) -> str:
+    """The section of one report of ``make soak``."""
+    faults, link = r["faults"], r["linkability"]
+    ended = ", ".join(f"{n:,} {state}" for state, n in sorted(faults["ended"].items()))
+    killed = ", ".join(f"{body} {n}" for body, n in sorted(faults["killed"].items()))
+    most = max(high for _, high in faults["memory_mb"].values())
+    wrong = "; ".join(faults["wrong"]) or "nothing"
+    left = faults["mailboxes_left"] or "none"
+    clues = {clue["clue"]: [clue] for clue in link["hub"]["clues"]}
+    for clue in link["commission"]["clues"]:
+        clues[clue["clue"]].append(clue)
+    rows = "\n".join(f"| {name} | " + " | ".join(_clue(c) for c in both) + " |" for name, both in clues.items())
+    return f"""
+## Soak
+
+`{r["command"]}` · {r["date"]} · one process per role and three bus servers on the same machine.
+
+{faults["inquiries"]:,} inquiries were accepted in {faults["seconds"]} s while processes were killed −9 and came back
+({killed}); {faults["asked_again"]:,} requests met an error and were asked again under their key. They ended: {ended}.
+Then the checker of the whole world found wrong: {wrong}; left over in mailboxes: {left};
+{faults["leaves"]:,} leaves, {faults["disclosed"]:,} disclosures, each on an earlier leaf. No process used more than {most} MB.
+
+The linkability adversary ({link["hub"]["inquiries"]:,} inquiries about {link["hub"]["people"]} people; ADR 16):
+a clue's advantage over chance, between −½ and ½, with its 99.9 % interval.
+
+| clue | with the hub's master | with the commission's |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def _clue(clue: dict[str, Any]) -> str:
+    return f"{clue['advantage']:+.4f} ({clue['low']:+.4f} … {clue['high']:+.4f})"
+
+
 if __name__ == "__main__":
     found = json.loads(Path("bench/results/latest.json").read_text("utf-8"))
-    Path("docs/results.md").write_text(page(found), "utf-8")
+    long = Path("bench/results/soak.json")
+    Path("docs/results.md").write_text(
+        page(found) + (soak(json.loads(long.read_text("utf-8"))) if long.exists() else ""), "utf-8"
+    )

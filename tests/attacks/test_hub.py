@@ -1,0 +1,208 @@
+"""Adversary: the hub itself, with all its keys.
+
+Claims it tries to break: what is in the record stays as it is and where it is; there is one record, whoever asks; nothing is
+disclosed that is not in it; the hub cannot date it, nor hide a leaf from the portal.
+"""
+
+import os
+import time
+
+import msgspec
+import pytest
+
+from renkei.codes import encrypt
+from renkei.institution.bus import Bus
+from renkei.institution.keys import Keys
+from renkei.institution.post import Post
+from renkei.institution.settings import Home
+from renkei.ledger.merkle import Tree, commitment, leaf_hash
+from renkei.ledger.notes import NOTE, Checkpoint
+from renkei.messages.signing import SealKey
+from renkei.messages.wire import (
+    Cosigned,
+    GetHead,
+    GetTail,
+    Inquiry,
+    NotSigned,
+    Permit,
+    Proposal,
+    Tail,
+    TailLeaf,
+    encode,
+)
+from renkei.record import rounds
+from renkei.record.admission import DAY
+from renkei.record.state import ref_of
+from tests.attacks.rogue import Rogue, _some_code
+from tests.world import until
+
+
+class RogueHub(Rogue):
+    """Acts as the hub; what it proposes is about envelopes a town has really signed."""
+
+    def __init__(self, nation):
+        self.nation, self.body = nation, "hub"
+        hub, town = (nation.world.institutions[b] for b in ("hub", "ohashi-city"))
+        self.keeper, self.state, self.converter = hub.keeper, hub.keeper.state, hub.converter
+        self.town_keys, self.town = town.keys, town.member.domain
+        self.code, self.town_key = town.database.read_now(_some_code), town.member.key(town.member.domain)
+        nation.stop_body("hub")
+        self.keys = Keys.load(Home(nation.folder / "hub"), "hub")
+        self.signer = self.keys.log_signer(self.keeper.origin, NOTE)
+        self.bus = Bus(nation.world.bus.url, "hub", self.keys.bus_seed)
+        self.stream = time.time_ns() // 1_000_000 + 1
+        self.numbers = {}
+        nation.do(self.bus.connect())
+        self.size, self.root = self.keeper.tree.size, self.keeper.tree.root()
+
+    def envelope(self):
+        now = time.time_ns() // 1_000_000
+        ciphertext = encrypt(self.code, self.town_key).to_bytes()
+        asked = ("tax-union", "child-allowance", "local-tax", "assess-amount")
+        inquiry = Inquiry(ref_of(self.town), *asked, ciphertext, SealKey().public, bytes(32), now, now + 7 * DAY)
+        return self.town_keys.identity.sign(inquiry)
+
+    def draft(self, envelope=None):
+        now = time.time_ns() // 1_000_000
+        return rounds.draft(self.state, self.converter, lambda _: {}, envelope or self.envelope(), now).entry
+
+    def propose(self, *entries, size=None, root=None, at=0, salts=None):
+        raw = [e if isinstance(e, bytes) else encode(e) for e in entries]
+        salts = [os.urandom(16) for _ in raw] if salts is None else salts
+        now = getattr(entries[0], "time", time.time_ns() // 1_000_000) + at
+        proposal = Proposal(self.size if size is None else size, root or self.root, now, raw, salts)
+        return proposal, self.call("commission", proposal)
+
+    def head(self):
+        return self.call("commission", GetHead()).size
+
+
+@pytest.fixture(scope="module")
+def hub(nation):
+    """The hub gone bad; the honest one comes back for whoever asks for ``unharmed``."""
+    assert nation.ask()[1]["state"] == "answered"
+    time.sleep(1)  # its outcome is in the record, too
+    bad = RogueHub(nation)
+    yield bad
+    if "hub" not in nation.world.institutions:
+        bad.leave()
+
+
+def refused(hub, reason, *entries, **how):
+    """The commission does not sign, for this reason, and its record is what it was."""
+    before = hub.head()
+    _, reply = hub.propose(*entries, **how)
+    assert isinstance(reply, NotSigned), reply
+    assert reply.reason == reason
+    assert hub.head() == before
+
+
+def test_it_cannot_date_the_record(hub):
+    """Not into the past, not into the future, not before the round before."""
+    for at in (-3_600_000, -3_000, 3_000, 86_400_000):
+        refused(hub, "clock", hub.draft(), at=at)
+
+
+def test_it_cannot_begin_a_second_history(hub):
+    """Neither from an earlier size, nor beside the head, nor ahead of it."""
+    earlier = hub.size - 1
+    refused(hub, "head", hub.draft(), size=earlier, root=hub.keeper.tree.root(earlier))
+    refused(hub, "head", hub.draft(), root=os.urandom(32))
+    refused(hub, "head", hub.draft(), size=hub.size + 1)
+    refused(hub, "head", hub.draft(), size=0, root=os.urandom(32))
+
+
+def test_it_cannot_enter_what_is_no_entry(hub):
+    good = hub.draft()
+    for bad in (b"", b"\xc1", b"x" * 100, encode(GetHead()), encode(msgspec.structs.replace(good, half=bytes(64)))):
+        refused(hub, "entry:1", good, bad)
+    refused(hub, "entry:0", good, salts=[b"short"])
+    recorded = hub.nation.world.institutions["commission"].keeper
+    leaf = next(
+        raw
+        for raw in recorded._database.read_now(
+            lambda c: [bytes(r[0]) for r in c.exec_driver_sql("select entry from ledger_leaves where kind = 'inquiry'")]
+        )
+    )
+    refused(hub, "entry:0", leaf)  # what is in the record already
+
+
+def test_it_cannot_change_a_round_after_the_signature(hub):
+    """The same place with anything else is refused; asked again byte for byte, the commission gives the same signature."""
+    entry = hub.draft()
+    proposal, reply = hub.propose(entry)
+    assert isinstance(reply, Cosigned)
+    assert hub.call("commission", proposal) == reply
+    other = msgspec.structs.replace(proposal, drafts=[encode(hub.draft())])
+    assert hub.call("commission", other).reason == "head"
+    assert hub.call("commission", msgspec.structs.replace(proposal, salts=[os.urandom(16)])).reason == "head"
+    hub.entry, hub.salt, hub.reply = rounds.complete(entry, reply.fills[0]), proposal.salts[0], reply
+
+
+def counter(nation, body, name):
+    for line in nation.http(body, "/metrics", token="")[1].splitlines():
+        if line.startswith(f"renkei_{name}_total "):
+            return int(float(line.split()[1]))
+    return 0
+
+
+def test_no_provider_answers_what_is_not_in_the_record(hub):
+    """Under its own signature alone, under a real but older head, with a leaf exchanged or another person's code in it."""
+    nation = hub.nation
+    seen = nation.http("tax-union", "/provisions")[1]
+    before = counter(nation, "tax-union", "permits_refused")
+    entry, salt = encode(hub.draft()), os.urandom(16)
+    forged = Tree(lambda *_: b"")
+    forged.append([leaf_hash(os.urandom(32)) for _ in range(7)])
+    forged.append([leaf_hash(commitment(salt, entry))])
+    text = Checkpoint(hub.keeper.origin, 8, forged.root()).to_text()
+    real = hub.keeper.head.note
+    line = next(s for s in real.split("\n\n")[1].split("\n") if "/commission" in s)
+    path = forged.inclusion(7)
+    shown = [
+        Permit(7, salt, entry, path, f"{text}\n{hub.signer.sign(text)}"),
+        Permit(7, salt, entry, path, f"{text}\n{hub.signer.sign(text)}{line}\n"),
+        Permit(7, salt, entry, path, real),
+        Permit(hub.size - 1, salt, entry, hub.keeper.tree.inclusion(hub.size - 1), real),
+        Permit(hub.size, hub.salt, hub.entry, [], real),
+        Permit(2**40, hub.salt, hub.entry, path, real),
+        Permit(0, salt, b"", [], ""),
+    ]
+    for permit in shown:
+        hub.send("tax-union", permit)
+    until(lambda: counter(nation, "tax-union", "permits_refused") >= before + len(shown) - 1)
+    assert nation.http("tax-union", "/provisions")[1] == seen
+
+
+def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharmed):
+    """The honest hub comes back, takes over the round its bad self had not stored, and everyone goes on."""
+    hub.leave()
+    keeper = hub.nation.world.institutions["hub"].keeper
+    until(lambda: keeper.tree.size > hub.size)
+    assert keeper.tree.root(hub.size + 1) == hub.reply.root
+    unharmed()
+
+
+def test_the_portal_notices_another_record(nation):
+    """Leaves that do not make up the head both have signed are not filed: the portal raises an alarm."""
+    bad = RogueHub(nation)
+    portal = nation.world.institutions["portal"]
+    before = int(nation.http("portal", "/health", token="")[1]["records"])
+    start = portal.filing.tree.size
+
+    async def lie(sender, call):
+        assert isinstance(call, GetTail)
+        forged = Tree(lambda *_: b"")
+        forged.append(os.urandom(32) for _ in range(call.index + 3))
+        text = Checkpoint(bad.keeper.origin, call.index + 3, forged.root()).to_text()
+        line = next(s for s in bad.keeper.head.note.split("\n\n")[1].split("\n") if "/commission" in s)
+        return Tail([TailLeaf(os.urandom(32)) for _ in range(3)], f"{text}\n{bad.signer.sign(text)}{line}\n")
+
+    post = Post(
+        bad.keys, bad.bus, nation.world.institutions["commission"].database, bad.keeper.directory, portal.observe
+    )
+    nation.do(post.start(lie, receives=False))
+    until(lambda: nation.http("portal", "/health", token="")[0] == 503)
+    health = nation.http("portal", "/health", token="")[1]
+    assert health["alarm"]
+    assert (int(health["records"]), portal.filing.head.size) == (before, start)
