@@ -25,7 +25,7 @@ from renkei.record.state import domain_of
 from tests.attacks.spy import Seen
 
 SURE = 3.29
-"""Standard errors on each side of a confidence interval: 99.9 %, since about fifteen clues are tried together."""
+"""Standard errors on each side of a confidence interval: 99.9 %, since a dozen clues are tried together."""
 
 
 class Trace(NamedTuple):

@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.codes import encrypt
-from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import content_fault
 from renkei.institution import subjects
@@ -65,10 +65,17 @@ class Desk:
     """The requester's side of one institution."""
 
     def __init__(
-        self, keys: Keys, member: Member, database: Database, post: Post, observe: Observer, clock: Clock
+        self,
+        keys: Keys,
+        member: Member,
+        database: Database,
+        post: Post,
+        observe: Observer,
+        clock: Clock,
+        backlog_most: int,
     ) -> None:
         self._keys, self._member, self._database = keys, member, database
-        self._post, self._observe, self._clock = post, observe, clock
+        self._post, self._observe, self._clock, self._most = post, observe, clock, backlog_most
         self._waiting: dict[bytes, list[asyncio.Event]] = {}
         self._closing = False
 
@@ -84,6 +91,7 @@ class Desk:
         if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
             await self.wait(_same(earlier, digest), wait)
             return bytes(earlier.id)
+        self._demand_room()
         made, faults = await asyncio.to_thread(self.make, [(ask, None)], clerk)
         if faults:
             raise faults[0][1]
@@ -98,6 +106,18 @@ class Desk:
             if wait:
                 await self._until(ended, wait)
         return made[0].id
+
+    def _demand_room(self) -> None:
+        """Turn a single inquiry away while the hub is far behind: what was accepted is kept, and memory and disk stay bounded."""
+        if self._post.backlog("hub") >= self._most:
+            self._observe.count("inquiries_turned_away")
+            raise Unavailable(
+                "Too many inquiries are waiting for the network.",
+                ja="ネットワークの処理を待つ照会が多すぎます。",
+                code="busy",
+                remedy="Send it again in a while; nothing was accepted. Many at once go into a file for /batches.",
+                remedy_ja="しばらくしてから送り直してください（受け付けていません）。多数の照会は /batches にファイルで送れます。",
+            )
 
     async def ask_many(
         self, asks: Sequence[tuple[Ask, int]], clerk: str, batch: str, also: Any

@@ -62,7 +62,7 @@ class Gateway(Institution):
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
         self.adapter = self._open_adapter()
-        self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock)
+        self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
         self.answering = Answering(self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter)
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 

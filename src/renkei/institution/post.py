@@ -224,6 +224,11 @@ class Post:
         """In the transaction of their effects: these parcels, and all before them, are done."""
         gathered(connection, self, lambda: _Gathered(self)).settle(parcels)
 
+    def backlog(self, peer: str) -> int:
+        """Parcels ``peer`` is owed and has not acknowledged."""
+        out = self._out.get(peer)
+        return out.newest - out.acked if out else 0
+
     async def send(self, recipient: str, messages: Sequence[Message]) -> None:
         """Put in a transaction of its own."""
         await self._database.write(lambda c: self.put(c, recipient, messages))

@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: who may use it."""
     wait_seconds: float = 30.0
     """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
+    backlog_most: int = 5_000
+    """Gateway: messages the hub may be owed before single inquiries are turned away for a while (503 with ``Retry-After``)."""
     max_upload_rows: int = 1_000_000
     """Gateway: rows accepted in one batch file."""
     roll: str = ""
