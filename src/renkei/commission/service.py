@@ -97,6 +97,7 @@ class Commission(Institution):
         self.run(serve(self.settings, self.observe, [], self.health), "web")
         self.keep(self._govern, "governance")
         self.keep(self.auditor.run, "audit")
+        self.keep(lambda: self.keeper.retain(self.clock), "retention")
 
     async def stop(self) -> None:
         await self.post.close()

@@ -98,6 +98,7 @@ class Hub(Institution):
         self.keep(self._keep, "sequencer")
         self.keep(self._publish, "keys")
         self.keep(self.auditor.run, "audit")
+        self.keep(lambda: self.keeper.retain(self.clock), "retention")
         self.keep(self._pulse, "pulse")
 
     async def stop(self) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from renkei.errors import NotFound, Refused
 from renkei.institution.database import Database
-from renkei.institution.settings import Home
+from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
 from renkei.ledger import store as log
 from renkei.ledger.notes import Checkpoint, split_note
@@ -55,6 +55,13 @@ def keep_pack(home: Home, pack: Pack) -> None:
         unfinished = path.with_suffix(".part")
         unfinished.write_bytes(pack.archive)
         unfinished.replace(path)
+
+
+YEAR = 366 * 86_400_000
+"""Milliseconds, rounded up: nothing is erased too early."""
+RETAIN_EVERY = 3600.0
+ERASED_AT_ONCE = 4096
+ERASABLE = ("inquiry", "outcome", "issuance")
 
 
 class Staged(NamedTuple):
@@ -165,6 +172,31 @@ class Keeper:
                 self.state.apply(position, entry)
                 acts.append(entry.act)
         return acts
+
+    async def retain(self, clock: Clock) -> None:
+        """For ever: erase what the law's time of retention is over for (art. 23; ``retention_years`` of the pack)."""
+        while True:
+            await self.erase(clock() - self.state.pack.header.limits.retention_years * YEAR)
+            await asyncio.sleep(RETAIN_EVERY)
+
+    async def erase(self, before: int) -> int:
+        """Erase the contents of inquiries, outcomes and issuance recorded by ``before`` (ms), in steps; how many leaves.
+
+        Their hashes stay, so every proof and permit made of them still holds. Governance acts and the genesis are never erased.
+        """
+        erased = 0
+        while True:
+            first = int(await self._database.read(lambda c: index.flag(c, "erased")) or 0)
+            end = min(await self._database.read(lambda c: log.size_at(c, before)), first + ERASED_AT_ONCE)
+            if first >= end:
+                return erased
+
+            def commit(connection: sa.Connection, first: int = first, end: int = end) -> int:
+                index.erase(connection, end)
+                index.set_flag(connection, "erased", str(end))
+                return log.erase(connection, ERASABLE, first, end)
+
+            erased += await self._database.write(commit)
 
     def permits(self, positions: Iterable[int], leaves: Iterable[log.Leaf], note: str) -> list[Permit]:
         """The leaves with proofs to the current head."""

@@ -137,6 +137,18 @@ def _leaf(row: sa.Row[Any]) -> Leaf:
     return Leaf(row.kind, row.salt and bytes(row.salt), row.entry and bytes(row.entry), bytes(row.hash))
 
 
+def size_at(connection: sa.Connection, time: int) -> int:
+    """The size of the newest head that is not younger than ``time`` (ms); 0 if there is none."""
+    query = sa.select(sa.func.coalesce(sa.func.max(checkpoints.c.size), 0)).where(checkpoints.c.time <= time)
+    return int(connection.execute(query).scalar_one())
+
+
+def erase(connection: sa.Connection, kinds: Sequence[str], first: int, end: int) -> int:
+    """Forget salts and entries of the leaves of ``kinds`` from ``first`` to before ``end``; how many. Hashes and proofs stay."""
+    where = leaves.c.position >= first, leaves.c.position < end, leaves.c.kind.in_(kinds), leaves.c.entry.is_not(None)
+    return connection.execute(leaves.update().where(*where).values(salt=None, entry=None)).rowcount
+
+
 def replay(connection: sa.Connection, kind: str, *, first: int = 0, batch: int = 512) -> Iterator[tuple[int, Leaf]]:
     """Every leaf of ``kind`` from position ``first`` on, with its position: governance state is a fold over these."""
     while True:

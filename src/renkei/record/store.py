@@ -116,6 +116,11 @@ def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tu
     return {r.position: (r.requester, r.provider) for r in rows}
 
 
+def erase(connection: sa.Connection, end: int) -> None:
+    """Forget between whom the inquiries before position ``end`` were. That their envelopes have a leaf stays known."""
+    connection.execute(inquiries.delete().where(inquiries.c.position < end))
+
+
 def put_reply(connection: sa.Connection, previous: int, digest: bytes, reply: bytes) -> None:
     """The commission's reply to one proposal. Only the newest is kept: the hub has one round under way at a time."""
     connection.execute(replies.delete())
