@@ -47,8 +47,10 @@ from renkei.record.rounds import Draft
 STALE_AFTER = 1500
 """Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
 REPLY_TIMEOUT = 3.0
-ROUND_BYTES = 65_536
-"""Bytes of one round's submissions, roughly: a batch of codes to issue weighs as much as the inquiries it would hold up."""
+BATCH_BYTES = 65_536
+"""Bytes of batches (codes to issue, outcomes) in one round: a batch is as much work as many inquiries, which wait for the round."""
+BATCH_FROM = 2048
+"""Bytes from which a submission is a batch; an inquiry has a quarter of that."""
 
 
 class Prepared(NamedTuple):
@@ -129,7 +131,7 @@ class Sequencer:
         if self._own and not self._own_tried:
             self._own_tried = True
             return []
-        receive = asyncio.create_task(self._post.receive(self._size, ROUND_BYTES))
+        receive = asyncio.create_task(self._post.receive(self._size, weigh=_batches, weight=BATCH_BYTES))
         own = asyncio.create_task(self._own_waiting.wait())
         try:
             await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)
@@ -346,6 +348,12 @@ class Sequencer:
 
         await self._write(commit)  # type: ignore[misc]
         self._done(prepared)
+
+
+def _batches(parcel: Parcel) -> int:
+    """Bytes of the batches in a parcel."""
+    sizes = (len(m.envelope.payload) for m in parcel.messages if isinstance(m, Submit))
+    return sum(size for size in sizes if size >= BATCH_FROM)
 
 
 def _receipt(position: int, entry: InquiryLeaf) -> Receipt:

@@ -60,7 +60,12 @@ MAX_WAITING = 64_000_000
 MAX_OF_ONE = 16_000_000
 ACK_DELAY = 0.25
 LINGER = 0.004
-"""Seconds for which a receiver gathers more before it starts on what came: cheap when idle, and rounds fill when busy."""
+LINGER_BUSY = 0.015
+"""Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
+what a transaction and a frame cost is shared by many."""
+BUSY_WITHIN = 0.1
+GATHER = 0.02
+"""Seconds between two frames to one peer: what is owed meanwhile goes together. The first after a pause goes at once."""
 LATER = 0.15
 """Seconds by which messages nobody waits for are sent later, so that several share a frame."""
 RETRY_AFTER = 0.3
@@ -84,6 +89,10 @@ class Parcel(NamedTuple):
     """Bytes."""
 
 
+def _weightless(_: Parcel) -> int:
+    return 0
+
+
 class _Out:
     """Sending side of one peer: parcels up to ``acked`` are settled, up to ``sent`` under way, up to ``newest`` owed."""
 
@@ -95,6 +104,8 @@ class _Out:
         self.backoff = RESEND_AFTER
         self.progress = time.monotonic()
         self.left = 0
+        self.last = 0.0
+        """When the newest frame went."""
         self.event = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -175,6 +186,8 @@ class Post:
         """What each sender's parcels are that nobody has received yet, in the order in which senders take their turns."""
         self._waiting = 0
         self._arrived = asyncio.Event()
+        self._received = 0.0
+        """When parcels were last handed out."""
         self.numbers: dict[str, int] = {}
         """The newest parcel of each peer. The writer thread's."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -266,6 +279,7 @@ class Post:
             with contextlib.suppress(asyncio.TimeoutError):
                 async with asyncio.timeout(out.backoff if out.sent > out.acked else None):
                     await out.event.wait()
+            await asyncio.sleep(max(0.0, out.last + GATHER - time.monotonic()))
             out.event.clear()
             try:
                 if out.sent > out.acked and time.monotonic() - out.progress >= out.backoff:
@@ -300,6 +314,7 @@ class Post:
         if out.sent <= out.acked:
             out.progress = time.monotonic()
         out.sent = parcels[-1][0]
+        out.last = time.monotonic()
         await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", data)
         self._observe.count("frames_sent")
         return out.sent < out.newest
@@ -336,22 +351,22 @@ class Post:
 
     # ------------------------------------------------------------------ receiving
 
-    async def receive(self, most: int, most_bytes: int = MAX_WAITING) -> list[Parcel]:
+    async def receive(self, most: int, *, weigh: Callable[[Parcel], int] = _weightless, weight: int = 0) -> list[Parcel]:
         """The next parcels, each sender's in order, senders in turn so that none waits behind another's backlog.
 
-        At least one; together at most ``most`` messages and ``most_bytes`` (a larger parcel comes alone).
+        At least one; together at most ``most`` messages, which ``weigh`` at most ``weight`` (a larger parcel comes alone).
         """
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
-            await asyncio.sleep(LINGER)
+            await asyncio.sleep(LINGER if time.monotonic() - self._received > BUSY_WITHIN else LINGER_BUSY)
         taken: list[Parcel] = []
-        count = size = 0
+        count = heavy = 0
         while self._inbox:
             sender = next(iter(self._inbox))
             parcel = self._inbox[sender][0]
-            count, size = count + len(parcel.messages), size + parcel.size
-            if taken and (count > most or size > most_bytes):
+            count, heavy = count + len(parcel.messages), heavy + weigh(parcel)
+            if taken and (count > most or heavy > weight):
                 break
             queue = self._inbox.pop(sender)
             taken.append(queue.popleft())
@@ -359,6 +374,7 @@ class Post:
                 self._inbox[sender] = queue
             self._waiting -= parcel.size
             self._in[sender].waiting -= parcel.size
+        self._received = time.monotonic()
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
