@@ -58,7 +58,7 @@ PARCEL_BYTES = 1_000_000
 """So that what a round or an answer makes of one parcel stays far below the bus's limit. A message alone may be as large."""
 MAX_WAITING = 64_000_000
 MAX_OF_ONE = 16_000_000
-ACK_DELAY = 0.25
+ACK_DELAY = 0.8
 LINGER = 0.004
 LINGER_BUSY = 0.015
 """Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
