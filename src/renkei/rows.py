@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
 _Tuple = Callable[[Mapping[str, Any]], tuple[Any, ...]]
-_FORMAT = psycopg.dialect(paramstyle="format")
+_FORMAT: sa.Dialect = psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
 
 class Rows:

@@ -40,7 +40,7 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import InquiryLeaf, IssuanceLeaf, decode_entry
+from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
@@ -236,15 +236,11 @@ class Sequencer:
 
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
-        await self.take(
-            proposal.time,
-            entries,
-            proposal.salts,
-            reply.root,
-            reply.cosignature,
-            prepared.parcels,
-            prepared.repeats,
-        )
+
+        def stage() -> Staged:
+            return self.keeper.stage(proposal.time, entries, proposal.salts)
+
+        await self.take(stage, reply.root, reply.cosignature, prepared.parcels, prepared.repeats)
         self._done(prepared)
 
     def _done(self, prepared: Prepared) -> None:
@@ -254,16 +250,14 @@ class Sequencer:
 
     async def take(
         self,
-        time_: int,
-        entries: list[bytes],
-        salts: list[bytes],
+        stage: Callable[[], Staged],
         root: bytes,
         cosignature: str,
         parcels: Sequence[Parcel] = (),
         repeats: Sequence[bytes] = (),
     ) -> None:
         """Store one cosigned round and owe everyone concerned what it means for them."""
-        staged, note, deliveries = await asyncio.to_thread(self._finish, time_, entries, salts, root, cosignature)
+        staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature)
 
         def commit(connection: sa.Connection) -> object:
             head = self.keeper.store(connection, staged, note)
@@ -284,9 +278,9 @@ class Sequencer:
         self._after(acts)
 
     def _finish(
-        self, time_: int, entries: list[bytes], salts: list[bytes], root: bytes, cosignature: str
+        self, stage: Callable[[], Staged], root: bytes, cosignature: str
     ) -> tuple[Staged, str, dict[str, list[Message]]]:
-        staged = self.keeper.stage(time_, entries, salts)
+        staged = stage()
         text = staged.checkpoint.to_text()
         note = f"{text}\n{self._signer.sign(text)}{cosignature}"
         try:
@@ -301,13 +295,12 @@ class Sequencer:
     def _deliveries(self, staged: Staged, note: str) -> dict[str, list[Message]]:
         """Who is owed what: the provider its permit, the requester its receipt, an institution its codes."""
         owed: dict[str, list[Message]] = defaultdict(list)
-        for position, leaf in enumerate(staged.leaves, start=staged.first):
-            for recipient, message in self._owed(position, leaf, note):
+        for position, (leaf, entry) in enumerate(zip(staged.leaves, staged.entries, strict=True), start=staged.first):
+            for recipient, message in self._owed(position, leaf, entry, note):
                 owed[recipient].append(message)
         return owed
 
-    def _owed(self, position: int, leaf: Leaf, note: str) -> list[tuple[str, Message]]:
-        entry = decode_entry(leaf.entry or b"")
+    def _owed(self, position: int, leaf: Leaf, entry: Entry, note: str) -> list[tuple[str, Message]]:
         match entry:
             case InquiryLeaf():
                 receipt = _receipt(position, entry)
