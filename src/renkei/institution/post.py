@@ -58,7 +58,6 @@ PARCEL_BYTES = 1_000_000
 """So that what a round or an answer makes of one parcel stays far below the bus's limit. A message alone may be as large."""
 MAX_WAITING = 64_000_000
 MAX_OF_ONE = 16_000_000
-ACK_DELAY = 0.8
 LINGER = 0.004
 LINGER_BUSY = 0.015
 """Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
@@ -72,6 +71,7 @@ RETRY_AFTER = 0.3
 RENEW_EVERY = 1.0
 """Seconds between two requests to one peer for a new session."""
 TIDY_EVERY = 0.5
+"""Seconds between acknowledgements to one peer, and between two times that what was acknowledged is forgotten."""
 SILENT_AFTER = 3.0
 
 _parcel = msgspec.msgpack.Decoder(list[bytes])
@@ -275,7 +275,7 @@ class Post:
             side = self._in[p.sender]
             if side.stream == p.stream:
                 side.committed = max(side.committed, p.number)
-                self._ack_soon(p.sender, side)
+                side.ack_due = True
 
     def _sender(self, peer: str, out: _Out | None = None) -> _Out:
         found = self._out.get(peer)
@@ -368,7 +368,9 @@ class Post:
 
     # ------------------------------------------------------------------ receiving
 
-    async def receive(self, most: int, *, weigh: Callable[[Parcel], int] = _weightless, weight: int = 0) -> list[Parcel]:
+    async def receive(
+        self, most: int, *, weigh: Callable[[Parcel], int] = _weightless, weight: int = 0
+    ) -> list[Parcel]:
         """The next parcels, each sender's in order, senders in turn so that none waits behind another's backlog.
 
         At least one; together at most ``most`` messages, which ``weigh`` at most ``weight`` (a larger parcel comes alone).
@@ -460,11 +462,6 @@ class Post:
 
         await self._database.write(commit)
         self._observe.count("parcels_set_aside")
-
-    def _ack_soon(self, sender: str, side: _In) -> None:
-        if not side.ack_due:
-            side.ack_due = True
-            asyncio.get_running_loop().call_later(ACK_DELAY, lambda: self._spawn(self._send_ack(sender, side)))
 
     async def _send_ack(self, sender: str, side: _In) -> None:
         side.ack_due = False
@@ -558,7 +555,7 @@ class Post:
             self._observe.count("frames_received")
             self._arrived.set()
         elif side.queued == side.committed:
-            self._ack_soon(sender, side)
+            side.ack_due = True
 
     def _check(self, frame: Frame) -> None:
         """Refuse what no institution sends: whoever made it holds up nobody else."""
@@ -607,9 +604,10 @@ class Post:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_EVERY)
-            for sender, side in self._in.items():
-                if side.queued > side.committed:  # say that we are here and hold it, so that it is not sent again
-                    self._ack_soon(sender, side)
+            for sender, side in list(self._in.items()):
+                # also what is not committed yet: say that we are here and hold it, so that it is not sent again
+                if side.ack_due or side.queued > side.committed:
+                    await self._send_ack(sender, side)
             with contextlib.suppress(RenkeiError, sa.exc.SQLAlchemyError):
                 await self._forget()
 

@@ -20,9 +20,9 @@ import nacl.bindings
 import nacl.exceptions
 from msgspec import Meta
 
+from renkei.codes.group import transcript
 from renkei.errors import NotGenuine
 from renkei.messages import signing
-from renkei.codes.group import transcript
 from renkei.messages.signing import Identity, SealKey
 from renkei.messages.wire import Bytes8, Bytes16, Code, Count, Wire, decode_as, encode
 

@@ -14,7 +14,7 @@ import msgspec
 from renkei.codes import Ciphertext, Converter, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
-from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed, encode
+from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed
 from renkei.record.admission import rule
 from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
 from renkei.record.state import State, domain_of, ref_of
