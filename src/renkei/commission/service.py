@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 
-from renkei.codes import Ciphertext
+from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, Staged
@@ -125,7 +125,7 @@ class Commission(Institution):
                 await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
                 return await asyncio.to_thread(self.auditor.prove, call.indexes)
             case GetFiled() if self.keeper.state.body(sender).role == "portal":
-                return await asyncio.to_thread(self._finish_halves, sender, call.halves)
+                return await asyncio.to_thread(self._finish_halves, sender, domain_of(call.target), call.halves)
         raise NotFound("The commission does not answer this to you.", code="not-entitled")
 
     # ------------------------------------------------------------------ rounds
@@ -251,7 +251,7 @@ class Commission(Institution):
 
     # ------------------------------------------------------------------ the citizen's copy
 
-    def _finish_halves(self, portal: str, halves: list[FileHalf]) -> Reply:
+    def _finish_halves(self, portal: str, target: Domain, halves: list[FileHalf]) -> Reply:
         """Finish conversions towards the portal, only of leaves that are in the record and only so many a second."""
         now = time.monotonic()
         rate = float(self.settings.file_rate)
@@ -260,9 +260,8 @@ class Commission(Institution):
         if self._tokens < len(halves):
             raise Unavailable("The portal asks for more conversions than it may.", code="rate", status=429)
         self._tokens -= len(halves)
-        target = self.keeper.state.domain(portal)
-        if target is None:
-            raise NotFound("The portal has no domain yet.", code="no-domain")
+        if target.body != portal or not self.keeper.state.is_valid(target):
+            raise NotFound("The portal has no such domain.", code="no-domain")
         leaves = self.database.read_now(lambda c: log.at(c, [h.index for h in halves]))
         converted = []
         for half in halves:

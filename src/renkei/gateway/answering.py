@@ -26,6 +26,7 @@ from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import (
     Answer,
@@ -115,7 +116,7 @@ class Answering:
 
     def _provide(self, fresh: Sequence[tuple[Authorised, Permit]]) -> list[Provided]:
         codes = [self._code(a) for a, _ in fresh]
-        known = self._database.read_now(lambda c: subjects.by_code(c, codes)) if codes else {}
+        known = self._database.read_now(lambda c: subjects.by_code(c, self._member, codes)) if codes else {}
         people = [known.get(code) for code in codes]
         records = self._look_up(
             [_wanted(a, p.local_id if p else None) for (a, _), p in zip(fresh, people, strict=True)]
@@ -127,13 +128,14 @@ class Answering:
             for (authorised, permit), person in zip(fresh, people, strict=True)
         ]
 
-    def _code(self, authorised: Authorised) -> bytes:
+    def _code(self, authorised: Authorised) -> Coded:
         """The code of the person asked about. A requester can encrypt what is no code: that is nobody's."""
+        epoch = authorised.target.code_epoch
         try:
-            return decrypt(authorised.ciphertext, self._member.key(authorised.target))
+            return Coded(decrypt(authorised.ciphertext, self._member.key(authorised.target)), epoch)
         except Malformed:
             self._observe.count("codes_unreadable")
-            return b""
+            return Coded(b"", epoch)
 
     def _one(
         self,

@@ -154,8 +154,8 @@ def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, 
     source, target = domain_of(batch.source), domain_of(batch.target)
     if state.bodies[sender].role != "authority" or source.body != sender:
         raise NotGenuine("Only the numbering authority issues codes.", code="not-entitled")
-    if not (state.has_domain(source) and state.has_domain(target)):
-        raise NotFound("A domain of the batch has no keys.", code="no-domain")
+    if not (state.is_valid(source) and state.is_valid(target)):
+        raise NotFound("A domain of the batch has no keys, or is retired.", code="no-domain")
     return source, target
 
 
