@@ -152,7 +152,8 @@ class Commission(Institution):
         except _BadEntry as bad:
             self.observe.log.warning("round.entry-refused", reason=bad.code)
             self.observe.count("alarms")
-            return NotSigned(f"entry:{bad.at}", tree.size, tree.root())
+            reason = "unproven" if bad.code == "unproven" else f"entry:{bad.at}"
+            return NotSigned(reason, tree.size, tree.root())
         reply = await self._store(proposal, entries, fills, digest)
         self.observe.time("round", time.perf_counter() - began)
         return reply
@@ -178,7 +179,14 @@ class Commission(Institution):
                     raise NotGenuine("The hub proposed something that is in the record.", code="repeated")
                 seen.add(ids[at])
                 fills.append(
-                    rounds.fill(self.keeper.state, self.converter, self.keeper.permitted, entry, proposal.time)
+                    rounds.fill(
+                        self.keeper.state,
+                        self.converter,
+                        self.keeper.permitted,
+                        entry,
+                        proposal.time,
+                        prove=self.settings.proves,
+                    )
                 )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error

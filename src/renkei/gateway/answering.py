@@ -72,9 +72,12 @@ class Answering:
         observe: Observer,
         clock: Clock,
         adapter: Adapter | None,
+        *,
+        prove: bool = False,
     ) -> None:
         self._keys, self._member, self._database = keys, member, database
         self._post, self._observe, self._clock, self._adapter = post, observe, clock, adapter
+        self._prove = prove
 
     def take(self, permits: Sequence[Permit]) -> Callable[[sa.Connection], None]:
         """Verify permits and prepare answers, on a thread; answers work for the writer."""
@@ -100,7 +103,7 @@ class Answering:
         expired: list[bytes] = []
         for permit in permits:
             try:
-                authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, 0)
+                authorised = self._authorise_one(permit, 0)
             except NotFound as error:  # a requester we have not heard of yet: follow the record, then try again
                 self._member.want()
                 raise Unavailable("The record must be followed first.", code="behind") from error
@@ -113,6 +116,10 @@ class Answering:
             else:
                 checked.append((authorised, permit))
         return checked, expired
+
+    def _authorise_one(self, permit: Permit, now: int) -> Authorised:
+        member = self._member
+        return authorise(permit, member.notary, member.state, self._keys.body, now, prove=self._prove)
 
     def _provide(self, fresh: Sequence[tuple[Authorised, Permit]]) -> list[Provided]:
         codes = [self._code(a) for a, _ in fresh]
@@ -226,7 +233,7 @@ class Answering:
             )
         permit = decode_as(bytes(row.permit), Permit)
         now = self._clock()
-        authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, now)
+        authorised = self._authorise_one(permit, now)
         wanted = _wanted(authorised, row.local_id)
 
         def prepare() -> tuple[Provided, Provided]:

@@ -22,7 +22,6 @@ from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.institution import subjects
-from renkei.institution.auditor import are_honest
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import CodeTable, Rotation
@@ -66,7 +65,9 @@ class Gateway(Institution):
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.adapter = self._open_adapter()
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
-        self.answering = Answering(self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter)
+        self.answering = Answering(
+            self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
+        )
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
@@ -154,7 +155,7 @@ class Gateway(Institution):
             reply = await self.post.call(keeper, GetProofs([permit.index]))
             proofs = reply.proofs[0] if isinstance(reply, Proofs) and reply.proofs else []
             conversions = rounds.conversions(entry, keeper)
-            found[keeper] = await asyncio.to_thread(are_honest, self.member.state, keeper, conversions, proofs)
+            found[keeper] = await asyncio.to_thread(rounds.are_honest, self.member.state, keeper, conversions, proofs)
         if not all(found.values()):
             self.observe.log.error("challenge.failed", leaf=permit.index)
             self.observe.count("alarms")

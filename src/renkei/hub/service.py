@@ -76,6 +76,7 @@ class Hub(Institution):
             write=self.database.write,
             clock=clock,
             round_size=self.settings.round_size,
+            prove=self.settings.proves,
             after=self._after_round,
         )
         self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)

@@ -325,6 +325,8 @@ class Fill(Wire, frozen=True, array_like=True):
     converted: list[bytes]
     refusal: str = ""
     rows: list[str] = []
+    proofs: list[Small] = []
+    """With ``proofs = "always"``: of each conversion."""
 
 
 class Cosigned(Wire, frozen=True, tag="cosigned/1"):
