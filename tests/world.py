@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from renkei.institution import subjects
 from renkei.nation.plan import Plan, lay_out
 from renkei.nation.world import ROLES, World
 from tests.conftest import PACK
@@ -64,6 +66,25 @@ class Running:
 
     def local_id(self, body: str, persona: int = 0) -> str:
         return self.plan.personas[persona].local_ids[body]
+
+    def number(self, persona: int = 0) -> str:
+        """A persona's number, from the roll, which begins with the personas."""
+        with (self.folder / "roll.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))[persona]["number"]
+
+    def code(self, body: str, persona: int = 0) -> Any:
+        """The linkage code (with its epoch) of a persona at a gateway, ``None`` if it has none."""
+        local_id = self.local_id(body, persona)
+        found = self.world.institutions[body].database.read_now(lambda c: subjects.by_local_id(c, [local_id]))
+        return found[local_id].code if local_id in found else None
+
+    def register_anew(self, body: str, persona: int = 0) -> None:
+        """Have a gateway forget a persona and register it again."""
+        local_id = self.local_id(body, persona)
+        forget = subjects.subjects.delete().where(subjects.subjects.c.local_id == local_id)
+        self.do(self.world.institutions[body].database.write(lambda c: c.execute(forget)))
+        status, _ = self.http(body, "/subjects", {"subjects": [{"local_id": local_id, "number": self.number(persona)}]})
+        assert status < 300
 
     def http(
         self, body: str, path: str, data: Any = None, *, method: str = "", token: str | None = None, **headers: str

@@ -30,6 +30,8 @@ for name, sub in (
 app.command()(permits.verify)
 app.command()(bodies.run)
 app.command()(bodies.rotate)
+app.command()(bodies.backup)
+app.command()(bodies.restore)
 app.command()(nation.inquire)
 
 

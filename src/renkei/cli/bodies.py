@@ -5,11 +5,12 @@ Services are imported by the command that needs them, so that the others start a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from renkei.cli.shell import Json, err, language, out, setup, show, t
 from renkei.institution.rotation import ORDER
@@ -101,6 +102,71 @@ def rotate(
                 "受け付けました。完了すると記録に retire が載ります。残りの件数は /health の rotating に出ます。",
             )
         )
+
+
+def backup(
+    home: Annotated[Path, typer.Argument(help="Home folder of the institution, running or not.")],
+    file: Annotated[Path, typer.Argument(help="New file to write. It will hold private keys.")],
+    json: Json = False,
+) -> None:
+    """Back up one institution: settings, keys and database, as of one moment."""
+    from renkei.institution import backup
+    from renkei.nation.world import ROLES
+
+    with Progress(console=err, disable=json) as progress:
+        rows = backup.backup(Home(home), ROLES[Home(home).settings().role].packages, file, _by_table(progress))
+    if json:
+        show({"rows": rows, "file": str(file)})
+    else:
+        out.print(
+            t(
+                f"{rows} rows in {file}. It holds private keys.",
+                f"{rows} 行を {file} に保存しました。秘密鍵を含みます。",
+            )
+        )
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `renkei backup` wrote.")],
+    home: Annotated[Path, typer.Argument(help="Home folder to make; empty or new.")],
+    database: Annotated[str, typer.Option(help="Database URL to restore into, empty; by default where it was.")] = "",
+    json: Json = False,
+) -> None:
+    """Restore one institution. It gets from the others what came after its backup."""
+    from renkei.institution import backup
+    from renkei.nation.world import ROLES
+
+    with Progress(console=err, disable=json) as progress:
+        settings = backup.restore(
+            file, home, lambda s: ROLES[s.role].packages, database=database, progress=_by_table(progress)
+        )
+    if json:
+        show({"body": settings.body, "role": settings.role, "home": str(home)})
+        return
+    out.print(
+        t(
+            f"{settings.body} is restored; start it with `renkei run {home}`.",
+            f"{settings.body} を復元しました。`renkei run {home}` で起動できます。",
+        )
+    )
+    if settings.role == "commission":
+        out.print(
+            t(
+                "It signs nothing until you confirm its head: `renkei commission confirm SIZE`, SIZE being the newest permit anyone holds.",
+                "`renkei commission confirm SIZE` で最新の許可の番号を確認するまで、署名しません。",
+            )
+        )
+
+
+def _by_table(progress: Progress) -> Callable[[str, int, int], None]:
+    bars: dict[str, TaskID] = {}
+
+    def told(table: str, done: int, total: int) -> None:
+        if table not in bars:
+            bars[table] = progress.add_task(table, total=total)
+        progress.update(bars[table], completed=done)
+
+    return told
 
 
 @commission.command("confirm")

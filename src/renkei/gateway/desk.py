@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.codes import encrypt
-from renkei.errors import Conflict, Malformed, NotFound, RenkeiError, Unavailable
+from renkei.errors import Conflict, Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import content_fault
 from renkei.institution import subjects
@@ -26,14 +26,30 @@ from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.messages.signing import SealKey, open_answer
-from renkei.messages.wire import Answer, Content, Inquiry, Receipt, Submit, context_hash, decode_as, encode
+from renkei.messages.wire import (
+    Answer,
+    Content,
+    GetPermit,
+    Inquiry,
+    Permitted,
+    Receipt,
+    Remind,
+    Submit,
+    context_hash,
+    decode_as,
+    encode,
+)
 from renkei.record.admission import DAY
+from renkei.record.entries import InquiryLeaf, receipt_of
 from renkei.record.state import ref_of
 
 GRACE = 120_000
 RULED_WITHIN = 3_600_000
 """Milliseconds for which the keepers may take to rule, however early an inquiry's own end is: their refusal is what ends it."""
 """Milliseconds after ``expires`` in which a late answer is still taken."""
+LATE = 60_000
+"""Milliseconds after which it is asked what became of an open inquiry; then after twice as long each time."""
+PURSUED_AT_ONCE = 200
 LENGTHS = {"case": 200, "reason": 2000, "local_id": 64}
 
 
@@ -83,6 +99,8 @@ class Desk:
         self._closing = False
         self._asked: list[tuple[Ask, str, asyncio.Future[Made]]] = []
         self._making = asyncio.Lock()
+        self._pursued: dict[bytes, int] = {}
+        """How often it was asked about each open inquiry that is late."""
 
     # ------------------------------------------------------------------ asking
 
@@ -360,6 +378,36 @@ class Desk:
             ends = [store.Finish(i, "expired", "no-answer", now) for i in ids]
             await self._database.write(lambda c: store.finish(c, ends))
             self.tell(ids)
+
+    async def pursue(self) -> None:
+        """Ask what became of inquiries that are late, should someone who was restored have lost what we were owed.
+
+        The keepers are asked for the leaf of one that has no receipt, the provider is reminded of one that has no answer: whoever
+        was only away or waits for a clerk changes nothing by it.
+        """
+        now = self._clock()
+        rows = await self._database.read(lambda c: store.late(c, now - LATE, PURSUED_AT_ONCE + len(self._pursued)))
+        self._pursued = {i: n for i, n in self._pursued.items() if i in {bytes(r.id) for r in rows}}
+        due = [r for r in rows if now - r.issued_at >= LATE << self._pursued.get(bytes(r.id), 0)][:PURSUED_AT_ONCE]
+        for row in due:
+            if not self._post.backlog("hub" if row.state == "submitted" else row.provider):
+                self._pursued[bytes(row.id)] = self._pursued.get(bytes(row.id), 0) + 1
+                await self._pursue(row)
+
+    async def _pursue(self, row: Any) -> None:
+        id_ = bytes(row.id)
+        if row.state == "permitted":
+            await self._post.send(row.provider, [Remind(id_)])
+            return
+        reply = await self._post.call("hub", GetPermit(id_))
+        if not isinstance(reply, Permitted):
+            raise NotGenuine("The hub answered something else.", code="round-reply")
+        leaf = self._member.notary.open(reply.permit)
+        if not isinstance(leaf, InquiryLeaf) or leaf.inquiry.id != id_:
+            raise NotGenuine("The hub sent another leaf.", code="other-leaf")
+        commit, told = self.take([receipt_of(reply.permit.index, leaf)], [])
+        await self._database.write(commit)
+        self.tell(told)
 
     # ------------------------------------------------------------------ waiting
 

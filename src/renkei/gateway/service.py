@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from renkei.messages.wire import (
     Permitted,
     Proofs,
     Receipt,
+    Remind,
     decode_as,
 )
 from renkei.record import rounds
@@ -47,6 +48,7 @@ from renkei.record.state import CONVERTERS
 
 MESSAGES_AT_ONCE = 512
 SWEEP_EVERY = 5.0
+FETCHED_AT_ONCE = 16
 
 
 class Gateway(Institution):
@@ -68,6 +70,8 @@ class Gateway(Institution):
         self.answering = Answering(
             self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
         )
+        self._fetching: set[bytes] = set()
+        """Inquiries whose permit is being fetched from the hub."""
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
@@ -81,6 +85,7 @@ class Gateway(Institution):
         return Adapter(self.settings.source, declared, lambda: self.member.pack)
 
     async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
         await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
@@ -216,16 +221,44 @@ class Gateway(Institution):
                 self.observe.log.warning("permit.refused", reason=error.code)
         if to_answer:
             works.append(self.answering.take(to_answer))
+        for sender, remind in by_type.get(Remind, []):
+            works.append(self._reminded(sender, remind.inquiry))
         for sender, refused in by_type.get(CodeRefused, []):
             if self.member.state.body(sender).role == "authority":
                 works.append(lambda c, handles=refused.handles: subjects.refuse_codes(c, handles))
         return works, told
+
+    def _reminded(self, requester: str, inquiry: bytes) -> Callable[[sa.Connection], None]:
+        """Answer again what was answered, leave alone what is held; if we know nothing of it (we were restored), fetch its permit."""
+        row = self.database.read_now(lambda c: store.provisions_of(c, [inquiry])).get(inquiry)
+        if row is None:
+            self.loop.call_soon_threadsafe(self._fetch_soon, inquiry)
+        if row is None or row.answer is None or row.requester != requester:
+            return lambda _: None
+        return lambda c: self.post.put(c, requester, [Answer(inquiry, bytes(row.answer))])
+
+    def _fetch_soon(self, inquiry: bytes) -> None:
+        """Few at a time: whoever is not served now reminds us again."""
+        if inquiry not in self._fetching and len(self._fetching) < FETCHED_AT_ONCE:
+            self._fetching.add(inquiry)
+            self.run(self._fetch(inquiry), "fetch")
+
+    async def _fetch(self, inquiry: bytes) -> None:
+        try:
+            work = await asyncio.to_thread(self.answering.take, [await self.permit_of(inquiry)])
+            await self.database.write(work)
+            self.observe.count("permits_fetched")
+        except RenkeiError as error:
+            self.observe.log.info("remind.ignored", reason=error.code)
+        finally:
+            self._fetching.discard(inquiry)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             try:
                 await self.desk.expire()
+                await self.desk.pursue()
                 await self.answering.expire()
                 await self.answering.retry()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:

@@ -191,6 +191,13 @@ def overdue(connection: sa.Connection, before: int) -> list[bytes]:
     return [bytes(i) for i in rows.scalars()]
 
 
+def late(connection: sa.Connection, before: int, limit: int) -> list[sa.Row[Any]]:
+    """Open inquiries issued before ``before``, oldest first: id, state, provider, issued_at."""
+    columns = inquiries.c.id, inquiries.c.state, inquiries.c.provider, inquiries.c.issued_at
+    query = sa.select(*columns).where(inquiries.c.state.in_(("submitted", "permitted")), inquiries.c.issued_at < before)
+    return list(connection.execute(query.order_by(inquiries.c.issued_at).limit(limit)))
+
+
 def list_inquiries(
     connection: sa.Connection, *, state: str | None, limit: int, before: int | None
 ) -> list[sa.Row[Any]]:

@@ -33,14 +33,13 @@ from renkei.messages.wire import (
     NotSigned,
     Permit,
     Proposal,
-    Receipt,
     Submit,
     decode_as,
     encode,
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf
+from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, receipt_of
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
@@ -307,7 +306,7 @@ class Sequencer:
     def _owed(self, position: int, leaf: Leaf, entry: Entry, note: str) -> list[tuple[str, Message]]:
         match entry:
             case InquiryLeaf():
-                receipt = _receipt(position, entry)
+                receipt = receipt_of(position, entry)
                 owed: list[tuple[str, Message]] = [(entry.inquiry.sender, receipt)]
                 if entry.ruling.allowed:
                     provider = decode_as(entry.inquiry.payload, Inquiry).provider
@@ -332,7 +331,7 @@ class Sequencer:
         for known in index.known(connection, repeats).values():
             for leaf in log.read(connection, known.position, known.position + 1):
                 if leaf.entry is not None:
-                    receipt = _receipt(known.position, decode_as(leaf.entry, InquiryLeaf))
+                    receipt = receipt_of(known.position, decode_as(leaf.entry, InquiryLeaf))
                     owed.setdefault(known.requester, []).append(receipt)
                     self._observe.count("inquiries_repeated")
         return owed
@@ -351,16 +350,3 @@ def _batches(parcel: Parcel) -> int:
     """Bytes of the batches in a parcel."""
     sizes = (len(m.envelope.payload) for m in parcel.messages if isinstance(m, Submit))
     return sum(size for size in sizes if size >= BATCH_FROM)
-
-
-def _receipt(position: int, entry: InquiryLeaf) -> Receipt:
-    ruling = entry.ruling
-    return Receipt(
-        entry.inquiry.id,
-        position,
-        ruling.allowed,
-        entry.time,
-        ruling.reason,
-        [ruling.row] if ruling.allowed else ruling.rows,
-        ruling.by,
-    )

@@ -58,7 +58,7 @@ class Database:
     """One database, opened and migrated. Close it to let waiting writes finish."""
 
     def __init__(self, url: str, *, packages: tuple[str, ...]) -> None:
-        self.engine = _engine(url)
+        self.engine = connectable(url)
         try:
             migrate.upgrade(self.engine, packages)
         except sa.exc.OperationalError as error:
@@ -192,7 +192,8 @@ class Database:
         return False  # whoever waits is stopping, and finds at the next start what is there
 
 
-def _engine(url: str) -> sa.Engine:
+def connectable(url: str) -> sa.Engine:
+    """An engine for this URL, set up as every institution's is."""
     made = sa.make_url(url)
     if made.get_backend_name() != "sqlite":
         return sa.create_engine(made, pool_size=8, max_overflow=16, pool_pre_ping=True)

@@ -256,6 +256,12 @@ class Answer(Wire, frozen=True, tag="answer/1"):
     sealed: Annotated[bytes, Meta(max_length=MAX_ANSWER)]
 
 
+class Remind(Wire, frozen=True, tag="remind/1"):
+    """Requester → provider: this inquiry of mine is permitted and long without an answer; whoever was restored may not know of it."""
+
+    inquiry: Bytes32
+
+
 class CodeWanted(Wire, frozen=True, array_like=True):
     """One person a body wants a code for: its random handle, the number it holds, and a salted hash of its local id."""
 
@@ -287,7 +293,7 @@ class KeyShare(Wire, frozen=True, tag="key-share/1"):
     """δ of this converter, by which codes of the epoch before become those of this one; empty in the first epoch."""
 
 
-Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeyShare
+Message = Submit | Permit | Receipt | Answer | Remind | CodeRequest | CodeRefused | KeyShare
 
 
 # ------------------------------------------------------------------ the sealed answer

@@ -15,6 +15,7 @@ from renkei.messages.wire import (
     DomainRef,
     Envelope,
     Moment,
+    Receipt,
     Small,
     Wire,
     Word,
@@ -100,6 +101,13 @@ KINDS: dict[type[Entry], str] = {
 def decode_entry(data: bytes) -> Entry:
     """The entry in ``data``; ``Malformed`` if it is none."""
     return decode_as(data, Entry)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def receipt_of(position: int, leaf: InquiryLeaf) -> Receipt:
+    """What the requester is told of its leaf."""
+    ruling = leaf.ruling
+    rows = [ruling.row] if ruling.allowed else ruling.rows
+    return Receipt(leaf.inquiry.id, position, ruling.allowed, leaf.time, ruling.reason, rows, ruling.by)
 
 
 def envelope_of(entry: Entry) -> Envelope:

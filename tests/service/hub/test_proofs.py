@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-import sqlalchemy as sa
 
 from renkei.codes import Ciphertext, encrypt
-from renkei.institution import subjects
 from renkei.institution.settings import Home
 from renkei.ledger import store as log
 from renkei.messages.wire import decode_as
@@ -54,16 +52,9 @@ def test_a_leaf_proves_itself(nation):
 
 def test_codes_are_issued_with_proofs_too(nation):
     """A person registered anew gets the very code back, through a batch whose every conversion is proven."""
-    tax, authority, hub = (nation.world.institutions[b] for b in ("tax-union", "numbering-authority", "hub"))
-    number = authority.database.read_now(
-        lambda c: c.execute(sa.text("SELECT number FROM numbers ORDER BY rowid")).scalar()
-    )
-    local_id = nation.local_id("tax-union")
-    find = {"i": local_id}
-    had = tax.database.read_now(lambda c: subjects.by_local_id(c, [local_id]))
-    nation.do(tax.database.write(lambda c: c.execute(sa.text("DELETE FROM subjects WHERE local_id = :i"), find)))
-    nation.http("tax-union", "/subjects", {"subjects": [{"local_id": local_id, "number": number}]})
-    until(lambda: tax.database.read_now(lambda c: subjects.by_local_id(c, [local_id])) == had)
+    had, hub = nation.code("tax-union"), nation.world.institutions["hub"]
+    nation.register_anew("tax-union")
+    until(lambda: nation.code("tax-union") == had)
     leaf = hub.database.read_now(lambda c: list(log.replay(c, "issuance")))[-1][1]
     entry = decode_as(leaf.entry, IssuanceLeaf)
     assert rounds.are_honest(hub.keeper.state, "hub", rounds.conversions(entry, "hub"), entry.half_proofs)
