@@ -28,7 +28,7 @@ def run(home: Annotated[Path, typer.Argument(help="Home folder of one institutio
 
     from renkei.nation.world import run_one
 
-    uvloop.run(run_one(home))
+    raise SystemExit(uvloop.run(run_one(home)))
 
 
 @authority.callback()

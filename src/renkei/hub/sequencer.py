@@ -33,6 +33,7 @@ from renkei.messages.wire import (
     NotSigned,
     Permit,
     Proposal,
+    RoundCopy,
     Submit,
     decode_as,
     encode,
@@ -96,6 +97,18 @@ class Sequencer:
         self._own_waiting = asyncio.Event()
         self._newest: set[bytes] = set()
         """The envelopes of the newest round: the next one was prepared while it was under way."""
+        self._proposed: Proposal | None = None
+        self._superseded = False
+
+    @property
+    def superseded(self) -> bool:
+        """Whether rounds were adopted that somebody else has proposed since we began to sequence."""
+        return self._superseded
+
+    def compare(self, copy: RoundCopy) -> None:
+        """Note whether an adopted round is one that we proposed (its salts are ours)."""
+        if self._proposed is not None and [salt for _, salt, _ in copy.leaves] != self._proposed.salts:
+            self._superseded = True
 
     def submit(self, act: Envelope) -> None:
         """Enter an act of the hub's own in the next round."""
@@ -186,6 +199,7 @@ class Sequencer:
                 [encode(d.entry) for d in prepared.drafts],
                 salts,
             )
+            self._proposed = proposal
             reply = await self._propose(proposal)
             if isinstance(reply, Cosigned):
                 await self._commit(prepared, proposal, reply)
@@ -254,12 +268,16 @@ class Sequencer:
         cosignature: str,
         parcels: Sequence[Parcel] = (),
         repeats: Sequence[bytes] = (),
+        *,
+        deliver: bool = True,
     ) -> None:
-        """Store one cosigned round and owe everyone concerned what it means for them."""
+        """Store one cosigned round and (``deliver``) owe everyone concerned what it means for them."""
         staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature)
 
         def commit(connection: sa.Connection) -> object:
             head = self.keeper.store(connection, staged, note)
+            if not deliver:
+                return head
             for recipient, messages in self._again(connection, repeats, deliveries).items():
                 self._post.put(connection, recipient, messages)
             self._post.committed(connection, parcels)

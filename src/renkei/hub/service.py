@@ -1,4 +1,9 @@
-"""The hub's life: agree on heads with the commission, sequence, answer calls."""
+"""The hub's life: agree on heads with the commission, sequence, answer calls; or stand by while another process of the hub does.
+
+One process sequences. Any other with the same keys (and a database of its own) finds it at work, follows the commission's copy, and
+takes over when it has fallen silent. Two who both believe they are it harm nothing but each other's time: the commission signs one round
+on one head. Whoever finds rounds it did not propose stops, and stands by when it is started again.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +60,11 @@ RECOVER_WITHIN = 10.0
 """Seconds after which a question of recovery is asked again: who was asked may have been restarted meanwhile."""
 PULSE = 2.0
 """Seconds between two looks whether the commission is there."""
+LOOK_EVERY = 0.5
+SILENT_LOOKS = 4
+"""Looks in a row that find no hub at work, after which the standby takes over."""
+DELIVERED_AGAIN = 600_000
+"""Milliseconds of the record from which the standby delivers again what has no outcome; for what is older, requesters remind."""
 
 
 class Hub(Institution):
@@ -91,11 +101,19 @@ class Hub(Institution):
             self.settings.audit_share,
         )
         self.halted = ""
+        self.standing_by = False
 
     async def start(self) -> None:
         await self.join()
-        await self.post.start(self.answer)
         self.run(serve(self.settings, self.observe, [], self.health), "web")
+        if await self._other_at_work():
+            self.standing_by = True
+            self.run(self._stand_by(), "standby")
+        else:
+            await self._take_up()
+
+    async def _take_up(self) -> None:
+        await self.post.start(self.answer)
         self.keep(self._keep, "sequencer")
         self.keep(self._publish, "keys")
         self.keep(self.auditor.run, "audit")
@@ -107,9 +125,56 @@ class Hub(Institution):
         await super().stop()
 
     def report(self) -> Health:
-        size = self.keeper.tree.size
+        details = {"log_size": str(self.keeper.tree.size), "halted": self.halted}
+        if self.standing_by:
+            return Health(True, {**details, "standby": "true"})
         audit = self.auditor.report()
-        return Health(not self.halted and not audit, {"log_size": str(size), "halted": self.halted, **audit})
+        return Health(not self.halted and not audit, {**details, **audit})
+
+    # ------------------------------------------------------------------ standing by
+
+    async def _other_at_work(self) -> bool:
+        """Whether a process of the hub answers to the hub's name."""
+        try:
+            await self.post.call("hub", GetHead(), timeout=LOOK_EVERY)
+        except Unavailable:
+            return False
+        return True
+
+    async def _stand_by(self) -> None:
+        """Follow the commission's copy until nobody has been at work for some looks; then take over."""
+        silent = 0
+        while silent < SILENT_LOOKS:
+            await asyncio.sleep(LOOK_EVERY)
+            silent = 0 if await self._other_at_work() else silent + 1
+            with contextlib.suppress(RenkeiError):  # the commission is away, or has nothing new
+                while await self._adopt(self.keeper.tree.size, deliver=False):
+                    pass
+        self.observe.log.warning("hub.takes-over", size=self.keeper.tree.size)
+        self.observe.count("takeovers")
+        self.post.forget_silence("hub")
+        self.standing_by = False
+        await self._take_up()
+        await self._deliver_again()
+
+    async def _deliver_again(self) -> None:
+        """The permits of the last minutes that have no outcome: whoever sequenced before us may not have delivered them."""
+        since = await self.database.read(lambda c: log.size_at(c, self.clock() - DELIVERED_AGAIN))
+        for provider, permits in (await asyncio.to_thread(self._open_since, since)).items():
+            await self.post.send(provider, permits)
+
+    def _open_since(self, first: int) -> dict[str, list[Permit]]:
+        head = self.keeper.head
+        owed: dict[str, list[Permit]] = {}
+        if head is None:
+            return owed
+        with self.database.engine.connect() as connection:
+            for known in index.open_between(connection, first, head.size):
+                leaf = log.read(connection, known.position, known.position + 1)[0]
+                path = self.keeper.tree.inclusion(known.position, head.size)
+                permit = Permit(known.position, leaf.salt or b"", leaf.entry or b"", path, head.note)
+                owed.setdefault(known.provider, []).append(permit)
+        return owed
 
     async def _keep(self) -> None:
         """Agree on heads, then sequence; again after any interruption. Stops only if the copies disagree."""
@@ -163,6 +228,9 @@ class Hub(Institution):
                 await self.post.call("commission", Rounds(rounds), timeout=RECOVER_WITHIN)
             else:
                 await self._adopt(tree.size)
+                if self.sequencer.superseded:
+                    self.over.set()
+                    raise Halted("another process of the hub sequences")
 
     async def _commission_head(self) -> HeadIs:
         while True:
@@ -175,15 +243,17 @@ class Hub(Institution):
                 return reply
             raise NotGenuine("The commission answered something else.", code="round-reply")
 
-    async def _adopt(self, size: int) -> None:
+    async def _adopt(self, size: int, *, deliver: bool = True) -> int:
+        """Take over rounds that only the commission has; how many."""
         reply = await self.post.call("commission", GetRounds(size), timeout=RECOVER_WITHIN)
-        if not isinstance(reply, Rounds) or not reply.rounds:
+        if not isinstance(reply, Rounds) or (deliver and not reply.rounds):
             raise Halted("the commission is ahead but does not hand over its rounds")
         for copy in reply.rounds:
-            await self._adopt_one(copy)
+            await self._adopt_one(copy, deliver)
         self.observe.count("rounds_adopted", len(reply.rounds))
+        return len(reply.rounds)
 
-    async def _adopt_one(self, copy: RoundCopy) -> None:
+    async def _adopt_one(self, copy: RoundCopy, deliver: bool) -> None:
         try:
             text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
         except RenkeiError as error:
@@ -192,7 +262,8 @@ class Hub(Institution):
             s for s in split_note(copy.checkpoint)[1] if s.startswith(f"— {self.keeper.state.commission_key.name} ")
         )
         root = Checkpoint.from_text(text).root
-        await self.sequencer.take(lambda: self.keeper.stage_copy(copy), root, line + "\n")
+        await self.sequencer.take(lambda: self.keeper.stage_copy(copy), root, line + "\n", deliver=deliver)
+        self.sequencer.compare(copy)
 
     # ------------------------------------------------------------------ calls
 

@@ -627,6 +627,10 @@ class Post:
         peers = [peer for peer, (first, last) in self._silent.items() if last - first > SILENT_AFTER]
         return {"silent": " ".join(sorted(peers))} if peers else {}
 
+    def forget_silence(self, peer: str) -> None:
+        """What ``peer`` left unanswered is no trouble any more."""
+        self._silent.pop(peer, None)
+
     async def call(self, peer: str, body: Call, *, timeout: float = 5.0) -> Reply:
         """Ask ``peer`` and await its reply, both sealed. ``Unavailable`` if it is silent; its refusal is raised as an error."""
         nonce = os.urandom(16)

@@ -43,6 +43,8 @@ class Institution:
         self.bus = Bus(self.settings.bus, self.settings.body, self.keys.bus_seed)
         self._held: IO[bytes] | None = None
         self._background: list[asyncio.Task[Any]] = []
+        self.over = asyncio.Event()
+        """Set when this process should end, to be started again by whoever keeps it running."""
         self.failed: dict[str, str] = {}
         """Background work that ended by a failure, with the reference its log line has."""
 

@@ -24,6 +24,7 @@ from renkei.hub.service import Hub
 from renkei.institution.bus import BusServer, demand_free, make_mailboxes
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
+from renkei.institution.tasks import end
 from renkei.nation.plan import Place, Plan, bus_servers, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
@@ -60,8 +61,12 @@ def institution_of(home: Path) -> Institution:
     return ROLES[role](home)
 
 
-async def run_one(home: Path) -> None:
-    """Run the institution of one home folder until a signal says stop."""
+TRY_AGAIN = 75
+"""Exit status of an institution that ended by itself and is to be started again (``EX_TEMPFAIL`` of sysexits.h)."""
+
+
+async def run_one(home: Path) -> int:
+    """Run the institution of one home folder until a signal says stop, or it is over; the exit status."""
     institution = institution_of(home)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -70,7 +75,10 @@ async def run_one(home: Path) -> None:
     try:
         await institution.start()
         settle_memory()
-        await stop.wait()
+        ends = [asyncio.ensure_future(event.wait()) for event in (stop, institution.over)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await end(ends)
+        return TRY_AGAIN if institution.over.is_set() else 0
     finally:
         await institution.stop()
 

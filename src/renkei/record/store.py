@@ -111,6 +111,14 @@ def known(connection: sa.Connection, ids: Iterable[bytes]) -> dict[bytes, Known]
     }
 
 
+def open_between(connection: sa.Connection, first: int, end: int) -> list[Known]:
+    """The permitted inquiries at positions ``first`` … ``end`` (exclusive) that have no outcome."""
+    i = inquiries.c
+    where = i.position >= first, i.position < end, i.allowed.is_(True), i.outcome.is_(None)
+    rows = connection.execute(sa.select(inquiries).where(*where).order_by(i.position))
+    return [Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome) for r in rows]
+
+
 def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tuple[str, str]]:
     """Requester and provider of the inquiries at these positions."""
     columns = inquiries.c.position, inquiries.c.requester, inquiries.c.provider

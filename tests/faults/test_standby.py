@@ -1,0 +1,128 @@
+"""Claim: the hub may be several processes; whichever sequences may die or freeze, another goes on, and the record is one.
+
+A second home with the hub's keys and a database of its own stands by. The first is killed under load, comes back and stands by itself;
+then the second is frozen long enough to be taken for dead, and thaws.
+"""
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+
+from renkei.institution.settings import Home
+from renkei.nation.plan import Place
+from renkei.nation.world import TRY_AGAIN
+from tests.faults.checker import examine
+from tests.faults.test_kill import Killed
+
+
+class Twins(Killed):
+    """A nation whose hub has a second process."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        home = folder / "hub-2"
+        shutil.copytree(folder / "hub", home)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        settings = msgspec.structs.replace(
+            Home(home).settings(), database=f"sqlite:///{home.resolve()}/hub_2.db", port=port
+        )
+        Home(home).write_toml("settings.toml", msgspec.to_builtins(settings))
+        self.second = Place("hub", "hub", f"http://127.0.0.1:{port}")
+        self.first = self.plan.place("hub")
+        self.child = None
+
+    def start_second(self):
+        with (self.folder / "hub-2" / "log.jsonl").open("ab") as log:
+            command = [sys.executable, "-m", "renkei.cli", "run", str(self.folder / "hub-2")]
+            self.child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    async def until_health(self, place, **wanted):
+        for _ in range(200):
+            health = await self.world.health(place)
+            if health and all(health.get(k) == v for k, v in wanted.items()):
+                return health
+            await asyncio.sleep(0.1)
+        raise AssertionError((place, wanted, await self.world.health(place)))
+
+    async def gap(self):
+        """Seconds until an inquiry that is asked now has ended."""
+        began, before = time.monotonic(), len(self.accepted)
+        while len(self.accepted) == before:
+            await self.ask(1)
+        await self.all_ended(60)
+        return time.monotonic() - began
+
+
+async def story(twins):
+    """What happens, and what is seen of it."""
+    world, seen = twins.world, {}
+    await world.start()
+    await world.until_linked()
+    twins.start_second()
+    await twins.until_health(twins.second, standby="true")
+    await asyncio.gather(twins.ask(30), killed_soon(world))
+    seen["after a kill"] = await twins.gap()
+    seen["standby after the kill"] = (await twins.until_health(twins.second, halted="")).get("standby")
+    world.spawn("hub")
+    await twins.until_health(twins.first, standby="true")
+    await twins.ask(5)
+    twins.child.send_signal(signal.SIGSTOP)
+    await twins.until_health(twins.first, standby=None)
+    await twins.ask(10)
+    twins.child.send_signal(signal.SIGCONT)
+    seen["after a freeze"] = await twins.gap()
+    await asyncio.to_thread(twins.child.wait, 30)
+    seen["the thawed one"] = twins.child.returncode
+    seen["states"] = await twins.all_ended(90)
+    seen["left"] = await twins.until_settled(100)
+    return seen
+
+
+async def killed_soon(world):
+    await asyncio.sleep(0.1)
+    world.kill("hub")
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    twins = Twins(tmp_path_factory.mktemp("twins") / "nation")
+
+    async def run():
+        try:
+            return await story(twins)
+        finally:
+            if twins.child and twins.child.poll() is None:
+                twins.child.send_signal(signal.SIGCONT)
+                twins.child.terminate()
+            await twins.world.stop()
+
+    return twins, asyncio.run(run())
+
+
+def test_the_standby_takes_over_and_every_inquiry_ends(outcome):
+    _, seen = outcome
+    assert seen["standby after the kill"] is None
+    assert len(seen["states"]) >= 20
+    assert set(seen["states"].values()) == {"answered"}
+
+
+def test_who_thaws_and_finds_others_rounds_stops(outcome):
+    """It ends with the status that asks its supervisor to start it again: then it stands by."""
+    _, seen = outcome
+    assert seen["the thawed one"] == TRY_AGAIN
+
+
+def test_the_record_is_one(outcome):
+    """After two changes of hand: copies equal, every disclosure on an earlier leaf, nothing twice, no mailbox left over."""
+    twins, seen = outcome
+    assert examine(twins.folder, twins.plan).wrong == []
+    assert seen["left"] == {}
