@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from renkei.institution.post import Post
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
+from renkei.institution.workers import Workers, costly
 from renkei.ledger import store as log
 from renkei.ledger.notes import COSIGNATURE, Checkpoint, verify_note
 from renkei.messages.wire import (
@@ -43,6 +44,7 @@ from renkei.messages.wire import (
     RoundCopy,
     Rounds,
     Submit,
+    Work,
     decode_as,
     decode_reply,
     encode,
@@ -86,6 +88,7 @@ class Commission(Institution):
             self.observe,
             self.settings.audit_share,
         )
+        self.workers = Workers(self.keys, self.bus, self.observe, self.settings.workers)
         self._lock = asyncio.Lock()
         self._tokens = float(self.settings.file_rate)
         self._tokens_at = time.monotonic()
@@ -148,7 +151,7 @@ class Commission(Institution):
             return NotSigned("clock", tree.size, tree.root())
         began = time.perf_counter()
         try:
-            entries, fills = await asyncio.to_thread(self._fill, proposal)
+            entries, fills = await self._fill(proposal)
         except _BadEntry as bad:
             self.observe.log.warning("round.entry-refused", reason=bad.code)
             self.observe.count("alarms")
@@ -158,7 +161,17 @@ class Commission(Institution):
         self.observe.time("round", time.perf_counter() - began)
         return reply
 
-    def _fill(self, proposal: Proposal) -> tuple[list[Entry], list[Fill]]:
+    async def _fill(self, proposal: Proposal) -> tuple[list[Entry], list[Fill]]:
+        """Every entry decoded, and our part of it, made here or by workers."""
+        entries = await asyncio.to_thread(self._open, proposal)
+        hard = [at for at, d in enumerate(proposal.drafts) if costly(d)] if self.workers.count else []
+        work = Work(self.keeper.state.next_index, proposal.time, drafts=[proposal.drafts[at] for at in hard])
+        made = await self.workers.ask(msgspec.structs.replace(work, prove=self.settings.proves))
+        worked = {at: m for at, m in zip(hard, made, strict=True) if m is not None}
+        return entries, await asyncio.to_thread(self._fills, proposal, entries, worked)
+
+    def _open(self, proposal: Proposal) -> list[Entry]:
+        """The entries of a well-formed proposal, none of which is in the record."""
         if not proposal.drafts or len(proposal.drafts) != len(proposal.salts):
             raise NotGenuine("A round has as many salts as entries.", code="round-form")
         entries: list[Entry] = []
@@ -172,25 +185,31 @@ class Commission(Institution):
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
         seen = self.database.read_now(lambda c: index.entered(c, ids))
+        for at, id_ in enumerate(ids):
+            if id_ in seen:  # one leaf per envelope
+                raise _BadEntry(at, "repeated")
+            seen.add(id_)
+        return entries
+
+    def _fills(self, proposal: Proposal, entries: list[Entry], worked: Mapping[int, bytes | RenkeiError]) -> list[Fill]:
         fills = []
+        keeper, prove = self.keeper, self.settings.proves
         for at, entry in enumerate(entries):
             try:
-                if ids[at] in seen:  # one leaf per envelope
-                    raise NotGenuine("The hub proposed something that is in the record.", code="repeated")
-                seen.add(ids[at])
-                fills.append(
-                    rounds.fill(
-                        self.keeper.state,
-                        self.converter,
-                        self.keeper.permitted,
-                        entry,
-                        proposal.time,
-                        prove=self.settings.proves,
-                    )
-                )
+                match worked.get(at):
+                    case bytes() as made:
+                        fills.append(decode_as(made, Fill))
+                    case RenkeiError() as error:
+                        raise error
+                    case _:
+                        fills.append(
+                            rounds.fill(
+                                keeper.state, self.converter, keeper.permitted, entry, proposal.time, prove=prove
+                            )
+                        )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
-        return entries, fills
+        return fills
 
     async def _store(self, proposal: Proposal, entries: list[Entry], fills: list[Fill], digest: bytes) -> Reply:
         def finish() -> tuple[Staged, str, str]:

@@ -1,7 +1,7 @@
 """The way of a round at the hub: receive → prepare → propose → commit → deliver.
 
-Everything costly (signatures, rulings, conversions) happens in ``prepare``, on a thread, before anything enters the record. While
-a round waits for the commission the next one is prepared.
+Everything costly (signatures, rulings, conversions) happens in ``prepare``, on a thread or at workers, before anything enters the record.
+While a round waits for the commission the next one is prepared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.observe import Observer
 from renkei.institution.post import Parcel, Post
 from renkei.institution.tasks import end
+from renkei.institution.workers import Workers, costly
 from renkei.ledger import store as log
 from renkei.ledger.notes import Signer, verify_note
 from renkei.ledger.store import Leaf
@@ -35,12 +36,13 @@ from renkei.messages.wire import (
     Proposal,
     RoundCopy,
     Submit,
+    Work,
     decode_as,
     encode,
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, receipt_of
+from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, decode_entry, receipt_of
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
@@ -86,11 +88,12 @@ class Sequencer:
         clock: Callable[[], int],
         round_size: int,
         prove: bool,
+        workers: Workers,
         after: Callable[[Sequence[Envelope]], object],
     ) -> None:
         self.keeper, self._converter, self._signer, self._post = keeper, converter, signer, post
         self._observe, self._write, self._clock, self._after = observe, write, clock, after
-        self._size, self._prove = round_size, prove
+        self._size, self._prove, self._workers = round_size, prove, workers
         self._own: list[Envelope] = []
         self._own_tried = False
         self._taken: list[Parcel] = []
@@ -132,7 +135,7 @@ class Sequencer:
     async def _next(self) -> Prepared:
         parcels = await self._gather()
         self._taken += parcels
-        return await asyncio.to_thread(self._prepare, parcels, list(self._own))
+        return await self._prepare(parcels, list(self._own))
 
     async def _gather(self) -> list[Parcel]:
         """Parcels for a round; none if there are only acts of the hub's own."""
@@ -153,31 +156,48 @@ class Sequencer:
             for task in (receive, own):
                 task.cancel()
 
-    def _prepare(self, parcels: list[Parcel], own: list[Envelope]) -> Prepared:
+    async def _prepare(self, parcels: list[Parcel], own: list[Envelope]) -> Prepared:
         """Verify, rule, convert. What is not well formed or not genuine is counted and goes no further."""
         began = time.perf_counter()
         now = max(self._clock(), self.keeper.head.time if self.keeper.head else 0)
         governance = self.keeper.state.next_index
-        submitted = [(p.sender, m.envelope) for p in parcels for m in p.messages if isinstance(m, Submit)]
+        fresh, known = await asyncio.to_thread(self._fresh, parcels, own)
+        hard = [e for e in fresh.values() if costly(e.payload)] if self._workers.count else []
+        made = await self._workers.ask(Work(governance, now, envelopes=hard, prove=self._prove))
+        worked = {e.id: m for e, m in zip(hard, made, strict=True) if m is not None}
+        drafts = await asyncio.to_thread(self._drafts, fresh, worked, now)
+        self._observe.time("prepare", time.perf_counter() - began)
+        return Prepared(now, governance, list(drafts.values()), list(drafts), sorted(known), parcels, own)
+
+    def _fresh(self, parcels: list[Parcel], own: list[Envelope]) -> tuple[dict[bytes, Envelope], set[bytes]]:
+        """What is to be entered, by id, and the ids of what is in the record already."""
         fresh = {e.id: e for e in own}
-        for sender, envelope in submitted:
+        for sender, envelope in [(p.sender, m.envelope) for p in parcels for m in p.messages if isinstance(m, Submit)]:
             if envelope.sender == sender:  # nobody submits what another has signed
                 fresh[envelope.id] = envelope
             else:
                 self._reject(sender, "misaddressed")
         known = self.keeper.entered(list(fresh))
+        return {id_: e for id_, e in fresh.items() if id_ not in known}, known
+
+    def _drafts(
+        self, fresh: dict[bytes, Envelope], worked: Mapping[bytes, bytes | RenkeiError], now: int
+    ) -> dict[bytes, Draft]:
+        """The drafts by id: those the workers made, and what is left for us."""
         drafts: dict[bytes, Draft] = {}
+        state, converter, permitted = self.keeper.state, self._converter, self.keeper.permitted
         for id_, envelope in fresh.items():
-            if id_ in known:
-                continue
             try:
-                drafts[id_] = rounds.draft(
-                    self.keeper.state, self._converter, self.keeper.permitted, envelope, now, prove=self._prove
-                )
+                match worked.get(id_):
+                    case bytes() as entry:
+                        drafts[id_] = Draft(decode_entry(entry), None)
+                    case RenkeiError() as error:
+                        raise error
+                    case _:
+                        drafts[id_] = rounds.draft(state, converter, permitted, envelope, now, prove=self._prove)
             except RenkeiError as error:
                 self._reject(envelope.sender, error.code)
-        self._observe.time("prepare", time.perf_counter() - began)
-        return Prepared(now, governance, list(drafts.values()), list(drafts), sorted(known), parcels, own)
+        return drafts
 
     def _reject(self, sender: str, reason: str) -> None:
         self._observe.count("submissions_rejected")
@@ -187,7 +207,7 @@ class Sequencer:
         """Propose until the commission has it, then commit and deliver."""
         while True:
             if self._outdated(prepared):
-                prepared = await asyncio.to_thread(self._prepare, prepared.parcels, prepared.own)
+                prepared = await self._prepare(prepared.parcels, prepared.own)
             if not prepared.drafts:
                 await self._commit_nothing(prepared)
                 return

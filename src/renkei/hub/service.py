@@ -24,6 +24,7 @@ from renkei.institution.post import Post
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
+from renkei.institution.workers import Workers
 from renkei.ledger import store as log
 from renkei.ledger.notes import NOTE, Checkpoint, split_note, verify_note
 from renkei.messages.wire import (
@@ -87,6 +88,7 @@ class Hub(Institution):
             clock=clock,
             round_size=self.settings.round_size,
             prove=self.settings.proves,
+            workers=Workers(self.keys, self.bus, self.observe, self.settings.workers),
             after=self._after_round,
         )
         self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)

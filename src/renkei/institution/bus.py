@@ -258,8 +258,9 @@ class Bus:
         with contextlib.suppress(nats.errors.Error):
             await self._client.publish(subject, data)
 
-    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]]) -> None:
-        await self._client.subscribe(subject, cb=handler, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]], *, queue: str = "") -> None:
+        """Hand what comes under ``subject`` to ``handler``; of those who name the same ``queue`` one gets each message."""
+        await self._client.subscribe(subject, queue, handler, pending_msgs_limit=-1, pending_bytes_limit=-1)
 
     async def request(self, subject: str, data: bytes, timeout: float) -> bytes:
         """The reply; ``Unavailable`` if none comes in ``timeout`` seconds, or the connection breaks meanwhile."""

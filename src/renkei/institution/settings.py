@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     body: str
     """Its code in the pack."""
     role: str
-    """authority, hub, commission, portal or gateway."""
+    """authority, hub, commission, portal or gateway; worker in the home of a worker of hub or commission."""
     kinds: tuple[str, ...]
     """The kinds of body it is enrolled as."""
     database: str
@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256
     """Hub: entries in one round at most."""
+    workers: int = 0
+    """Hub and commission: parts into which a round's work is divided for worker processes (role ``worker``); 0: it works alone."""
     audit_share: float = 0.02
     """Hub and commission: share of the other's conversions that it must prove; 1 for always."""
     proofs: Literal["audit", "always"] = "audit"

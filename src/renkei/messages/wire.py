@@ -474,6 +474,25 @@ class Proofs(Wire, frozen=True, tag="proofs/1"):
     proofs: list[list[Small]]
 
 
+class Work(Wire, frozen=True, tag="work/1"):
+    """A keeper → one of its workers: verify, rule and convert these, by the governance up to this index."""
+
+    governance: Count
+    time: Moment
+    envelopes: list[Envelope] = []
+    """For the hub's part."""
+    drafts: list[bytes] = []
+    """Encoded entries, for the commission's part."""
+    prove: bool = False
+
+
+class Worked(Wire, frozen=True, tag="worked/1"):
+    """For each the drafted entry (hub) or ``Fill`` (commission), encoded, or the code of its refusal."""
+
+    made: list[bytes]
+    refused: list[Word]
+
+
 class Failed(Wire, frozen=True, tag="failed/1"):
     """The call was refused."""
 
@@ -481,8 +500,8 @@ class Failed(Wire, frozen=True, tag="failed/1"):
     sentence: Annotated[str, Meta(max_length=1000)]
 
 
-Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled | GetProofs
-Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Proofs | Failed
+Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled | GetProofs | Work
+Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Proofs | Worked | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -25,6 +25,7 @@ from renkei.institution.bus import BusServer, demand_free, make_mailboxes
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
 from renkei.institution.tasks import end
+from renkei.institution.workers import Worker
 from renkei.nation.plan import Place, Plan, bus_servers, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
@@ -35,6 +36,7 @@ ROLES: dict[str, type[Institution]] = {
     "commission": Commission,
     "gateway": Gateway,
     "portal": Portal,
+    "worker": Worker,
 }
 ORDER = ("hub", "commission", "authority", "portal", "gateway")
 READY_WITHIN = 90.0
