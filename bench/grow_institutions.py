@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import nkeys
 from rich.progress import Progress
 
-from bench.grow import Measure, median_us, resident_mb, seconds
+from bench.grow import Measure, cpu_seconds, median_us, resident_mb, seconds
 from renkei.codes import Converter, Domain, combine_shares, encrypt, group, prove_share, verify_share
 from renkei.codes.conversion import PublicShare
 from renkei.institution.bus import Bus, BusServer, BusUser, Node, make_mailboxes
@@ -185,7 +185,7 @@ def fold(network: Network) -> tuple[State, dict[str, float]]:
             found.apply(found.next_index, act)
         return found
 
-    took = statistics.median(seconds(state) for _ in range(3))
+    took = statistics.median(cpu_seconds(state) for _ in range(3))
     tracemalloc.start()
     found = state()
     memory = tracemalloc.get_traced_memory()[0]
@@ -193,7 +193,7 @@ def fold(network: Network) -> tuple[State, dict[str, float]]:
     assert len(found.bodies) == count and not found.void
     return found, {
         "fold_ms_each": took / count * 1e3,
-        "verifying": statistics.median(seconds(lambda: verify_all(network)) for _ in range(3)) / took,
+        "verifying": statistics.median(cpu_seconds(lambda: verify_all(network)) for _ in range(3)) / took,
         "state_kb_each": memory / count / 1e3,
         "acts_kb_each": sum(len(encode(a)) for a in network.acts) / count / 1e3,
     }

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from rich.progress import Progress
 
-from bench.grow import Measure, apart, median_us, resident_mb, seconds
+from bench.grow import Measure, apart, cpu_seconds, median_us, resident_mb, seconds
 from bench.ledger import ROUND
 from renkei.institution.database import Database
 from renkei.ledger import store as log
@@ -115,7 +115,7 @@ def proofs(folder: str) -> dict[str, float]:
     db = database(folder)
     trees = [open_tree(db)]  # whatever opening loads once is loaded
     empty = resident_mb()
-    opening = statistics.median(seconds(lambda: trees.append(open_tree(db))) for _ in range(PROOFS)) * 1e3
+    opening = statistics.median(cpu_seconds(lambda: trees.append(open_tree(db))) for _ in range(PROOFS)) * 1e3
     opened = (resident_mb() - empty) / PROOFS
     rng = random.Random(1)
     size = trees[0].size
