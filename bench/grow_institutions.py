@@ -49,21 +49,24 @@ INQUIRIES = 400
 KEEPERS = ("hub", "commission")
 NEWCOMERS = 5
 MEASURES = (
-    Measure("fold_ms_each", "folding the governance, per body, ms", "flat: its five signatures and two proofs"),
+    Measure("fold_ms_each", "folding the governance, per body, ms", "flat: five signatures, two proofs"),
     Measure("verifying", "share of it that is verification", "near 1"),
     Measure("state_kb_each", "memory of the governance state, per body, kB", "flat"),
     Measure("acts_kb_each", "its acts in the record, per body, kB", "flat"),
-    Measure("draft_new_us", "ruling and half conversion, nobody's factors derived, µs", "flat"),
-    Measure("draft_pair_us", "the same, bodies known, pair new, µs", "flat"),
-    Measure("draft_us", "the same, factors of the pair at hand, µs", "floor beside, flat"),
+    Measure(
+        "draft_new_us", "ruling and half conversion, keys of no body derived yet, µs", "at most two derivations more"
+    ),
+    Measure("draft_pair_us", "the same, keys derived, pair new, µs", "flat"),
+    Measure("draft_us", "the same, factors of the pair at hand, µs", "floor in the next line, flat"),
     Measure("floor_us", "floor of it: verify and convert, µs", ""),
     Measure("config_kb_each", "the bus's configuration, per body, kB", "flat"),
     Measure("start_ms", "the bus starts, ms", "O(n), small"),
     Measure("mailbox_ms_each", "making the mailboxes, per body, ms", "flat"),
+    Measure("stop_ms", "the bus stops, ms", "O(n); killed after 10 s"),
     Measure("restart_ms", "the bus starts again with all mailboxes, ms", "O(n)"),
     Measure("bus_mb", "memory of the bus, MB", "O(n)"),
     Measure("connect_ms", "one body connects, ms", "flat"),
-    Measure("newcomer_ms", "one more body: configured and connected, ms", "O(n), small"),
+    Measure("newcomer_ms", "one more body: configured and connected, ms", "O(n); a second if it comes too soon"),
 )
 
 
@@ -127,7 +130,9 @@ def invent(size: int) -> Network:
     acts = []
     for body in bodies:
         if body.code not in KEEPERS:
-            acts += [ActLeaf(NOW, by_code[author].identity.sign(act)) for author, act in joining(pack, converters, body)]
+            acts += [
+                ActLeaf(NOW, by_code[author].identity.sign(act)) for author, act in joining(pack, converters, body)
+            ]
     return Network(pack, Trust(bytes(16), encode(GenesisLeaf(NOW, genesis, *signatures))), bodies, converters, acts)
 
 
@@ -314,7 +319,7 @@ async def bus(folder: Path, bodies: Sequence[Body]) -> dict[str, float]:
         found["start_ms"] = await timed_ms(server.start())
         making = await timed_ms(make_mailboxes(server.url, operator, [b.code for b in bodies]))
         found["mailbox_ms_each"] = making / len(bodies)
-        server.stop()
+        found["stop_ms"] = seconds(server.stop) * 1e3
         found["restart_ms"] = await timed_ms(server.start())
         found["bus_mb"] = resident_mb(server.pid)
         found["connect_ms"] = statistics.median([await connected_ms(server, b.code, b.bus) for b in bodies[:NEWCOMERS]])
@@ -326,7 +331,7 @@ async def bus(folder: Path, bodies: Sequence[Body]) -> dict[str, float]:
             newcomers.append(reload + await connected_ms(server, f"newcomer-{i}", seed))
         found["newcomer_ms"] = statistics.median(newcomers)
     finally:
-        server.stop()
+        server.stop(kill=True)
     return found
 
 

@@ -77,9 +77,7 @@ def fill(folder: str, size: int, report: Callable[[int], None]) -> dict[str, flo
         for start in range(first, size, AT_ONCE):
             hashes = [os.urandom(32) for _ in range(min(AT_ONCE, size - start))]
             with connection.begin():
-                log.append(
-                    connection, start, [log.Leaf("inquiry", None, None, h) for h in hashes], tree.append(hashes)
-                )
+                log.append(connection, start, [log.Leaf("inquiry", None, None, h) for h in hashes], tree.append(hashes))
             report(start)
         between = pages(db)
         for start in range(first, size, AT_ONCE):
@@ -179,4 +177,3 @@ def append_round(db: Database, tree: Tree, signer: Signer, indexed: bool) -> Non
             index.add(connection, known)
 
     db.write_now(commit)
-

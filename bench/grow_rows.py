@@ -178,7 +178,9 @@ class Desk:
         database = Database(self._home.settings().database, packages=("institution", "gateway"))
         table = store.inquiries
         mine = table.c.batch == id_
-        newest = sa.select(table.c.batch_line).where(mine).order_by(table.c.batch_line.desc()).offset(UNDER_WAY).limit(1)
+        newest = (
+            sa.select(table.c.batch_line).where(mine).order_by(table.c.batch_line.desc()).offset(UNDER_WAY).limit(1)
+        )
 
         def end(connection: sa.Connection) -> None:
             old = connection.execute(newest).scalar_one()

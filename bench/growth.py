@@ -43,10 +43,18 @@ class Section(NamedTuple):
 
 SECTIONS = {
     "leaves": Section(
-        "The record", "leaves", grow_leaves.MEASURES, lambda long: [10**4, 10**5, 10**6] + [10**7] * long, grow_leaves.run
+        "The record",
+        "leaves",
+        grow_leaves.MEASURES,
+        lambda long: [10**4, 10**5, 10**6] + [10**7] * long,
+        grow_leaves.run,
     ),
     "institutions": Section(
-        "The network", "institutions", grow_institutions.MEASURES, lambda _: [10, 100, 500, 2000], grow_institutions.run
+        "The network",
+        "institutions",
+        grow_institutions.MEASURES,
+        lambda long: [10, 100, 500] + [2000] * long,
+        grow_institutions.run,
     ),
     "rows": Section(
         "A batch file", "rows", grow_rows.MEASURES, lambda long: [10**4, 10**5] + [10**6] * long, grow_rows.run
