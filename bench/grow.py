@@ -31,6 +31,13 @@ def grew(rows: Sequence[dict[str, Any]], key: str) -> str:
     return f"× {have[-1][key] / have[0][key]:.3g} of × {have[-1]['n'] / have[0]['n']:,.0f}"
 
 
+def figure(value: float | None) -> str:
+    """Three digits that mean something."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def apart(work: Callable[..., T], *args: Any) -> T:
     """``work`` in a fresh process of its own, so that memory figures are its alone."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

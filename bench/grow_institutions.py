@@ -19,7 +19,7 @@ import nkeys
 from rich.progress import Progress
 
 from bench.grow import Measure, cpu_seconds, median_us, resident_mb, seconds
-from renkei.codes import Converter, Domain, combine_shares, encrypt, group, prove_share, verify_share
+from renkei.codes import Ciphertext, Converter, Domain, combine_shares, encrypt, group, prove_share, verify_share
 from renkei.codes.conversion import PublicShare
 from renkei.institution.bus import Bus, BusServer, BusUser, Node, make_mailboxes
 from renkei.law import Pack
@@ -123,8 +123,9 @@ def invent(size: int) -> Network:
     by_code = {b.code: b for b in bodies}
     keepers = [by_code[k] for k in KEEPERS]
     signers = Signer("log", NOTE, os.urandom(32)), Signer("log/commission", COSIGNATURE, os.urandom(32))
-    keys = [s.verifier.to_text() for s in signers]
-    genesis = encode(Genesis("log", *(enrolment(pack, k) for k in keepers), *keys, pack.hash, NOW))
+    keys = signers[0].verifier.to_text(), signers[1].verifier.to_text()
+    hub, commission = (enrolment(pack, k) for k in keepers)
+    genesis = encode(Genesis("log", hub, commission, *keys, pack.hash, NOW))
     signatures = [genesis_signature(k.identity, genesis) for k in keepers]
     converters = {k: Converter(os.urandom(64)) for k in KEEPERS}
     acts = []
@@ -195,7 +196,8 @@ def fold(network: Network) -> tuple[State, dict[str, float]]:
     found = state()
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert len(found.bodies) == count and not found.void
+    assert len(found.bodies) == count
+    assert not found.void
     return found, {
         "fold_ms_each": took / count * 1e3,
         "verifying": statistics.median(cpu_seconds(lambda: verify_all(network)) for _ in range(3)) / took,
@@ -284,7 +286,8 @@ def inquiry(network: Network, asker: Body, holder: Body, affair: str, item: str)
 
 def draft(state: State, converter: Converter, envelope: Envelope) -> None:
     entry = rounds.draft(state, converter, lambda _: {}, envelope, NOW).entry
-    assert isinstance(entry, InquiryLeaf) and entry.half, entry
+    assert isinstance(entry, InquiryLeaf)
+    assert entry.half, entry.ruling
 
 
 def floor_us(state: State, converter: Converter, envelopes: Sequence[Envelope]) -> float:
@@ -296,7 +299,7 @@ def floor_us(state: State, converter: Converter, envelopes: Sequence[Envelope]) 
 
         def work(envelope: Envelope = envelope, body: Inquiry = body, pair: tuple[Domain, Domain] = pair) -> None:
             signing.verify(envelope, state.bodies[envelope.sender].identity)
-            converter.convert(*pair, rounds.Ciphertext.from_bytes(body.ciphertext))
+            converter.convert(*pair, Ciphertext.from_bytes(body.ciphertext))
 
         works.append(work)
     return median_us(works)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 import random
 import sqlite3
@@ -155,7 +156,9 @@ class Desk:
         """A file into the outbox, in a fresh process; then what is asked about it once it has ended."""
         data = self.file(size)
         self._world.children[self.body] = start_unpaced(self._home.folder)
-        while not (await self._world.health(self._place)).get("linked"):
+        while True:
+            if (await self._world.health(self._place)).get("linked") == "true":
+                break
             await asyncio.sleep(0.2)
         forget_peak(self.pid)
         began = time.monotonic()
@@ -242,7 +245,7 @@ def lateness(seen: list[tuple[float, int]], size: int) -> float:
     """The time the last tenth of the rows took, over that of the first."""
 
     def when(count: float) -> float:
-        for (t0, n0), (t1, n1) in zip(seen, seen[1:], strict=False):
+        for (t0, n0), (t1, n1) in itertools.pairwise(seen):
             if n1 >= count:
                 return t0 + (t1 - t0) * (count - n0) / max(n1 - n0, 1)
         return seen[-1][0]

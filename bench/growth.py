@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench import grow_institutions, grow_leaves, grow_rows
-from bench.grow import Measure, grew
+from bench.grow import Measure, figure, grew
 from bench.run import machine
 
 RESULT = Path("bench/results/growth.json")
@@ -91,13 +91,6 @@ def show(section: dict[str, Any]) -> None:
     for m in section["measures"]:
         table.add_row(m["title"], *(figure(r.get(m["key"])) for r in rows), grew(rows, m["key"]), m["claim"])
     out.print(table, "")
-
-
-def figure(value: float | None) -> str:
-    """Three digits that mean something."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> int:

@@ -19,5 +19,5 @@ async def at_once(_: Batches, id_: str) -> None:
 
 
 if __name__ == "__main__":
-    Batches._pace = at_once  # type: ignore[method-assign]
+    setattr(Batches, "_pace", at_once)  # noqa: B010
     uvloop.run(run_one(Path(sys.argv[1])))
