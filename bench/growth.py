@@ -93,18 +93,25 @@ def show(section: dict[str, Any]) -> None:
     out.print(table, "")
 
 
+def keep(name: str, section: dict[str, Any]) -> None:
+    """Put a section into the report, beside those that are there."""
+    report = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {"sections": {}}
+    report |= {"machine": machine(), "date": section["date"]}
+    sections = report["sections"] | {name: section}
+    report["sections"] = {n: sections[n] for n in SECTIONS if n in sections}
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--long", action="store_true", help="ten million leaves, a million rows")
     parser.add_argument("--only", choices=SECTIONS, help="one section; the others keep their last figures")
     options = parser.parse_args()
-    report = json.loads(RESULT.read_text("utf-8")) if options.only and RESULT.exists() else {"sections": {}}
     for name in [options.only] if options.only else SECTIONS:
-        report["sections"][name] = measure(name, options.long)
-        report |= {"machine": machine(), "date": report["sections"][name]["date"]}
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        show(report["sections"][name])
+        found = measure(name, options.long)
+        keep(name, found)
+        show(found)
     out.print(f"written: {RESULT}")
     return 0
 
