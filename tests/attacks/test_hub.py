@@ -136,7 +136,7 @@ def test_it_cannot_change_a_round_after_the_signature(hub):
     other = msgspec.structs.replace(proposal, drafts=[encode(hub.draft())])
     assert hub.call("commission", other).reason == "head"
     assert hub.call("commission", msgspec.structs.replace(proposal, salts=[os.urandom(16)])).reason == "head"
-    hub.entry, hub.salt, hub.reply = rounds.complete(entry, reply.fills[0]), proposal.salts[0], reply
+    hub.entry, hub.salt, hub.reply = encode(rounds.complete(entry, reply.fills[0])), proposal.salts[0], reply
 
 
 def counter(nation, body, name):

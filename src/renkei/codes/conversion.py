@@ -36,6 +36,13 @@ class Ciphertext(NamedTuple):
         return self.b + self.c
 
     @classmethod
+    def split(cls, data: bytes) -> Ciphertext:
+        """The ciphertext in 64 bytes, to be converted or decrypted at once: that refuses what ``from_bytes`` would."""
+        if type(data) is not bytes or len(data) != CIPHERTEXT_SIZE:
+            raise Malformed("An encrypted code is 64 bytes.", code="bad-ciphertext")
+        return cls(data[:32], data[32:])
+
+    @classmethod
     def from_bytes(cls, data: bytes) -> Ciphertext:
         """The ciphertext in 64 bytes; both halves must be canonical elements and not the identity."""
         if type(data) is not bytes or len(data) != CIPHERTEXT_SIZE:

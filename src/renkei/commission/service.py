@@ -148,16 +148,16 @@ class Commission(Institution):
             return NotSigned("clock", tree.size, tree.root())
         began = time.perf_counter()
         try:
-            fills = await asyncio.to_thread(self._fill, proposal)
+            entries, fills = await asyncio.to_thread(self._fill, proposal)
         except _BadEntry as bad:
             self.observe.log.warning("round.entry-refused", reason=bad.code)
             self.observe.count("alarms")
             return NotSigned(f"entry:{bad.at}", tree.size, tree.root())
-        reply = await self._store(proposal, fills, digest)
+        reply = await self._store(proposal, entries, fills, digest)
         self.observe.time("round", time.perf_counter() - began)
         return reply
 
-    def _fill(self, proposal: Proposal) -> list[Fill]:
+    def _fill(self, proposal: Proposal) -> tuple[list[Entry], list[Fill]]:
         if not proposal.drafts or len(proposal.drafts) != len(proposal.salts):
             raise NotGenuine("A round has as many salts as entries.", code="round-form")
         entries: list[Entry] = []
@@ -182,12 +182,12 @@ class Commission(Institution):
                 )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
-        return fills
+        return entries, fills
 
-    async def _store(self, proposal: Proposal, fills: list[Fill], digest: bytes) -> Reply:
+    async def _store(self, proposal: Proposal, entries: list[Entry], fills: list[Fill], digest: bytes) -> Reply:
         def finish() -> tuple[Staged, str, str]:
-            entries = [rounds.complete(decode_entry(d), f) for d, f in zip(proposal.drafts, fills, strict=True)]
-            staged = self.keeper.stage(proposal.time, entries, proposal.salts)
+            complete = [rounds.complete(e, f) for e, f in zip(entries, fills, strict=True)]
+            staged = self.keeper.stage(proposal.time, complete, proposal.salts)
             text = staged.checkpoint.to_text()
             return staged, text, self.signer.sign(text, time=proposal.time // 1000)
 
@@ -232,7 +232,7 @@ class Commission(Institution):
 
     async def _restore_one(self, copy: RoundCopy) -> None:
         text = verify_note(copy.checkpoint, [self.keeper.state.commission_key])
-        staged = self.keeper.stage(copy.time, [e for _, _, e in copy.leaves], [s for _, s, _ in copy.leaves])
+        staged = self.keeper.stage_copy(copy)
         if Checkpoint.from_text(text) != staged.checkpoint:
             self.keeper.abandon()
             raise NotGenuine("The hub's round is not the one we signed.", code="root-differs")
@@ -270,7 +270,7 @@ class Commission(Institution):
             if leaf is None or leaf.kind != "inquiry" or leaf.entry is None:
                 raise NotFound("There is no such inquiry in the record.", code="no-leaf")
             inquiry = decode_as(decode_as(leaf.entry, InquiryLeaf).inquiry.payload, Inquiry)
-            given = Ciphertext.from_bytes(half.half)
+            given = Ciphertext.split(half.half)
             converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
         return Filed(converted)
 

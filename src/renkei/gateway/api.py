@@ -120,7 +120,7 @@ class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def token_guard(gateway: Gateway) -> Any:
     """Lets in whoever has a clerk's token; puts the clerk on the connection."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scheme, _space, token = connection.headers.get("authorization", "").partition(" ")
         clerk = gateway.clerk_of(token) if scheme.lower() == "bearer" and token else None
         if clerk is None:
@@ -133,7 +133,7 @@ def token_guard(gateway: Gateway) -> Any:
 def duty(name: Duty) -> Any:
     """Lets in clerks who have this duty."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         demand(connection.state.clerk, name)
 
     return guard

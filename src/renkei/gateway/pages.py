@@ -36,7 +36,7 @@ API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions"
 def signed_in(gateway: Gateway) -> Any:
     """Lets in a clerk with a session; puts the clerk on the connection."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         connection.state.clerk = gateway.clerk_in(connection.session)
         if connection.state.clerk is None:
             raise NotAuthorizedException
@@ -53,7 +53,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         return f"{name} 照会窓口" if lang == "ja" else f"{name}, inquiry desk"
 
     pages = Pages(Path(__file__).parent / "templates", gateway.settings, title)
-    session = cookie_session(gateway.settings, gateway.keys.derive("session"), SESSION_HOURS * 3600)
+    session = cookie_session(gateway.settings, gateway.keys.derive("session"), SESSION_HOURS * 3600, exclude=API_PATHS)
     inside = [signed_in(gateway)]
 
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:

@@ -45,7 +45,7 @@ from renkei.record import rounds
 from renkei.record.entries import InquiryLeaf, IssuanceLeaf
 from renkei.record.state import CONVERTERS
 
-MESSAGES_AT_ONCE = 256
+MESSAGES_AT_ONCE = 512
 SWEEP_EVERY = 5.0
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from renkei.rows import Rows
+
 metadata = sa.MetaData()
 
 TERMINAL = ("refused", "answered", "expired")
@@ -93,6 +95,46 @@ batch_faults = sa.Table(
 )
 
 
+_ADD_INQUIRIES = Rows(inquiries.insert())
+_RECORDED = Rows(
+    inquiries.update()
+    .where(inquiries.c.id == sa.bindparam("inquiry"))
+    .values(
+        leaf=sa.bindparam("leaf_index"),
+        recorded_at=sa.bindparam("at"),
+        rows=sa.bindparam("needed"),
+        state=sa.case((inquiries.c.state == "submitted", "permitted"), else_=inquiries.c.state),
+    )
+)
+_REFUSE = Rows(
+    inquiries.update()
+    .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
+    .values(
+        leaf=sa.bindparam("leaf_index"),
+        recorded_at=sa.bindparam("at"),
+        finished_at=sa.bindparam("at"),
+        state="refused",
+        reason=sa.bindparam("why"),
+        rows=sa.bindparam("needed"),
+        refused_by=sa.bindparam("who"),
+        reply_key=None,
+    )
+)
+_FINISH = Rows(
+    inquiries.update()
+    .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
+    .values(
+        state=sa.bindparam("new"),
+        reason=sa.bindparam("why"),
+        finished_at=sa.bindparam("at"),
+        result=sa.bindparam("data"),
+        reply_key=None,
+    )
+)
+_ADD_PROVISIONS = Rows(provisions.insert())
+_ADD_FAULTS = Rows(batch_faults.insert())
+
+
 class Finish(NamedTuple):
     """A terminal state of an inquiry."""
 
@@ -104,7 +146,7 @@ class Finish(NamedTuple):
 
 
 def add_inquiries(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    connection.execute(inquiries.insert(), list(rows))
+    _ADD_INQUIRIES(connection, rows)
 
 
 def get_inquiry(connection: sa.Connection, id_: bytes) -> sa.Row[Any] | None:
@@ -125,54 +167,18 @@ def open_inquiries(connection: sa.Connection, ids: Sequence[bytes]) -> dict[byte
 
 def recorded(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Note receipts (keys ``inquiry leaf_index at needed``); a permitted inquiry moves on from submitted."""
-    connection.execute(
-        inquiries.update()
-        .where(inquiries.c.id == sa.bindparam("inquiry"))
-        .values(
-            leaf=sa.bindparam("leaf_index"),
-            recorded_at=sa.bindparam("at"),
-            rows=sa.bindparam("needed"),
-            state=sa.case((inquiries.c.state == "submitted", "permitted"), else_=inquiries.c.state),
-        ),
-        list(rows),
-    )
+    _RECORDED(connection, rows)
 
 
 def refuse(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """End inquiries as refused (keys ``inquiry leaf_index at why needed who``); the reply key goes."""
-    connection.execute(
-        inquiries.update()
-        .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
-        .values(
-            leaf=sa.bindparam("leaf_index"),
-            recorded_at=sa.bindparam("at"),
-            finished_at=sa.bindparam("at"),
-            state="refused",
-            reason=sa.bindparam("why"),
-            rows=sa.bindparam("needed"),
-            refused_by=sa.bindparam("who"),
-            reply_key=None,
-        ),
-        list(rows),
-    )
+    _REFUSE(connection, rows)
 
 
 def finish(connection: sa.Connection, ends: Sequence[Finish]) -> None:
     """End inquiries; the reply key goes. One that has ended already is left as it is."""
     rows = [{"inquiry": e.id, "new": e.state, "why": e.reason, "at": e.at, "data": e.result} for e in ends]
-    if rows:
-        connection.execute(
-            inquiries.update()
-            .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.finished_at.is_(None))
-            .values(
-                state=sa.bindparam("new"),
-                reason=sa.bindparam("why"),
-                finished_at=sa.bindparam("at"),
-                result=sa.bindparam("data"),
-                reply_key=None,
-            ),
-            rows,
-        )
+    _FINISH(connection, rows)
 
 
 def overdue(connection: sa.Connection, before: int) -> list[bytes]:
@@ -209,8 +215,7 @@ def provisions_of(connection: sa.Connection, ids: Sequence[bytes]) -> dict[bytes
 
 
 def add_provisions(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(provisions.insert(), list(rows))
+    _ADD_PROVISIONS(connection, rows)
 
 
 def close_provision(
@@ -265,8 +270,7 @@ def list_batches(connection: sa.Connection, *, state: str | None = None) -> list
 
 
 def add_faults(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(batch_faults.insert(), list(rows))
+    _ADD_FAULTS(connection, rows)
 
 
 def batch_tally(connection: sa.Connection, id_: str) -> dict[str, int]:

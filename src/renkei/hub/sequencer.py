@@ -40,15 +40,17 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import InquiryLeaf, IssuanceLeaf, decode_entry
+from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
 STALE_AFTER = 1500
 """Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
 REPLY_TIMEOUT = 3.0
-ROUND_BYTES = 65_536
-"""Bytes of one round's submissions, roughly: a batch of codes to issue weighs as much as the inquiries it would hold up."""
+BATCH_BYTES = 65_536
+"""Bytes of batches (codes to issue, outcomes) in one round: a batch is as much work as many inquiries, which wait for the round."""
+BATCH_FROM = 2048
+"""Bytes from which a submission is a batch; an inquiry has a quarter of that."""
 
 
 class Prepared(NamedTuple):
@@ -129,7 +131,7 @@ class Sequencer:
         if self._own and not self._own_tried:
             self._own_tried = True
             return []
-        receive = asyncio.create_task(self._post.receive(self._size, ROUND_BYTES))
+        receive = asyncio.create_task(self._post.receive(self._size, weigh=_batches, weight=BATCH_BYTES))
         own = asyncio.create_task(self._own_waiting.wait())
         try:
             await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)
@@ -234,15 +236,11 @@ class Sequencer:
 
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
-        await self.take(
-            proposal.time,
-            entries,
-            proposal.salts,
-            reply.root,
-            reply.cosignature,
-            prepared.parcels,
-            prepared.repeats,
-        )
+
+        def stage() -> Staged:
+            return self.keeper.stage(proposal.time, entries, proposal.salts)
+
+        await self.take(stage, reply.root, reply.cosignature, prepared.parcels, prepared.repeats)
         self._done(prepared)
 
     def _done(self, prepared: Prepared) -> None:
@@ -252,16 +250,14 @@ class Sequencer:
 
     async def take(
         self,
-        time_: int,
-        entries: list[bytes],
-        salts: list[bytes],
+        stage: Callable[[], Staged],
         root: bytes,
         cosignature: str,
         parcels: Sequence[Parcel] = (),
         repeats: Sequence[bytes] = (),
     ) -> None:
         """Store one cosigned round and owe everyone concerned what it means for them."""
-        staged, note, deliveries = await asyncio.to_thread(self._finish, time_, entries, salts, root, cosignature)
+        staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature)
 
         def commit(connection: sa.Connection) -> object:
             head = self.keeper.store(connection, staged, note)
@@ -282,9 +278,9 @@ class Sequencer:
         self._after(acts)
 
     def _finish(
-        self, time_: int, entries: list[bytes], salts: list[bytes], root: bytes, cosignature: str
+        self, stage: Callable[[], Staged], root: bytes, cosignature: str
     ) -> tuple[Staged, str, dict[str, list[Message]]]:
-        staged = self.keeper.stage(time_, entries, salts)
+        staged = stage()
         text = staged.checkpoint.to_text()
         note = f"{text}\n{self._signer.sign(text)}{cosignature}"
         try:
@@ -299,13 +295,12 @@ class Sequencer:
     def _deliveries(self, staged: Staged, note: str) -> dict[str, list[Message]]:
         """Who is owed what: the provider its permit, the requester its receipt, an institution its codes."""
         owed: dict[str, list[Message]] = defaultdict(list)
-        for position, leaf in enumerate(staged.leaves, start=staged.first):
-            for recipient, message in self._owed(position, leaf, note):
+        for position, (leaf, entry) in enumerate(zip(staged.leaves, staged.entries, strict=True), start=staged.first):
+            for recipient, message in self._owed(position, leaf, entry, note):
                 owed[recipient].append(message)
         return owed
 
-    def _owed(self, position: int, leaf: Leaf, note: str) -> list[tuple[str, Message]]:
-        entry = decode_entry(leaf.entry or b"")
+    def _owed(self, position: int, leaf: Leaf, entry: Entry, note: str) -> list[tuple[str, Message]]:
         match entry:
             case InquiryLeaf():
                 receipt = _receipt(position, entry)
@@ -346,6 +341,12 @@ class Sequencer:
 
         await self._write(commit)  # type: ignore[misc]
         self._done(prepared)
+
+
+def _batches(parcel: Parcel) -> int:
+    """Bytes of the batches in a parcel."""
+    sizes = (len(m.envelope.payload) for m in parcel.messages if isinstance(m, Submit))
+    return sum(size for size in sizes if size >= BATCH_FROM)
 
 
 def _receipt(position: int, entry: InquiryLeaf) -> Receipt:

@@ -190,13 +190,8 @@ class Hub(Institution):
         line = next(
             s for s in split_note(copy.checkpoint)[1] if s.startswith(f"— {self.keeper.state.commission_key.name} ")
         )
-        await self.sequencer.take(
-            copy.time,
-            [entry for _, _, entry in copy.leaves],
-            [salt for _, salt, _ in copy.leaves],
-            Checkpoint.from_text(text).root,
-            line + "\n",
-        )
+        root = Checkpoint.from_text(text).root
+        await self.sequencer.take(lambda: self.keeper.stage_copy(copy), root, line + "\n")
 
     # ------------------------------------------------------------------ calls
 
@@ -274,7 +269,7 @@ class Hub(Institution):
                 source = domain_of(inquiry.source)
                 if source.body == entry.inquiry.sender and self.keeper.state.has_domain(source):
                     try:
-                        given = Ciphertext.from_bytes(inquiry.ciphertext)
+                        given = Ciphertext.split(inquiry.ciphertext)
                         half = self.converter.convert(source, target, given).to_bytes()
                     except RenkeiError:  # an ill-formed code was refused and concerns nobody who could be told
                         half = b""

@@ -20,9 +20,9 @@ from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
 from renkei.ledger import store as log
 from renkei.ledger.notes import Checkpoint, split_note
-from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as
+from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as, encode
 from renkei.record import store as index
-from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
+from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
 from renkei.record.state import CONVERTERS, Enrolled, State
 
 
@@ -70,6 +70,8 @@ class Staged(NamedTuple):
     first: int
     time: int
     leaves: list[log.Leaf]
+    entries: list[Entry]
+    """The leaves' entries."""
     filled: list[tuple[int, int, bytes]]
     checkpoint: Checkpoint
 
@@ -124,12 +126,23 @@ class Keeper:
         checkpoint = Checkpoint.from_text(split_note(head.note)[0])
         return HeadIs(head.size, checkpoint.root, head.note)
 
-    def stage(self, time: int, entries: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
-        """Append to the tree in memory; the checkpoint that results is still unsigned."""
-        leaves = [log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)]
+    def stage(self, time: int, entries: Sequence[Entry], salts: Sequence[bytes]) -> Staged:
+        """Append entries to the tree in memory; the checkpoint that results is still unsigned."""
+        return self._stage(time, entries, [encode(entry) for entry in entries], salts)
+
+    def stage_copy(self, copy: RoundCopy) -> Staged:
+        """The same for a round as the other keeper holds it, byte for byte."""
+        written = [entry for _, _, entry in copy.leaves]
+        return self._stage(copy.time, [decode_entry(e) for e in written], written, [salt for _, salt, _ in copy.leaves])
+
+    def _stage(self, time: int, entries: Sequence[Entry], written: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
+        leaves = [
+            log.Leaf.of(kind_of(entry), salt, data) for entry, data, salt in zip(entries, written, salts, strict=True)
+        ]
         first = self.tree.size
         filled = self.tree.append(leaf.hash for leaf in leaves)
-        return Staged(first, time, leaves, filled, Checkpoint(self.origin, self.tree.size, self.tree.root()))
+        head = Checkpoint(self.origin, self.tree.size, self.tree.root())
+        return Staged(first, time, leaves, list(entries), filled, head)
 
     def store(self, connection: sa.Connection, staged: Staged, note: str) -> log.Head:
         """Write a staged round and its index, in the caller's transaction."""
@@ -139,24 +152,19 @@ class Keeper:
         known: list[index.Known] = []
         settled: list[tuple[bytes, int]] = []
         envelopes: list[tuple[bytes, int]] = []
-        for position, leaf in enumerate(staged.leaves, start=staged.first):
-            envelopes.append((envelope_of(decode_entry(leaf.entry or b"")).id, position))
-            if leaf.kind == "inquiry":
-                entry = decode_as(leaf.entry or b"", InquiryLeaf)
-                inquiry = decode_as(entry.inquiry.payload, Inquiry)
-                known.append(
-                    index.Known(
-                        entry.inquiry.id,
-                        position,
-                        entry.inquiry.sender,
-                        inquiry.provider,
-                        entry.ruling.allowed,
-                        inquiry.expires,
+        for position, entry in enumerate(staged.entries, start=staged.first):
+            envelope = envelope_of(entry)
+            id_ = envelope.id
+            envelopes.append((id_, position))
+            match entry:
+                case InquiryLeaf():
+                    inquiry = decode_as(envelope.payload, Inquiry)
+                    allowed = entry.ruling.allowed
+                    known.append(
+                        index.Known(id_, position, envelope.sender, inquiry.provider, allowed, inquiry.expires)
                     )
-                )
-            elif leaf.kind == "outcome":
-                outcomes = decode_as(decode_as(leaf.entry or b"", OutcomeLeaf).outcomes.payload, Outcomes)
-                settled += [(o.inquiry, position) for o in outcomes.outcomes]
+                case OutcomeLeaf():
+                    settled += [(o.inquiry, position) for o in decode_as(envelope.payload, Outcomes).outcomes]
         index.enter(connection, envelopes)
         index.add(connection, known)
         index.settle(connection, settled)
@@ -166,9 +174,8 @@ class Keeper:
         """After the commit: governance takes effect. Answers the acts of this round."""
         self.head = head
         acts = []
-        for position, leaf in enumerate(staged.leaves, start=staged.first):
-            if leaf.kind == "act":
-                entry = decode_as(leaf.entry or b"", ActLeaf)
+        for position, entry in enumerate(staged.entries, start=staged.first):
+            if isinstance(entry, ActLeaf):
                 self.state.apply(position, entry)
                 acts.append(entry.act)
         return acts

@@ -33,7 +33,7 @@ from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.institution.tasks import end
 from renkei.messages import frames
-from renkei.messages.frames import CallFrame, Frame
+from renkei.messages.frames import CallFrame, Frame, Session
 from renkei.messages.wire import (
     Call,
     Failed,
@@ -58,13 +58,20 @@ PARCEL_BYTES = 1_000_000
 """So that what a round or an answer makes of one parcel stays far below the bus's limit. A message alone may be as large."""
 MAX_WAITING = 64_000_000
 MAX_OF_ONE = 16_000_000
-ACK_DELAY = 0.25
 LINGER = 0.004
-"""Seconds for which a receiver gathers more before it starts on what came: cheap when idle, and rounds fill when busy."""
+LINGER_BUSY = 0.015
+"""Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
+what a transaction and a frame cost is shared by many."""
+BUSY_WITHIN = 0.1
+GATHER = 0.02
+"""Seconds between two frames to one peer: what is owed meanwhile goes together. The first after a pause goes at once."""
 LATER = 0.15
 """Seconds by which messages nobody waits for are sent later, so that several share a frame."""
 RETRY_AFTER = 0.3
+RENEW_EVERY = 1.0
+"""Seconds between two requests to one peer for a new session."""
 TIDY_EVERY = 0.5
+"""Seconds between acknowledgements to one peer, and between two times that what was acknowledged is forgotten."""
 SILENT_AFTER = 3.0
 
 _parcel = msgspec.msgpack.Decoder(list[bytes])
@@ -84,6 +91,10 @@ class Parcel(NamedTuple):
     """Bytes."""
 
 
+def _weightless(_: Parcel) -> int:
+    return 0
+
+
 class _Out:
     """Sending side of one peer: parcels up to ``acked`` are settled, up to ``sent`` under way, up to ``newest`` owed."""
 
@@ -95,6 +106,11 @@ class _Out:
         self.backoff = RESEND_AFTER
         self.progress = time.monotonic()
         self.left = 0
+        self.last = 0.0
+        """When the newest frame went."""
+        self.session = Session()
+        self.joined = False
+        """Whether the peer has acknowledged a frame that brought it the session's key."""
         self.event = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -161,6 +177,10 @@ class _In:
         self.waiting = 0
         """Bytes of this sender that nobody has received yet."""
         self.ack_due = False
+        self.session: Session | None = None
+        """The sender's, under which its frames come and ours acknowledge them."""
+        self.renewed = 0.0
+        """When we last said that we do not know its session."""
 
 
 class Post:
@@ -175,6 +195,8 @@ class Post:
         """What each sender's parcels are that nobody has received yet, in the order in which senders take their turns."""
         self._waiting = 0
         self._arrived = asyncio.Event()
+        self._received = 0.0
+        """When parcels were last handed out."""
         self.numbers: dict[str, int] = {}
         """The newest parcel of each peer. The writer thread's."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -200,6 +222,7 @@ class Post:
                 self._sender(peer.peer, _Out(peer.oldest - 1, peer.sent)).event.set()
         own = self._keys.body
         await self._bus.subscribe(f"mail.{own}.*.live", self._on_live)
+        await self._bus.subscribe(f"mail.{own}.*.session", self._on_session)
         await self._bus.subscribe(f"mail.{own}.*.call", self._on_call)
         self._spawn(self._bus.collect(self._on_box))
         self._spawn(self._tidy())
@@ -252,7 +275,7 @@ class Post:
             side = self._in[p.sender]
             if side.stream == p.stream:
                 side.committed = max(side.committed, p.number)
-                self._ack_soon(p.sender, side)
+                side.ack_due = True
 
     def _sender(self, peer: str, out: _Out | None = None) -> _Out:
         found = self._out.get(peer)
@@ -266,6 +289,7 @@ class Post:
             with contextlib.suppress(asyncio.TimeoutError):
                 async with asyncio.timeout(out.backoff if out.sent > out.acked else None):
                     await out.event.wait()
+            await asyncio.sleep(max(0.0, out.last + GATHER - time.monotonic()))
             out.event.clear()
             try:
                 if out.sent > out.acked and time.monotonic() - out.progress >= out.backoff:
@@ -296,11 +320,15 @@ class Post:
                 break
             take += 1
         parcels = parcels[:take]
-        data = self._close(peer, [p for _, p in parcels], parcels[0][0])
+        frame = self._frame(peer, [p for _, p in parcels], parcels[0][0])
         if out.sent <= out.acked:
             out.progress = time.monotonic()
         out.sent = parcels[-1][0]
-        await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", data)
+        out.last = time.monotonic()
+        if out.joined:
+            await self._bus.publish(f"mail.{peer}.{self._keys.body}.session", out.session.close(frame))
+        else:
+            await self._bus.publish(f"mail.{peer}.{self._keys.body}.live", self._seal(frame, out))
         self._observe.count("frames_sent")
         return out.sent < out.newest
 
@@ -310,7 +338,7 @@ class Post:
         acked = out.acked
         parcels = await self._database.read(lambda c: store.pending(c, peer, max(acked, out.left), FRAME_PARCELS))
         for number, parcel in parcels:
-            data = self._close(peer, [parcel], number)
+            data = self._seal(self._frame(peer, [parcel], number), out)
             if not await self._bus.leave(f"mail.{peer}.{self._keys.body}.box.{self._stream.hex()}.{number}", data):
                 break
             out.left = number
@@ -320,11 +348,15 @@ class Post:
         out.progress = time.monotonic()
         out.backoff = min(out.backoff * 2, RESEND_MOST)
 
-    def _close(self, peer: str, parcels: list[bytes], first: int) -> bytes:
+    def _frame(self, peer: str, parcels: list[bytes], first: int) -> Frame:
         lists = [_parcel.decode(p) for p in parcels]
         oldest = self._sender(peer).acked + 1
-        frame = Frame(self._keys.body, peer, self._stream, first, lists, oldest=min(oldest, first))
-        return frames.close(frame, self._keys.identity, self._known(peer).seal)
+        return Frame(self._keys.body, peer, self._stream, first, lists, oldest=min(oldest, first))
+
+    def _seal(self, frame: Frame, out: _Out) -> bytes:
+        """Signed, sealed, and with the key of the session that may follow."""
+        frame = msgspec.structs.replace(frame, session=out.session.key)
+        return frames.close(frame, self._keys.identity, self._known(frame.recipient).seal)
 
     def _known(self, peer: str) -> Enrolled:
         found = self._directory(peer)
@@ -336,22 +368,24 @@ class Post:
 
     # ------------------------------------------------------------------ receiving
 
-    async def receive(self, most: int, most_bytes: int = MAX_WAITING) -> list[Parcel]:
+    async def receive(
+        self, most: int, *, weigh: Callable[[Parcel], int] = _weightless, weight: int = 0
+    ) -> list[Parcel]:
         """The next parcels, each sender's in order, senders in turn so that none waits behind another's backlog.
 
-        At least one; together at most ``most`` messages and ``most_bytes`` (a larger parcel comes alone).
+        At least one; together at most ``most`` messages, which ``weigh`` at most ``weight`` (a larger parcel comes alone).
         """
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
-            await asyncio.sleep(LINGER)
+            await asyncio.sleep(LINGER if time.monotonic() - self._received > BUSY_WITHIN else LINGER_BUSY)
         taken: list[Parcel] = []
-        count = size = 0
+        count = heavy = 0
         while self._inbox:
             sender = next(iter(self._inbox))
             parcel = self._inbox[sender][0]
-            count, size = count + len(parcel.messages), size + parcel.size
-            if taken and (count > most or size > most_bytes):
+            count, heavy = count + len(parcel.messages), heavy + weigh(parcel)
+            if taken and (count > most or heavy > weight):
                 break
             queue = self._inbox.pop(sender)
             taken.append(queue.popleft())
@@ -359,6 +393,7 @@ class Post:
                 self._inbox[sender] = queue
             self._waiting -= parcel.size
             self._in[sender].waiting -= parcel.size
+        self._received = time.monotonic()
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
@@ -428,22 +463,39 @@ class Post:
         await self._database.write(commit)
         self._observe.count("parcels_set_aside")
 
-    def _ack_soon(self, sender: str, side: _In) -> None:
-        if not side.ack_due:
-            side.ack_due = True
-            asyncio.get_running_loop().call_later(ACK_DELAY, lambda: self._spawn(self._send_ack(sender, side)))
-
     async def _send_ack(self, sender: str, side: _In) -> None:
         side.ack_due = False
-        peer = self._directory(sender)
-        if peer is None or side.stream is None:
+        if side.stream is None:
             return
         frame = Frame(self._keys.body, sender, side.stream, acknowledges=side.committed)
-        data = frames.close(frame, self._keys.identity, peer.seal)
-        await self._bus.publish(f"mail.{sender}.{self._keys.body}.live", data)
+        if side.session is not None:
+            await self._bus.publish(f"mail.{sender}.{self._keys.body}.session", side.session.close(frame))
+        else:
+            await self._send_sealed(frame)
+
+    async def _send_sealed(self, frame: Frame) -> None:
+        peer = self._directory(frame.recipient)
+        if peer is not None:
+            data = frames.close(frame, self._keys.identity, peer.seal)
+            await self._bus.publish(f"mail.{frame.recipient}.{self._keys.body}.live", data)
 
     async def _on_live(self, message: Msg) -> None:
         self._take(message.subject.split(".")[2], message.data)
+
+    async def _on_session(self, message: Msg) -> None:
+        """A frame under the session its sender gave us, or an acknowledgement under the one we gave it."""
+        sender, data = message.subject.split(".")[2], message.data
+        side, out = self._in.get(sender), self._out.get(sender)
+        for session in (side and side.session, out and out.session):
+            if session and data[:8] == session.id:
+                self._take(sender, data, session)
+                return
+        self._observe.count("frames_unopened")
+        side = side or self._in.setdefault(sender, _In(None, 0))
+        if time.monotonic() - side.renewed > RENEW_EVERY:  # one of us was restarted
+            side.renewed = time.monotonic()
+            stream = side.stream or bytes(8)
+            self._spawn(self._send_sealed(Frame(self._keys.body, sender, stream, acknowledges=0, renew=True)))
 
     async def _on_box(self, message: Msg) -> None:
         sender = message.subject.split(".")[2]
@@ -463,9 +515,9 @@ class Post:
             await asyncio.sleep(0.1)
         await message.nak(5)
 
-    def _take(self, sender: str, data: bytes) -> None:
+    def _take(self, sender: str, data: bytes, session: Session | None = None) -> None:
         try:
-            frame = self._open(sender, data)
+            frame = session.open(data, sender, self._keys.body) if session else self._open(sender, data)
             if not isinstance(frame, Frame):
                 raise NotGenuine("A call came where a frame was expected.", code="misaddressed")
             if frame.acknowledges >= 0:
@@ -481,9 +533,12 @@ class Post:
             return
         if side.stream != frame.stream:  # it was restarted, and goes on with the oldest we have not acknowledged
             side.stream, side.queued, side.committed = frame.stream, frame.oldest - 1, frame.oldest - 1
+            side.session = None
         elif frame.oldest > side.queued + 1:  # we were restored: what is missing was committed in a former life
             self._observe.count("parcels_skipped", frame.oldest - 1 - side.queued)
             side.queued = side.committed = frame.oldest - 1
+        if frame.session and session is None and (side.session is None or side.session.key != frame.session):
+            side.session = Session(frame.session)
         if frame.first > side.queued + 1 or self._waiting > MAX_WAITING or side.waiting > MAX_OF_ONE:
             self._observe.count("frames_ignored")
             return
@@ -500,7 +555,7 @@ class Post:
             self._observe.count("frames_received")
             self._arrived.set()
         elif side.queued == side.committed:
-            self._ack_soon(sender, side)
+            side.ack_due = True
 
     def _check(self, frame: Frame) -> None:
         """Refuse what no institution sends: whoever made it holds up nobody else."""
@@ -509,6 +564,8 @@ class Post:
         if int.from_bytes(frame.stream, "big") > time.time_ns() // 1_000_000 + STREAM_AHEAD:
             # whoever stole a key must not silence its owner for good
             raise NotGenuine("The stream is of another day.", code="stream")
+        if frame.session and len(frame.session) != 32:
+            raise NotGenuine("A session key is 32 bytes.", code="session")
         if any(len(p) > PARCEL_MESSAGES or (len(p) > 1 and sum(map(len, p)) > PARCEL_BYTES) for p in frame.parcels):
             raise NotGenuine("A parcel is too large.", code="parcel-size")
 
@@ -527,8 +584,15 @@ class Post:
 
     def _acknowledged(self, peer: str, frame: Frame) -> None:
         out = self._out.get(peer)
-        if out is None or frame.stream != self._stream:
+        if out is None:
             return
+        if frame.renew:  # it lost the session's key: what is under way did not arrive
+            out.joined, out.sent = False, min(out.sent, out.acked)
+            out.event.set()
+            return
+        if frame.stream != self._stream:
+            return
+        out.joined = True
         out.progress, out.backoff = time.monotonic(), RESEND_AFTER  # present, even if still at work on what it holds
         if not out.acked < frame.acknowledges <= out.newest:
             return
@@ -540,9 +604,10 @@ class Post:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_EVERY)
-            for sender, side in self._in.items():
-                if side.queued > side.committed:  # say that we are here and hold it, so that it is not sent again
-                    self._ack_soon(sender, side)
+            for sender, side in list(self._in.items()):
+                # also what is not committed yet: say that we are here and hold it, so that it is not sent again
+                if side.ack_due or side.queued > side.committed:
+                    await self._send_ack(sender, side)
             with contextlib.suppress(RenkeiError, sa.exc.SQLAlchemyError):
                 await self._forget()
 

@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: rows accepted in one batch file."""
     roll: str = ""
     """Authority: a resident roll (CSV) to load at the first start."""
-    round_size: int = 64
+    round_size: int = 256
     """Hub: entries in one round at most."""
     audit_share: float = 0.02
     """Hub and commission: share of the other's conversions that it must prove; 1 for always."""

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from renkei.rows import Rows
+
 metadata = sa.MetaData()
 
 outbox = sa.Table(
@@ -113,9 +115,12 @@ def meet(connection: sa.Connection, names: Iterable[str]) -> None:
     connection.execute(peers.insert(), [{"peer": n, "sent": 0, "received": 0} for n in names])
 
 
+_OWE = Rows(outbox.insert())
+
+
 def put(connection: sa.Connection, parcels: Iterable[tuple[str, int, bytes]]) -> None:
     """Owe parcels (peer, number, bytes)."""
-    connection.execute(outbox.insert(), [{"peer": p, "number": n, "parcel": b} for p, n, b in parcels])
+    _OWE(connection, [{"peer": p, "number": n, "parcel": b} for p, n, b in parcels])
 
 
 def pending(connection: sa.Connection, peer: str, after: int, limit: int) -> list[tuple[int, bytes]]:
@@ -129,9 +134,9 @@ def pending(connection: sa.Connection, peer: str, after: int, limit: int) -> lis
     return [(r.number, bytes(r.parcel)) for r in rows]
 
 
-_SETTLE = peers.update().where(peers.c.peer == sa.bindparam("of")).values(sent=sa.bindparam("upto"))
-_DROP = outbox.delete().where(outbox.c.peer == sa.bindparam("of"), outbox.c.number <= sa.bindparam("upto"))
-_RECEIVE = (
+_SETTLE = Rows(peers.update().where(peers.c.peer == sa.bindparam("of")).values(sent=sa.bindparam("upto")))
+_DROP = Rows(outbox.delete().where(outbox.c.peer == sa.bindparam("of"), outbox.c.number <= sa.bindparam("upto")))
+_RECEIVE = Rows(
     peers.update()
     .where(peers.c.peer == sa.bindparam("of"))
     .values(stream=sa.bindparam("of_stream"), received=sa.bindparam("upto"))
@@ -141,13 +146,13 @@ _RECEIVE = (
 def drop(connection: sa.Connection, acknowledged: Iterable[tuple[str, int]]) -> None:
     """Forget parcels their receivers have committed. Their numbers stay used: ``sent`` keeps account when no parcel does."""
     rows = [{"of": peer, "upto": number} for peer, number in acknowledged]
-    connection.execute(_DROP, rows)
-    connection.execute(_SETTLE, rows)
+    _DROP(connection, rows)
+    _SETTLE(connection, rows)
 
 
 def received(connection: sa.Connection, upto: Iterable[tuple[str, bytes, int]]) -> None:
     """Parcels (peer, stream, number) and all before them take effect in this transaction."""
-    connection.execute(_RECEIVE, [{"of": p, "of_stream": s, "upto": n} for p, s, n in upto])
+    _RECEIVE(connection, [{"of": p, "of_stream": s, "upto": n} for p, s, n in upto])
 
 
 def set_aside(connection: sa.Connection, row: dict[str, object]) -> None:

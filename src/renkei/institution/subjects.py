@@ -83,7 +83,7 @@ def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, by
         raise NotGenuine("These codes are for another institution.", code="misaddressed")
     key = member.key(target)
     return [
-        (issued.handle, decrypt(Ciphertext.from_bytes(converted), key))
+        (issued.handle, decrypt(Ciphertext.split(converted), key))
         for issued, converted in zip(batch.codes, leaf.converted, strict=True)
     ]
 

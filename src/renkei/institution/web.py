@@ -103,9 +103,15 @@ class Pages:
         return response
 
 
-def cookie_session(settings: Settings, secret: bytes, seconds: int) -> CookieBackendConfig:
-    """Sessions in a sealed cookie, named after the body because browsers share cookies between the ports of one host."""
+def cookie_session(
+    settings: Settings, secret: bytes, seconds: int, *, exclude: Sequence[str] = ()
+) -> CookieBackendConfig:
+    """Sessions in a sealed cookie, named after the body because browsers share cookies between the ports of one host.
+
+    Paths that match ``exclude`` have none.
+    """
     return CookieBackendConfig(
+        exclude=list(exclude) or None,
         secret=secret,
         max_age=seconds,
         httponly=True,
@@ -115,8 +121,11 @@ def cookie_session(settings: Settings, secret: bytes, seconds: int) -> CookieBac
     )
 
 
-def json_body(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard of calls that take JSON: a form posted from a page elsewhere must not pass as one."""
+async def json_body(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard of calls that take JSON: a form posted from a page elsewhere must not pass as one.
+
+    Guards are coroutines, though none waits: the framework runs others on threads, which costs more than all they do.
+    """
     kind = connection.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(status_code=415)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from renkei.errors import NotFound
 from renkei.ledger.merkle import TILE_WIDTH, Tree, commitment, leaf_hash
+from renkei.rows import Rows
 
 metadata = sa.MetaData()
 
@@ -42,6 +43,10 @@ checkpoints = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
 )
 sa.Index("ledger_leaves_kind", leaves.c.kind, leaves.c.position)
+
+_ADD_LEAVES = Rows(leaves.insert())
+_ADD_TILES = Rows(tiles.insert())
+_ADD_CHECKPOINTS = Rows(checkpoints.insert())
 
 
 class Leaf(NamedTuple):
@@ -96,13 +101,12 @@ def append(
         {"position": first + i, "hash": leaf.hash, "kind": leaf.kind, "salt": leaf.salt, "entry": leaf.entry}
         for i, leaf in enumerate(new)
     ]
-    connection.execute(leaves.insert(), rows)
-    if filled:
-        connection.execute(tiles.insert(), [{"level": lv, "position": n, "hashes": h} for lv, n, h in filled])
+    _ADD_LEAVES(connection, rows)
+    _ADD_TILES(connection, [{"level": lv, "position": n, "hashes": h} for lv, n, h in filled])
 
 
 def put_checkpoint(connection: sa.Connection, head: Head) -> None:
-    connection.execute(checkpoints.insert(), [head._asdict()])
+    _ADD_CHECKPOINTS(connection, [head._asdict()])
 
 
 def newest(connection: sa.Connection) -> Head | None:

@@ -113,7 +113,7 @@ def lay_out(
     base_port: int = 0,
     database: str = "sqlite:///{home}/{body}.db",
     report: Report = lambda _: None,
-    round_size: int = 64,
+    round_size: int = 256,
     bus_nodes: int = 1,
 ) -> Plan:
     """Create a nation under ``folder``; ``base_port`` 0 takes free ports. ``database`` is a URL template."""

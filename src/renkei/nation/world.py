@@ -43,7 +43,7 @@ def settle_memory() -> None:
     """Take the packs and tables loaded at start out of the collector's sight: walking them took up to 40 % of a body's time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
 
 
 def institution_of(home: Path) -> Institution:

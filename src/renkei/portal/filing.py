@@ -102,7 +102,7 @@ class Filing:
             codes: dict[int, bytes] = {}
             for (at, _), converted in zip(halves, reply.converted, strict=True):
                 try:
-                    codes[at] = decrypt(Ciphertext.from_bytes(converted), key)
+                    codes[at] = decrypt(Ciphertext.split(converted), key)
                 except Malformed:  # a requester can encrypt what is no code: it concerns nobody, and stops nobody
                     self._observe.count("records_unreadable")
             return codes

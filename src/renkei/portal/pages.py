@@ -47,7 +47,7 @@ Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
 def signed_in(portal: Portal) -> Any:
     """Lets in a resident with a session: until it is over, or the account's secret is changed."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         session = connection.session
         fresh = 0 <= portal.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
         account = portal.database.read_now(lambda c: store.account_of(c, session.get("digest", ""))) if fresh else None

@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from renkei.rows import Rows
+
 metadata = sa.MetaData()
 
 accounts = sa.Table(
@@ -40,6 +42,13 @@ records = sa.Table(
 )
 sa.Index("access_records_code", records.c.code, records.c.position)
 
+_ADD = Rows(records.insert())
+_SETTLE = Rows(
+    records.update()
+    .where(records.c.id == sa.bindparam("inquiry"), records.c.outcome.is_(None))
+    .values(outcome=sa.bindparam("result"), outcome_time=sa.bindparam("at"))
+)
+
 
 def put_account(connection: sa.Connection, local_id: str, secret_sha256: str) -> None:
     connection.execute(accounts.delete().where(accounts.c.local_id == local_id))
@@ -51,20 +60,12 @@ def account_of(connection: sa.Connection, secret_sha256: str) -> str | None:
 
 
 def add_records(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(records.insert(), list(rows))
+    _ADD(connection, rows)
 
 
 def settle(connection: sa.Connection, outcomes: Sequence[tuple[bytes, str, int]]) -> None:
     """Note what came of inquiries; the first outcome stands."""
-    rows = [{"inquiry": i, "result": result, "at": at} for i, result, at in outcomes]
-    if rows:
-        connection.execute(
-            records.update()
-            .where(records.c.id == sa.bindparam("inquiry"), records.c.outcome.is_(None))
-            .values(outcome=sa.bindparam("result"), outcome_time=sa.bindparam("at")),
-            rows,
-        )
+    _SETTLE(connection, [{"inquiry": i, "result": result, "at": at} for i, result, at in outcomes])
 
 
 def records_of(connection: sa.Connection, code: bytes, *, below: int | None, limit: int) -> list[sa.Row[Any]]:

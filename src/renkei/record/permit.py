@@ -86,7 +86,7 @@ def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int) 
         raise Refused("The permit is for another provider.", code="other-provider")
     if now >= inquiry.expires:
         raise Refused("The permit has expired.", code="expired")
-    ciphertext = Ciphertext.from_bytes(leaf.converted)
+    ciphertext = Ciphertext.split(leaf.converted)
     return Authorised(envelope.id, envelope.sender, inquiry, leaf.ruling.row, domain_of(leaf.target), ciphertext)
 
 

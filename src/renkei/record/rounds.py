@@ -14,7 +14,7 @@ import msgspec
 from renkei.codes import Ciphertext, Converter, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
-from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed, encode
+from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed
 from renkei.record.admission import rule
 from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
 from renkei.record.state import State, domain_of, ref_of
@@ -42,11 +42,11 @@ def draft(state: State, converter: Converter, permitted: Permitted, envelope: En
             ruling, target = rule(state, sender, body, now, by="hub")
             if target is None:
                 return Draft(InquiryLeaf(now, envelope, ruling), body)
-            half = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(body.ciphertext))
+            half = converter.convert(domain_of(body.source), target, Ciphertext.split(body.ciphertext))
             return Draft(InquiryLeaf(now, envelope, ruling, ref_of(target), half.to_bytes()), body)
         case IssuanceBatch():
             source, target = _issuance(state, sender, body)
-            halves = [converter.convert(source, target, Ciphertext.from_bytes(c.ciphertext)) for c in body.codes]
+            halves = [converter.convert(source, target, Ciphertext.split(c.ciphertext)) for c in body.codes]
             return Draft(IssuanceLeaf(now, envelope, [h.to_bytes() for h in halves]), body)
         case Outcomes():
             _outcomes(permitted, sender, body, now)
@@ -77,13 +77,13 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
                 raise NotGenuine("A draft carries what it should not.", code="round-entry")
             if target is None:
                 return Fill([])
-            made = converter.convert(domain_of(body.source), target, Ciphertext.from_bytes(entry.half))
+            made = converter.convert(domain_of(body.source), target, Ciphertext.split(entry.half))
             return Fill([made.to_bytes()])
         case IssuanceLeaf(), IssuanceBatch():
             source, target = _issuance(state, sender, body)
             if len(entry.half) != len(body.codes) or entry.converted:
                 raise NotGenuine("A batch and its conversions differ in length.", code="round-entry")
-            return Fill([converter.convert(source, target, Ciphertext.from_bytes(h)).to_bytes() for h in entry.half])
+            return Fill([converter.convert(source, target, Ciphertext.split(h)).to_bytes() for h in entry.half])
         case OutcomeLeaf(), Outcomes():
             _outcomes(permitted, sender, body, now)
             return Fill([])
@@ -123,23 +123,22 @@ def conversions(entry: Entry, by: str) -> list[Conversion]:
     ]
 
 
-def complete(entry: Entry, filled: Fill) -> bytes:
-    """The final entry, encoded: what both keepers hash."""
+def complete(entry: Entry, filled: Fill) -> Entry:
+    """The final entry: what both keepers encode and hash."""
     match entry:
         case InquiryLeaf() if filled.refusal:
             ruling = entry.ruling
             refused = Ruling(False, filled.refusal, "commission", ruling.row, ruling.line, filled.rows, ruling.pack)
-            return encode(InquiryLeaf(entry.time, entry.inquiry, refused))
+            return InquiryLeaf(entry.time, entry.inquiry, refused)
         case InquiryLeaf() if entry.ruling.allowed:
             if len(filled.converted) != 1 or len(filled.converted[0]) != 64:
                 raise Malformed("The commission's conversion is missing.", code="round-fill")
-            done = InquiryLeaf(entry.time, entry.inquiry, entry.ruling, entry.target, entry.half, filled.converted[0])
-            return encode(done)
+            return InquiryLeaf(entry.time, entry.inquiry, entry.ruling, entry.target, entry.half, filled.converted[0])
         case IssuanceLeaf():
             if len(filled.converted) != len(entry.half):
                 raise Malformed("The commission's conversions are missing.", code="round-fill")
-            return encode(IssuanceLeaf(entry.time, entry.batch, entry.half, filled.converted))
-    return encode(entry)
+            return IssuanceLeaf(entry.time, entry.batch, entry.half, filled.converted)
+    return entry
 
 
 def _open(state: State, envelope: Envelope) -> tuple[object, str]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from renkei.rows import Rows
+
 metadata = sa.MetaData()
 
 inquiries = sa.Table(
@@ -54,6 +56,15 @@ audit_findings = sa.Table(
 )
 
 
+_ENTER = Rows(envelopes.insert())
+_ADD = Rows(inquiries.insert())
+_SETTLE = Rows(
+    inquiries.update()
+    .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.outcome.is_(None))
+    .values(outcome=sa.bindparam("at"))
+)
+
+
 class Known(NamedTuple):
     """An inquiry of the record: where its leaf is, between whom, and whether it has an outcome."""
 
@@ -68,7 +79,7 @@ class Known(NamedTuple):
 
 def enter(connection: sa.Connection, new: Iterable[tuple[bytes, int]]) -> None:
     """Note which envelopes have a leaf, and where; the primary key refuses a second leaf for the same."""
-    connection.execute(envelopes.insert(), [{"id": id_, "position": at} for id_, at in new])
+    _ENTER(connection, [{"id": id_, "position": at} for id_, at in new])
 
 
 def entered(connection: sa.Connection, ids: Iterable[bytes]) -> set[bytes]:
@@ -80,21 +91,12 @@ def entered(connection: sa.Connection, ids: Iterable[bytes]) -> set[bytes]:
 
 def add(connection: sa.Connection, new: Iterable[Known]) -> None:
     """Index new inquiries; the primary key refuses a repeated id."""
-    rows = [k._asdict() for k in new]
-    if rows:
-        connection.execute(inquiries.insert(), rows)
+    _ADD(connection, [k._asdict() for k in new])
 
 
 def settle(connection: sa.Connection, outcomes: Iterable[tuple[bytes, int]]) -> None:
     """Note the outcome leaf of each inquiry; a later one for the same inquiry changes nothing."""
-    rows = [{"inquiry": i, "at": at} for i, at in outcomes]
-    if rows:
-        connection.execute(
-            inquiries.update()
-            .where(inquiries.c.id == sa.bindparam("inquiry"), inquiries.c.outcome.is_(None))
-            .values(outcome=sa.bindparam("at")),
-            rows,
-        )
+    _SETTLE(connection, [{"inquiry": i, "at": at} for i, at in outcomes])
 
 
 def known(connection: sa.Connection, ids: Iterable[bytes]) -> dict[bytes, Known]:

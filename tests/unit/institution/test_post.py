@@ -19,8 +19,9 @@ def parcels(sender, count, *, size=100, messages=1):
     return [Parcel(sender, b"", n, (sentinel.message,) * messages, size) for n in range(1, count + 1)]
 
 
-def received(post, *limits):
-    return [(p.sender, p.number) for p in asyncio.run(post.receive(*limits))]
+def received(post, most, weight=10**9):
+    taken = asyncio.run(post.receive(most, weigh=lambda parcel: parcel.size, weight=weight))
+    return [(p.sender, p.number) for p in taken]
 
 
 def test_nobody_waits_behind_another_s_backlog(post):

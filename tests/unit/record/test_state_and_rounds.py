@@ -35,7 +35,7 @@ def through(net, envelope, now=NOW, permitted=nothing):
     """Draft at the hub, fill at the commission, complete: the final entry's bytes."""
     drafted = rounds.draft(net.state, net.converters["hub"], permitted, envelope, now)
     filled = rounds.fill(net.state, net.converters["commission"], permitted, drafted.entry, now)
-    return rounds.complete(drafted.entry, filled)
+    return encode(rounds.complete(drafted.entry, filled))
 
 
 def permit_for(net, entry, others=3):
@@ -67,7 +67,7 @@ def test_the_commission_refuses_what_the_hub_allowed(net):
     envelope = net.signed(item="disability")
     forged = InquiryLeaf(NOW, envelope, lawful.ruling, lawful.target, lawful.half)
     filled = rounds.fill(net.state, net.converters["commission"], nothing, forged, NOW)
-    leaf = decode_entry(rounds.complete(forged, filled))
+    leaf = rounds.complete(forged, filled)
     assert (leaf.ruling.allowed, leaf.ruling.by, leaf.ruling.reason) == (False, "commission", "item-outside-row")
     assert leaf.converted == b""
 
