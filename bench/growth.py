@@ -26,7 +26,7 @@ from bench.grow import Measure, figure, grew
 from bench.run import machine
 
 RESULT = Path("bench/results/growth.json")
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 160)
 
 
 class Section(NamedTuple):
