@@ -47,9 +47,7 @@ MEASURES = (
     Measure("upload_peak_mb", "most memory of the gateway meanwhile, MB", "flat"),
     Measure("submit_s", "checking, signing, storing, s per 1,000 rows", "floor 0.19 of cryptography, flat"),
     Measure("submit_late", "its last tenth over its first", "1"),
-    Measure(
-        "submit_peak_mb", "most memory of the gateway meanwhile, MB", "at most 2,048 parcels for the hub, 92 MB more"
-    ),
+    Measure("submit_peak_mb", "most memory of the gateway meanwhile, MB", "flat: at most 16 MB owed, and page caches"),
     Measure("room_ms", "looking for room once all but 2,048 rows have ended, ms (every 64 rows)", "flat"),
     Measure("status_ms", "asking how far the file is, ms", "O(rows), small"),
     Measure("health_ms", "/health, ms", "O(inquiries ever made), small"),
