@@ -16,6 +16,7 @@ from renkei.authority import roll, store
 from renkei.codes import encrypt, mint
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
+from renkei.institution.rotation import Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
@@ -48,6 +49,7 @@ class Authority(Institution):
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
+        self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, [])
         self._prf = self.keys.derive("mint")
 
     async def start(self) -> None:
@@ -57,6 +59,7 @@ class Authority(Institution):
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")
+        self.keep(self.rotation.run, "rotation")
         self.run(serve(self.settings, self.observe, [], self.health), "web")
 
     async def stop(self) -> None:
@@ -92,6 +95,9 @@ class Authority(Institution):
 
         await self.database.write(commit)
 
+    def _code(self, internal_id: bytes, code_epoch: int) -> bytes:
+        return self.member.carry(mint(self._prf, internal_id), 1, code_epoch)
+
     def _issue(self, requests: Sequence[tuple[str, CodeRequest]]) -> dict[str, list[Message]]:
         """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for unknown numbers."""
         source, state = self.member.domain, self.member.state
@@ -104,7 +110,7 @@ class Authority(Institution):
                 continue
             found = self.database.read_now(lambda c, r=request: store.ids_of(c, [w.number for w in r.wanted]))  # type: ignore[misc]
             codes = [
-                Issued(w.handle, encrypt(mint(self._prf, found[w.number]), key).to_bytes())
+                Issued(w.handle, encrypt(self._code(found[w.number], source.code_epoch), key).to_bytes())
                 for w in request.wanted
                 if w.number in found
             ]

@@ -12,7 +12,9 @@ import typer
 from rich.progress import Progress
 
 from renkei.cli.shell import Json, err, language, out, setup, show, t
+from renkei.institution.rotation import ORDER
 from renkei.institution.settings import Home
+from renkei.record.state import CONVERTERS
 
 authority = typer.Typer(no_args_is_help=True, help="The numbering authority.")
 commission = typer.Typer(no_args_is_help=True, help="The commission.")
@@ -72,6 +74,33 @@ def load(
         show({"loaded": loaded})
     else:
         out.print(t(f"{loaded} persons loaded.", f"{loaded} 人を登録しました。"))
+
+
+def rotate(
+    home: Annotated[Path, typer.Argument(help="Home folder of the institution.")],
+    codes: Annotated[
+        bool, typer.Option("--codes", help="New linkage codes (after a theft of the code table).")
+    ] = False,
+    key: Annotated[bool, typer.Option("--key", help="A new decryption key (regularly, or after a theft).")] = False,
+    json: Json = False,
+) -> None:
+    """Let a running institution go over to new codes, a new key, or both. Inquiries go on meanwhile."""
+    settings = Home(home).settings()
+    wanted = [word for word, chosen in (("codes", codes), ("key", key)) if chosen]
+    if settings.role in CONVERTERS:
+        raise setup(f"{settings.body} holds no codes.", f"{settings.body} は符号を持ちません。", code="role")
+    if not wanted:
+        raise setup("Say --codes, --key, or both.", "--codes か --key（または両方）を指定してください。", code="rotate")
+    (home / ORDER).write_text(" ".join(wanted), "ascii")
+    if json:
+        show({"ordered": wanted})
+    else:
+        out.print(
+            t(
+                "Ordered. It is done when the record has a `retire` act; `rotating` in /health counts down.",
+                "受け付けました。完了すると記録に retire が載ります。残りの件数は /health の rotating に出ます。",
+            )
+        )
 
 
 @commission.command("confirm")

@@ -19,7 +19,9 @@ from renkei.codes.conversion import (
     encrypt,
     mint,
     open_key,
+    open_rotation,
     rotate_code,
+    unrotate_code,
 )
 from renkei.codes.proofs import (
     prove_conversion,
@@ -40,10 +42,12 @@ __all__ = [
     "encrypt",
     "mint",
     "open_key",
+    "open_rotation",
     "prove_conversion",
     "prove_rotation",
     "prove_share",
     "rotate_code",
+    "unrotate_code",
     "verify_conversion",
     "verify_rotation",
     "verify_share",

@@ -147,6 +147,13 @@ def open_key(share: bytes, published: PublicShare) -> bytes:
     return share
 
 
+def open_rotation(delta: bytes, old: PublicShare, new: PublicShare) -> bytes:
+    """``delta`` if it is the step the directory promises (``δ·S = S'``); else ``NotGenuine``."""
+    if group.multiply(delta, old.s) != new.s:
+        raise NotGenuine("A rotation does not match the key directory.", code="rotation-mismatch")
+    return delta
+
+
 def encrypt(code: bytes, key: bytes) -> Ciphertext:
     """X's encryption of its own ``code`` under its own ``key``: ``(b·G, P + (b·d)·G)`` with fresh b.
 
@@ -164,3 +171,8 @@ def decrypt(ciphertext: Ciphertext, key: bytes) -> bytes:
 def rotate_code(code: bytes, *deltas: bytes) -> bytes:
     """A stored code in the next code epoch: multiplied by every converter's δ."""
     return group.multiply(combine_shares(*deltas), code)
+
+
+def unrotate_code(code: bytes, *deltas: bytes) -> bytes:
+    """A code of the next epoch as it was in the one before."""
+    return group.multiply(group.scalar_invert(combine_shares(*deltas)), code)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 
-from renkei.codes import Ciphertext
+from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, Staged
@@ -125,7 +125,7 @@ class Commission(Institution):
                 await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
                 return await asyncio.to_thread(self.auditor.prove, call.indexes)
             case GetFiled() if self.keeper.state.body(sender).role == "portal":
-                return await asyncio.to_thread(self._finish_halves, sender, call.halves)
+                return await asyncio.to_thread(self._finish_halves, sender, domain_of(call.target), call.halves)
         raise NotFound("The commission does not answer this to you.", code="not-entitled")
 
     # ------------------------------------------------------------------ rounds
@@ -152,7 +152,8 @@ class Commission(Institution):
         except _BadEntry as bad:
             self.observe.log.warning("round.entry-refused", reason=bad.code)
             self.observe.count("alarms")
-            return NotSigned(f"entry:{bad.at}", tree.size, tree.root())
+            reason = "unproven" if bad.code == "unproven" else f"entry:{bad.at}"
+            return NotSigned(reason, tree.size, tree.root())
         reply = await self._store(proposal, entries, fills, digest)
         self.observe.time("round", time.perf_counter() - began)
         return reply
@@ -178,7 +179,14 @@ class Commission(Institution):
                     raise NotGenuine("The hub proposed something that is in the record.", code="repeated")
                 seen.add(ids[at])
                 fills.append(
-                    rounds.fill(self.keeper.state, self.converter, self.keeper.permitted, entry, proposal.time)
+                    rounds.fill(
+                        self.keeper.state,
+                        self.converter,
+                        self.keeper.permitted,
+                        entry,
+                        proposal.time,
+                        prove=self.settings.proves,
+                    )
                 )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
@@ -251,7 +259,7 @@ class Commission(Institution):
 
     # ------------------------------------------------------------------ the citizen's copy
 
-    def _finish_halves(self, portal: str, halves: list[FileHalf]) -> Reply:
+    def _finish_halves(self, portal: str, target: Domain, halves: list[FileHalf]) -> Reply:
         """Finish conversions towards the portal, only of leaves that are in the record and only so many a second."""
         now = time.monotonic()
         rate = float(self.settings.file_rate)
@@ -260,9 +268,8 @@ class Commission(Institution):
         if self._tokens < len(halves):
             raise Unavailable("The portal asks for more conversions than it may.", code="rate", status=429)
         self._tokens -= len(halves)
-        target = self.keeper.state.domain(portal)
-        if target is None:
-            raise NotFound("The portal has no domain yet.", code="no-domain")
+        if target.body != portal or not self.keeper.state.is_valid(target):
+            raise NotFound("The portal has no such domain.", code="no-domain")
         leaves = self.database.read_now(lambda c: log.at(c, [h.index for h in halves]))
         converted = []
         for half in halves:

@@ -26,6 +26,7 @@ from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import (
     Answer,
@@ -71,9 +72,12 @@ class Answering:
         observe: Observer,
         clock: Clock,
         adapter: Adapter | None,
+        *,
+        prove: bool = False,
     ) -> None:
         self._keys, self._member, self._database = keys, member, database
         self._post, self._observe, self._clock, self._adapter = post, observe, clock, adapter
+        self._prove = prove
 
     def take(self, permits: Sequence[Permit]) -> Callable[[sa.Connection], None]:
         """Verify permits and prepare answers, on a thread; answers work for the writer."""
@@ -99,7 +103,7 @@ class Answering:
         expired: list[bytes] = []
         for permit in permits:
             try:
-                authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, 0)
+                authorised = self._authorise_one(permit, 0)
             except NotFound as error:  # a requester we have not heard of yet: follow the record, then try again
                 self._member.want()
                 raise Unavailable("The record must be followed first.", code="behind") from error
@@ -113,9 +117,13 @@ class Answering:
                 checked.append((authorised, permit))
         return checked, expired
 
+    def _authorise_one(self, permit: Permit, now: int) -> Authorised:
+        member = self._member
+        return authorise(permit, member.notary, member.state, self._keys.body, now, prove=self._prove)
+
     def _provide(self, fresh: Sequence[tuple[Authorised, Permit]]) -> list[Provided]:
         codes = [self._code(a) for a, _ in fresh]
-        known = self._database.read_now(lambda c: subjects.by_code(c, codes)) if codes else {}
+        known = self._database.read_now(lambda c: subjects.by_code(c, self._member, codes)) if codes else {}
         people = [known.get(code) for code in codes]
         records = self._look_up(
             [_wanted(a, p.local_id if p else None) for (a, _), p in zip(fresh, people, strict=True)]
@@ -127,13 +135,14 @@ class Answering:
             for (authorised, permit), person in zip(fresh, people, strict=True)
         ]
 
-    def _code(self, authorised: Authorised) -> bytes:
+    def _code(self, authorised: Authorised) -> Coded:
         """The code of the person asked about. A requester can encrypt what is no code: that is nobody's."""
+        epoch = authorised.target.code_epoch
         try:
-            return decrypt(authorised.ciphertext, self._member.key(authorised.target))
+            return Coded(decrypt(authorised.ciphertext, self._member.key(authorised.target)), epoch)
         except Malformed:
             self._observe.count("codes_unreadable")
-            return b""
+            return Coded(b"", epoch)
 
     def _one(
         self,
@@ -224,7 +233,7 @@ class Answering:
             )
         permit = decode_as(bytes(row.permit), Permit)
         now = self._clock()
-        authorised = authorise(permit, self._member.notary, self._member.state, self._keys.body, now)
+        authorised = self._authorise_one(permit, now)
         wanted = _wanted(authorised, row.local_id)
 
         def prepare() -> tuple[Provided, Provided]:

@@ -24,6 +24,7 @@ from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
 from renkei.messages.signing import SealKey, open_answer
 from renkei.messages.wire import Answer, Content, Inquiry, Receipt, Submit, context_hash, decode_as, encode
 from renkei.record.admission import DAY
@@ -174,8 +175,7 @@ class Desk:
 
         Runs on a thread. 190 µs each: a key pair, two multiplications, a signature.
         """
-        domain = self._member.domain
-        key = self._member.key(domain)
+        self._member.demand_ready()
         faults: list[tuple[int, RenkeiError]] = []
         sound: list[tuple[Ask, str, int]] = []
         for ask, clerk, line in asks:
@@ -197,13 +197,14 @@ class Desk:
                         remedy_ja="POST /subjects で登録し、符号の発行を待ってください。",
                         code="no-code",
                     )
-                made.append(self._make_one(ask, clerk, subject.code, domain, key, line))
+                made.append(self._make_one(ask, clerk, subject.code, line))
             except RenkeiError as error:
                 faults.append((line, error))
         return made, faults
 
-    def _make_one(self, ask: Ask, clerk: str, code: bytes, domain: Any, key: bytes, line: int) -> Made:
+    def _make_one(self, ask: Ask, clerk: str, code: Coded, line: int) -> Made:
         limits = self._member.pack.header.limits
+        domain = self._member.domain_of_codes(code.epoch)
         issued_at = self._clock() if ask.issued_at is None else ask.issued_at
         expires = issued_at + (limits.expires_days if ask.expires_days is None else ask.expires_days) * DAY
         salt, reply = os.urandom(16), SealKey()
@@ -213,7 +214,7 @@ class Desk:
             affair=ask.affair,
             item=ask.item,
             purpose=ask.purpose,
-            ciphertext=encrypt(code, key).to_bytes(),
+            ciphertext=encrypt(code.code, self._member.key(domain)).to_bytes(),
             reply_key=reply.public,
             context=context_hash(salt, clerk, ask.case, ask.reason),
             issued_at=issued_at,

@@ -22,9 +22,9 @@ from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.institution import subjects
-from renkei.institution.auditor import are_honest
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
+from renkei.institution.rotation import CodeTable, Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clerk, Clock, system_clock
 from renkei.institution.web import Health, serve
@@ -61,9 +61,13 @@ class Gateway(Institution):
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
+        codes = [CodeTable(subjects.subjects, "local_id")]
+        self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.adapter = self._open_adapter()
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
-        self.answering = Answering(self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter)
+        self.answering = Answering(
+            self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
+        )
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
@@ -82,6 +86,7 @@ class Gateway(Institution):
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
         self.keep(self._sweep, "sweep")
+        self.keep(self.rotation.run, "rotation")
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         self.keep(self._submit_batches, "batches")
@@ -122,6 +127,7 @@ class Gateway(Institution):
             "linked": str(self.member.ready).lower(),
         }
         details |= {f"inquiries_{state}": str(count) for state, count in tally.items()}
+        details |= self.rotation.report()
         return Health(self.member.ready, details)
 
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
@@ -149,7 +155,7 @@ class Gateway(Institution):
             reply = await self.post.call(keeper, GetProofs([permit.index]))
             proofs = reply.proofs[0] if isinstance(reply, Proofs) and reply.proofs else []
             conversions = rounds.conversions(entry, keeper)
-            found[keeper] = await asyncio.to_thread(are_honest, self.member.state, keeper, conversions, proofs)
+            found[keeper] = await asyncio.to_thread(rounds.are_honest, self.member.state, keeper, conversions, proofs)
         if not all(found.values()):
             self.observe.log.error("challenge.failed", leaf=permit.index)
             self.observe.count("alarms")
@@ -200,7 +206,7 @@ class Gateway(Institution):
                 leaf = self.member.notary.open(permit)
                 if isinstance(leaf, IssuanceLeaf):
                     codes = subjects.opened(leaf, self.member, self.keys.body)
-                    works.append(lambda c, codes=codes: subjects.keep_codes(c, codes))
+                    works.append(lambda c, codes=codes: subjects.keep_codes(c, self.member, codes))
                 elif isinstance(leaf, InquiryLeaf):
                     to_answer.append(permit)
             except RenkeiError as error:

@@ -85,16 +85,12 @@ class Sequencer:
         write: Callable[..., object],
         clock: Callable[[], int],
         round_size: int,
+        prove: bool,
         after: Callable[[Sequence[Envelope]], object],
     ) -> None:
         self.keeper, self._converter, self._signer, self._post = keeper, converter, signer, post
-        self._observe, self._write, self._clock, self._size, self._after = (
-            observe,
-            write,
-            clock,
-            round_size,
-            after,
-        )
+        self._observe, self._write, self._clock, self._after = observe, write, clock, after
+        self._size, self._prove = round_size, prove
         self._own: list[Envelope] = []
         self._own_tried = False
         self._taken: list[Parcel] = []
@@ -163,7 +159,9 @@ class Sequencer:
             if id_ in known:
                 continue
             try:
-                drafts[id_] = rounds.draft(self.keeper.state, self._converter, self.keeper.permitted, envelope, now)
+                drafts[id_] = rounds.draft(
+                    self.keeper.state, self._converter, self.keeper.permitted, envelope, now, prove=self._prove
+                )
             except RenkeiError as error:
                 self._reject(envelope.sender, error.code)
         self._observe.time("prepare", time.perf_counter() - began)
@@ -230,6 +228,8 @@ class Sequencer:
             self._observe.count("rounds_late")
             self._observe.log.info("round.late", size=reply.size)
             return prepared._replace(time=0)
+        if kind == "unproven":
+            raise Unavailable("The commission takes only what is proven.", code="unproven")
         if kind == "held":
             raise Unavailable("The commission waits for its operator to confirm the head.", code="commission-held")
         raise Unavailable(f"The commission holds another head ({reply.size}).", code="heads-differ")  # agree anew
@@ -287,6 +287,10 @@ class Sequencer:
             if staged.checkpoint.root != root:
                 raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
             verify_note(note, self.keeper.state.verifiers)
+            for entry in (
+                staged.entries
+            ):  # nothing is delivered that the commission proves wrongly, or does not prove though it must
+                rounds.demand_proofs(self.keeper.state, entry, "commission", always=self._prove)
         except RenkeiError as error:
             self.keeper.abandon()
             raise Halted(error.code) from error

@@ -46,7 +46,7 @@ from renkei.messages.wire import (
 )
 from renkei.record import store as index
 from renkei.record.entries import InquiryLeaf
-from renkei.record.state import domain_of
+from renkei.record.state import domain_of, ref_of
 
 ACTS_AT_ONCE = 64
 TAIL_AT_ONCE = 256
@@ -76,6 +76,7 @@ class Hub(Institution):
             write=self.database.write,
             clock=clock,
             round_size=self.settings.round_size,
+            prove=self.settings.proves,
             after=self._after_round,
         )
         self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)
@@ -274,4 +275,4 @@ class Hub(Institution):
                     except RenkeiError:  # an ill-formed code was refused and concerns nobody who could be told
                         half = b""
             rows.append(TailLeaf(leaf.hash, leaf.salt, leaf.entry, half))
-        return Tail(rows, head.note)
+        return Tail(rows, head.note, ref_of(target))

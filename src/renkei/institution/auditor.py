@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
-from renkei.codes import Converter, prove_conversion, verify_conversion
+from renkei.codes import Converter
 from renkei.errors import NotFound, RenkeiError, Unavailable
 from renkei.institution.database import Database
 from renkei.institution.keeper import Keeper
@@ -23,7 +23,6 @@ from renkei.record import rounds
 from renkei.record import store as index
 from renkei.record.entries import decode_entry
 from renkei.record.rounds import Conversion
-from renkei.record.state import State
 
 EVERY = 1.0
 AT_ONCE = 512
@@ -62,7 +61,7 @@ class Auditor:
         for found in self._conversions(positions, self._own).values():
             if not found:
                 raise NotFound("There is no conversion in this leaf.", code="no-leaf")
-            proofs.append([prove_conversion(self._converter, c.source, c.target, c.given, c.made) for c in found])
+            proofs.append(rounds.prove_all(self._converter, found))
         return Proofs(proofs)
 
     def _conversions(self, positions: Sequence[int], by: str) -> dict[int, list[Conversion]]:
@@ -115,7 +114,9 @@ class Auditor:
 
     def _wrong(self, asked: Mapping[int, Sequence[Conversion]], reply: Proofs) -> list[int]:
         checked = zip(asked.items(), reply.proofs, strict=True)
-        return [p for (p, made), proofs in checked if not are_honest(self._keeper.state, self._other, made, proofs)]
+        return [
+            p for (p, made), proofs in checked if not rounds.are_honest(self._keeper.state, self._other, made, proofs)
+        ]
 
     async def _alarm(self, position: int, reason: str) -> None:
         self._observe.log.error("audit.failed", keeper=self._other, leaf=position, reason=reason)
@@ -141,16 +142,3 @@ def _questions(asked: Mapping[int, Sequence[Conversion]]) -> Iterator[list[int]]
         weight += len(made)
     if part:
         yield part
-
-
-def are_honest(state: State, by: str, conversions: Sequence[Conversion], proofs: Sequence[bytes]) -> bool:
-    """Whether ``by`` has proven that these are its conversions, by the key directory."""
-    if len(proofs) != len(conversions):
-        return False
-    for c, proof in zip(conversions, proofs, strict=True):
-        shares = state.shares.get((by, c.source)), state.shares.get((by, c.target))
-        if shares[0] is None or shares[1] is None:
-            return False
-        if not verify_conversion(c.source, c.target, (shares[0], shares[1]), c.given, c.made, proof):
-            return False
-    return True

@@ -1,4 +1,4 @@
-"""A converter's duty to the key directory: publish an entry for every enrolled body, and hand the body its share."""
+"""A converter's duty to the key directory: publish an entry for every domain that is wanted, and hand its body the share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from renkei.institution.keeper import Keeper
 from renkei.institution.post import Post
 from renkei.messages.signing import Identity
 from renkei.messages.wire import DomainKeys, Envelope, KeyShare
-from renkei.record.state import ref_of
+from renkei.record.state import HOLDERS, ref_of
 
 AGAIN_AFTER = 3.0
 """Seconds after which an act that is not in the record yet is submitted again."""
-HOLDERS = ("authority", "gateway", "portal")
-"""Roles that have a code domain."""
 
 
 class Keyholder:
@@ -33,22 +31,26 @@ class Keyholder:
         self._handed: set[Domain] = set()
 
     async def publish(self, submit: Callable[[Envelope], object]) -> None:
-        """Publish an entry for each enrolled body that has none from us; once it is in the record, send the share.
+        """Publish an entry for each domain that is wanted and has none from us; once it is in the record, send the share.
 
         Idempotent; called again and again. After a restart every share is sent once more, which changes nothing.
         """
-        for body in list(self._keeper.state.bodies.values()):
-            domain, now = Domain(body.body), time.monotonic()
-            if body.role not in HOLDERS or domain in self._handed:
+        state = self._keeper.state
+        for body in list(state.bodies.values()):
+            if body.role not in HOLDERS:
                 continue
-            if (self._name, domain) in self._keeper.state.shares:
-                self._handed.add(domain)
-                share = KeyShare(ref_of(domain), self._name, self._converter.key_share(domain))
-                await self._post.send(body.body, [share])
-                continue
-            if now - self._submitted.get(domain, -AGAIN_AFTER) < AGAIN_AFTER:
-                continue
-            self._submitted[domain] = now
-            public, proof = self._converter.public_share(domain), prove_share(self._converter, domain)
-            generation = self._converter.generation
-            submit(self._identity.sign(DomainKeys(ref_of(domain), self._name, generation, *public, proof)))
+            wanted, now = state.wanted(body.body), time.monotonic()
+            for domain in dict.fromkeys([*state.published.get(body.body, ()), wanted]):
+                if domain not in self._handed and (self._name, domain) in state.shares:
+                    self._handed.add(domain)
+                    await self._post.send(body.body, [self._share(domain)])
+            if (self._name, wanted) not in state.shares and now - self._submitted.get(wanted, -1e9) >= AGAIN_AFTER:
+                self._submitted[wanted] = now
+                public, proof = self._converter.public_share(wanted), prove_share(self._converter, wanted)
+                generation = self._converter.generation
+                submit(self._identity.sign(DomainKeys(ref_of(wanted), self._name, generation, *public, proof)))
+
+    def _share(self, domain: Domain) -> KeyShare:
+        before = domain._replace(code_epoch=domain.code_epoch - 1)
+        delta = self._converter.rotation(before, domain) if before.code_epoch else b""
+        return KeyShare(ref_of(domain), self._name, self._converter.key_share(domain), delta)

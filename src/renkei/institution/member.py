@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from renkei.codes import Domain, combine_shares, open_key
+from renkei.codes import Domain, combine_shares, open_key, open_rotation, rotate_code, unrotate_code
 from renkei.errors import NotGenuine, RenkeiError, Unavailable
 from renkei.institution import store
 from renkei.institution.database import Database
@@ -36,6 +36,7 @@ class Member:
         self.notary = Notary(self.state.verifiers)
         self.post: Post | None = None
         self._shares: dict[tuple[str, int, int], bytes] = {}
+        """A converter's key share, and behind it (from the second code epoch on) its δ; by code and key epoch."""
         self._key: dict[Domain, bytes] = {}
         self._wanted = asyncio.Event()
         self._following = asyncio.Lock()
@@ -55,13 +56,39 @@ class Member:
 
     @property
     def domain(self) -> Domain:
-        """The own domain in use; ``Unavailable`` until both converters have published it and handed over their shares."""
-        domain = self.state.domain(self._keys.body)
-        if domain is None or self._load_key(domain) is None:
-            raise Unavailable(
-                "This institution has no linkage key yet.", code="no-key", remedy="Wait for both converters."
-            )
-        return domain
+        """The newest own domain that both converters have published and handed over their shares of; ``Unavailable`` if none."""
+        for domain in reversed(self.state.published.get(self._keys.body, ())):
+            if self._load_key(domain) is not None:
+                return domain
+        raise Unavailable("This institution has no linkage key yet.", code="no-key", remedy="Wait for both converters.")
+
+    def domain_of_codes(self, code_epoch: int) -> Domain:
+        """The newest own domain with codes of that epoch, to encrypt them in; ``Unavailable`` if there is none."""
+        for domain in reversed(self.state.published.get(self._keys.body, ())):
+            if domain.code_epoch == code_epoch and self._load_key(domain) is not None:
+                return domain
+        raise Unavailable("This institution has no key for codes of that epoch.", code="no-key")
+
+    def carry(self, code: bytes, have: int, want: int) -> bytes:
+        """A code of our own of code epoch ``have`` as it is in epoch ``want``; ``Unavailable`` if a step is not here yet."""
+        while have < want:
+            have += 1
+            code = rotate_code(code, *self._deltas(have))
+        while have > want:
+            code = unrotate_code(code, *self._deltas(have))
+            have -= 1
+        return code
+
+    def _deltas(self, code_epoch: int) -> list[bytes]:
+        """Both converters' δ into ``code_epoch``."""
+        for domain in self.state.published.get(self._keys.body, ()):
+            if domain.code_epoch == code_epoch and self._load_key(domain) is not None:
+                return [self._shares[c, *domain[1:]][32:] for c in CONVERTERS]
+        raise Unavailable("The step into that epoch of codes is not here yet.", code="no-key")
+
+    def demand_ready(self) -> None:
+        """``Unavailable`` until inquiries can be made and answered."""
+        assert self.domain
 
     @property
     def ready(self) -> bool:
@@ -89,12 +116,18 @@ class Member:
             if any(p is None for p in parts) or not self.state.has_domain(domain):
                 return None
             checked = [
-                open_key(p, self.state.shares[c, domain])
-                for c, p in zip(CONVERTERS, parts, strict=True)
-                if p is not None
+                self._open(p[:32], p[32:], c, domain) for c, p in zip(CONVERTERS, parts, strict=True) if p is not None
             ]
             self._key[domain] = combine_shares(*checked)
         return self._key[domain]
+
+    def _open(self, share: bytes, delta: bytes, converter: str, domain: Domain) -> bytes:
+        """A converter's share, once it and the δ beside it are what the key directory promises."""
+        published = self.state.shares[converter, domain]
+        if domain.code_epoch > 1:
+            before = next(d for d in self.state.published[domain.body] if d.code_epoch == domain.code_epoch - 1)
+            open_rotation(delta, self.state.shares[converter, before], published)
+        return open_key(share, published)
 
     async def accept_share(self, sender: str, share: KeyShare) -> None:
         """Keep a converter's key share, once the directory confirms it."""
@@ -103,13 +136,12 @@ class Member:
             raise NotGenuine("A key share came from someone else than it says.", code="misaddressed")
         if (sender, domain) not in self.state.shares:
             await self.follow()
-        published = self.state.shares.get((sender, domain))
-        if published is None:
+        if (sender, domain) not in self.state.shares:
             raise Unavailable("The key directory does not have this domain yet.", code="no-domain")
-        open_key(share.share, published)
-        locked = self._keys.lock(share.share)
+        self._open(share.share, share.delta, sender, domain)
+        locked = self._keys.lock(share.share + share.delta)
         await self._database.write(lambda c: store.put_share(c, sender, domain.code_epoch, domain.key_epoch, locked))
-        self._shares[sender, domain.code_epoch, domain.key_epoch] = share.share
+        self._shares[sender, domain.code_epoch, domain.key_epoch] = share.share + share.delta
         await self._announce()
 
     async def follow(self) -> None:

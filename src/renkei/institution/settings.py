@@ -84,8 +84,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Hub: entries in one round at most."""
     audit_share: float = 0.02
     """Hub and commission: share of the other's conversions that it must prove; 1 for always."""
+    proofs: Literal["audit", "always"] = "audit"
+    """``always``: a converter proves every conversion in the leaf, and what comes unproven is refused (hub and commission alike; a
+    gateway then answers nothing unproven). ``audit``: proofs are made when asked for."""
     file_rate: int = 2000
     """Commission: conversions per second it finishes for the portal."""
+
+    @property
+    def proves(self) -> bool:
+        """Whether every conversion is proven, and not only on audit."""
+        return self.proofs == "always"
 
     @property
     def on_loopback(self) -> bool:

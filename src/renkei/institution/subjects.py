@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -32,10 +32,12 @@ subjects = sa.Table(
     metadata,
     sa.Column("local_id", sa.String(64), primary_key=True),
     sa.Column("code", sa.LargeBinary(32), unique=True),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="1"),
     sa.Column("manual", sa.Boolean, nullable=False),
     sa.Column("withheld", sa.Boolean, nullable=False),
     sa.Column("flagged_by", sa.String(64)),
 )
+sa.Index("subjects_epoch", subjects.c.epoch)
 wanted = sa.Table(
     "codes_wanted",
     metadata,
@@ -44,11 +46,18 @@ wanted = sa.Table(
 )
 
 
+class Coded(NamedTuple):
+    """A code of our own, and the epoch of codes it is of."""
+
+    code: bytes
+    epoch: int
+
+
 class Subject(NamedTuple):
     """A person as this institution knows them. ``manual``: answer only after release; ``withheld``: as if unknown."""
 
     local_id: str
-    code: bytes | None
+    code: Coded | None
     manual: bool
     withheld: bool
 
@@ -75,7 +84,7 @@ def request_codes(connection: sa.Connection, post: Post, member: Member, people:
     return len(fresh)
 
 
-def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, bytes]]:
+def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, Coded]]:
     """The (handle, code) pairs of an issuance leaf that is addressed to us. One multiplication each."""
     batch = decode_as(leaf.batch.payload, IssuanceBatch)
     target = domain_of(batch.target)
@@ -83,12 +92,12 @@ def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, by
         raise NotGenuine("These codes are for another institution.", code="misaddressed")
     key = member.key(target)
     return [
-        (issued.handle, decrypt(Ciphertext.split(converted), key))
+        (issued.handle, Coded(decrypt(Ciphertext.split(converted), key), target.code_epoch))
         for issued, converted in zip(batch.codes, leaf.converted, strict=True)
     ]
 
 
-def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) -> int:
+def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[bytes, Coded]]) -> int:
     """Store codes by their handles; unknown handles (already kept, or never asked) change nothing.
 
     One person has one local id here: a code that another local id already has is not stored a second time, and the second local
@@ -96,7 +105,7 @@ def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) 
     """
     by_handle = dict(codes)
     asked = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
-    taken = set(by_code(connection, list(by_handle.values())))
+    taken = set(by_code(connection, member, list(by_handle.values())))
     rows = []
     for row in asked:
         if by_handle[bytes(row.handle)] not in taken:
@@ -110,7 +119,7 @@ def keep_codes(connection: sa.Connection, codes: Iterable[tuple[bytes, bytes]]) 
             [
                 {
                     "local_id": r.local_id,
-                    "code": by_handle[bytes(r.handle)],
+                    **by_handle[bytes(r.handle)]._asdict(),
                     "manual": False,
                     "withheld": False,
                 }
@@ -127,12 +136,26 @@ def refuse_codes(connection: sa.Connection, handles: Sequence[bytes]) -> None:
 
 def by_local_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Subject]:
     rows = connection.execute(sa.select(subjects).where(subjects.c.local_id.in_(list(ids))))
-    return {r.local_id: Subject(r.local_id, r.code and bytes(r.code), r.manual, r.withheld) for r in rows}
+    return {r.local_id: _subject(r) for r in rows}
 
 
-def by_code(connection: sa.Connection, codes: Sequence[bytes]) -> dict[bytes, Subject]:
-    rows = connection.execute(sa.select(subjects).where(subjects.c.code.in_(list(codes))))
-    return {bytes(r.code): Subject(r.local_id, bytes(r.code), r.manual, r.withheld) for r in rows}
+def by_code(connection: sa.Connection, member: Member, codes: Iterable[Coded]) -> dict[Coded, Subject]:
+    """Whose these codes are, of those we know. While the table goes over to a new epoch, a code is looked for in both."""
+    held = epochs(connection, subjects.c.epoch)
+    sought = {member.carry(c.code, c.epoch, e): c for c in codes if c.code for e in held}
+    rows = connection.execute(sa.select(subjects).where(subjects.c.code.in_(list(sought))))
+    return {sought[bytes(r.code)]: _subject(r) for r in rows}
+
+
+def epochs(connection: sa.Connection, column: sa.Column[int]) -> range:
+    """The epochs of a table's codes: one, but for the time in which they go over to the next. From the column's index."""
+    ends = (sa.select(end(column)).scalar_subquery() for end in (sa.func.min, sa.func.max))
+    first, last = connection.execute(sa.select(*ends)).one()
+    return range(first or 1, (last or 1) + 1)
+
+
+def _subject(row: sa.Row[Any]) -> Subject:
+    return Subject(row.local_id, row.code and Coded(bytes(row.code), row.epoch), row.manual, row.withheld)
 
 
 def set_flags(connection: sa.Connection, local_id: str, *, manual: bool, withheld: bool, by: str) -> bool:

@@ -188,7 +188,19 @@ class Assessment(Wire, frozen=True, tag="assessment/1"):
     review_due: Date
 
 
-Act = Enrol | LawVersion | DomainKeys | Assessment
+class Rotate(Wire, frozen=True, tag="rotate/1"):
+    """A body's act: both converters shall publish keys for this, its next domain (a new epoch of its codes, its key, or both)."""
+
+    domain: DomainRef
+
+
+class Retire(Wire, frozen=True, tag="retire/1"):
+    """A body's act: it has gone over to this domain, and nothing older is valid of it any more."""
+
+    domain: DomainRef
+
+
+Act = Enrol | LawVersion | DomainKeys | Assessment | Rotate | Retire
 Signed = Inquiry | Outcomes | IssuanceBatch | Enrolment | Act
 
 
@@ -271,6 +283,8 @@ class KeyShare(Wire, frozen=True, tag="key-share/1"):
     domain: DomainRef
     converter: Code
     share: Bytes32
+    delta: Annotated[bytes, Meta(max_length=32)] = b""
+    """δ of this converter, by which codes of the epoch before become those of this one; empty in the first epoch."""
 
 
 Message = Submit | Permit | Receipt | Answer | CodeRequest | CodeRefused | KeyShare
@@ -311,6 +325,8 @@ class Fill(Wire, frozen=True, array_like=True):
     converted: list[bytes]
     refusal: str = ""
     rows: list[str] = []
+    proofs: list[Small] = []
+    """With ``proofs = "always"``: of each conversion."""
 
 
 class Cosigned(Wire, frozen=True, tag="cosigned/1"):
@@ -413,10 +429,11 @@ class TailLeaf(Wire, frozen=True, array_like=True):
 
 
 class Tail(Wire, frozen=True, tag="tail/1"):
-    """Leaves in order, and a signed checkpoint at least as large as their end."""
+    """Leaves in order, a signed checkpoint at least as large as their end, and the portal's domain that the halves lead to."""
 
     leaves: list[TailLeaf]
     checkpoint: str
+    target: DomainRef | None = None
 
 
 class FileHalf(Wire, frozen=True, array_like=True):
@@ -429,6 +446,7 @@ class FileHalf(Wire, frozen=True, array_like=True):
 class GetFiled(Wire, frozen=True, tag="get-filed/1"):
     """Portal → commission: finish these conversions."""
 
+    target: DomainRef
     halves: Annotated[list[FileHalf], Meta(max_length=1024)]
 
 

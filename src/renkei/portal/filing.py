@@ -19,6 +19,7 @@ from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
+from renkei.institution.subjects import Coded
 from renkei.ledger import merkle
 from renkei.ledger import store as log
 from renkei.messages.wire import (
@@ -34,6 +35,7 @@ from renkei.messages.wire import (
 )
 from renkei.portal import store
 from renkei.record.entries import Entry, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
+from renkei.record.state import domain_of
 
 IDLE = 0.4
 FULL = 200
@@ -67,7 +69,7 @@ class Filing:
         if not isinstance(tail, Tail) or not tail.leaves:
             return 0
         entries = await asyncio.to_thread(self._read, tail.leaves)
-        codes = await self._finish(tail.leaves, entries)
+        codes = await self._finish(tail, entries)
         records, outcomes = self._rows(entries, codes)
         await self._keep(tail, records, outcomes)
         return len(tail.leaves)
@@ -84,25 +86,26 @@ class Filing:
             entries.append(decode_entry(leaf.entry))
         return entries
 
-    async def _finish(self, leaves: Sequence[TailLeaf], entries: Sequence[Entry | None]) -> dict[int, bytes]:
+    async def _finish(self, tail: Tail, entries: Sequence[Entry | None]) -> dict[int, Coded]:
         """The portal's code of the person each inquiry is about, by offset."""
         halves = [
             (at, FileHalf(self.tree.size + at, leaf.half))
-            for at, (leaf, entry) in enumerate(zip(leaves, entries, strict=True))
+            for at, (leaf, entry) in enumerate(zip(tail.leaves, entries, strict=True))
             if isinstance(entry, InquiryLeaf) and leaf.half
         ]
-        if not halves:
+        if not halves or tail.target is None:
             return {}
-        reply = await self._post.call("commission", GetFiled([h for _, h in halves]), timeout=10)
+        target = domain_of(tail.target)
+        key = self._member.key(target)
+        reply = await self._post.call("commission", GetFiled(tail.target, [h for _, h in halves]), timeout=10)
         if not isinstance(reply, Filed) or len(reply.converted) != len(halves):
             raise NotGenuine("The commission answered something else.", code="round-reply")
-        key = self._member.key(self._member.domain)
 
-        def read() -> dict[int, bytes]:
-            codes: dict[int, bytes] = {}
+        def read() -> dict[int, Coded]:
+            codes: dict[int, Coded] = {}
             for (at, _), converted in zip(halves, reply.converted, strict=True):
                 try:
-                    codes[at] = decrypt(Ciphertext.split(converted), key)
+                    codes[at] = Coded(decrypt(Ciphertext.split(converted), key), target.code_epoch)
                 except Malformed:  # a requester can encrypt what is no code: it concerns nobody, and stops nobody
                     self._observe.count("records_unreadable")
             return codes
@@ -110,7 +113,7 @@ class Filing:
         return await asyncio.to_thread(read)
 
     def _rows(
-        self, entries: Sequence[Entry | None], codes: dict[int, bytes]
+        self, entries: Sequence[Entry | None], codes: dict[int, Coded]
     ) -> tuple[list[dict[str, Any]], list[tuple[bytes, str, int]]]:
         records: list[dict[str, Any]] = []
         outcomes: list[tuple[bytes, str, int]] = []
@@ -121,7 +124,7 @@ class Filing:
                 records.append(
                     {
                         "id": entry.inquiry.id,
-                        "code": codes[at],
+                        **codes[at]._asdict(),
                         "position": self.tree.size + at,
                         "time": entry.time,
                         "requester": entry.inquiry.sender,
@@ -156,8 +159,8 @@ class Filing:
             if self.tree.root() != checkpoint.root:
                 raise NotGenuine("The leaves do not make up the log both keepers signed.", code="log-differs")
             head = log.Head(checkpoint.size, self.head.size if self.head else 0, 0, tail.checkpoint)
-        codes = [r["code"] for r in records]
-        known = await self._database.read(lambda c: subjects.by_code(c, codes))
+        codes = [Coded(r["code"], r["epoch"]) for r in records]
+        known = await self._database.read(lambda c: subjects.by_code(c, self._member, codes))
         strangers = sum(1 for c in codes if c not in known)
 
         def commit(connection: sa.Connection) -> None:

@@ -72,7 +72,8 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         words = wording.PackWords(portal.member.pack, lang)
         return pages.render(request, template, words=words, wording=wording, **values)
 
-    async def code_of(request: Request[Any, Any, Any]) -> bytes:
+    async def codes_of(request: Request[Any, Any, Any]) -> list[bytes]:
+        """The codes under which the resident's records are filed: one, but while they go over to a new epoch."""
         account = request.session["account"]
         found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
         if found is None or found.code is None:
@@ -81,7 +82,8 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
                 ja="準備中です。1分ほどしてから、もう一度ご覧ください。",
                 code="no-code",
             )
-        return found.code
+        epochs = await portal.database.read(lambda c: subjects.epochs(c, store.records.c.epoch))
+        return [portal.member.carry(*found.code, epoch) for epoch in epochs]
 
     @get("/", include_in_schema=False)
     async def start(request: Request[Any, Any, Any]) -> Redirect:
@@ -107,17 +109,17 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     @get("/records", guards=inside, include_in_schema=False)
     async def records(request: Request[Any, Any, Any], below: Position = None) -> Response[bytes]:
-        code = await code_of(request)
-        rows = await portal.database.read(lambda c: store.records_of(c, code, below=below, limit=PAGE))
+        codes = await codes_of(request)
+        rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below)
 
     @get("/records/{position:int}", guards=inside, include_in_schema=False)
     async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
-        code = await code_of(request)
+        codes = await codes_of(request)
         if position >= 2**53:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
-        row = await portal.database.read(lambda c: store.record(c, code, position))
+        row = await portal.database.read(lambda c: store.record(c, codes, position))
         if row is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
         return render(request, "record.html", record=row, proof=prove(portal, position))
@@ -129,8 +131,8 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         include_in_schema=False,
     )
     async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
-        code = await code_of(request)
-        if position >= 2**53 or await portal.database.read(lambda c: store.record(c, code, position)) is None:
+        codes = await codes_of(request)
+        if position >= 2**53 or await portal.database.read(lambda c: store.record(c, codes, position)) is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
         name = f'attachment; filename="record-{position}.tlog-proof"'
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})

@@ -14,8 +14,10 @@ from renkei.errors import NotGenuine, RenkeiError
 from renkei.institution import subjects
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
+from renkei.institution.rotation import CodeTable, Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
+from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
 from renkei.messages.wire import CodeRefused, KeyShare, Permit
 from renkei.portal import store
@@ -37,6 +39,8 @@ class Portal(Institution):
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
+        codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(store.records, "id")]
+        self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.filing = Filing(self.member, self.database, self.post, self.observe)
         self.alarm = ""
 
@@ -46,6 +50,7 @@ class Portal(Institution):
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
         self.keep(self._file, "filing")
+        self.keep(self.rotation.run, "rotation")
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         await self._open_accounts()
@@ -65,6 +70,7 @@ class Portal(Institution):
             "log_size": str(size),
             "records": str(self.database.read_now(store.count)),
             "alarm": self.alarm,
+            **self.rotation.report(),
         }
         return Health(self.member.ready and not self.alarm, details)
 
@@ -100,7 +106,7 @@ class Portal(Institution):
                 await asyncio.sleep(0.5)
 
     async def _handle(self, parcels: list[Parcel]) -> None:
-        codes: list[tuple[bytes, bytes]] = []
+        codes: list[tuple[bytes, Coded]] = []
         refused: list[bytes] = []
         for parcel in parcels:
             for message in parcel.messages:
@@ -119,13 +125,13 @@ class Portal(Institution):
                         self.observe.count("messages_unexpected")
 
         def commit(connection: sa.Connection) -> None:
-            subjects.keep_codes(connection, codes)
+            subjects.keep_codes(connection, self.member, codes)
             if refused:
                 subjects.refuse_codes(connection, refused)
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
 
-    def _codes(self, permit: Permit) -> list[tuple[bytes, bytes]]:
+    def _codes(self, permit: Permit) -> list[tuple[bytes, Coded]]:
         leaf = self.member.notary.open(permit)
         return subjects.opened(leaf, self.member, self.keys.body) if isinstance(leaf, IssuanceLeaf) else []

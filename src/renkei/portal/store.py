@@ -26,6 +26,7 @@ records = sa.Table(
     metadata,
     sa.Column("id", sa.LargeBinary(32), primary_key=True),
     sa.Column("code", sa.LargeBinary(32), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="1"),
     sa.Column("position", sa.BigInteger, nullable=False, unique=True),
     sa.Column("time", sa.BigInteger, nullable=False),
     sa.Column("requester", sa.String(64), nullable=False),
@@ -40,6 +41,7 @@ records = sa.Table(
     sa.Column("outcome", sa.String(16)),
     sa.Column("outcome_time", sa.BigInteger),
 )
+sa.Index("access_records_epoch", records.c.epoch)
 sa.Index("access_records_code", records.c.code, records.c.position)
 
 _ADD = Rows(records.insert())
@@ -68,22 +70,23 @@ def settle(connection: sa.Connection, outcomes: Sequence[tuple[bytes, str, int]]
     _SETTLE(connection, [{"inquiry": i, "result": result, "at": at} for i, result, at in outcomes])
 
 
-def records_of(connection: sa.Connection, code: bytes, *, below: int | None, limit: int) -> list[sa.Row[Any]]:
-    """A person's records that may be shown, newest first; ``below`` pages by position."""
+def records_of(
+    connection: sa.Connection, codes: Sequence[bytes], *, below: int | None, limit: int
+) -> list[sa.Row[Any]]:
+    """A person's records that may be shown, newest first; ``below`` pages by position. ``codes``: the person's, of each epoch."""
     query = (
         sa.select(records)
-        .where(records.c.code == code, records.c.withheld.is_(False))
+        .where(records.c.code.in_(codes), records.c.withheld.is_(False))
         .order_by(records.c.position.desc())
         .limit(limit)
     )
     return list(connection.execute(query if below is None else query.where(records.c.position < below)))
 
 
-def record(connection: sa.Connection, code: bytes, position: int) -> sa.Row[Any] | None:
+def record(connection: sa.Connection, codes: Sequence[bytes], position: int) -> sa.Row[Any] | None:
     """One record, if it is this person's and may be shown."""
-    return connection.execute(
-        sa.select(records).where(records.c.code == code, records.c.position == position, records.c.withheld.is_(False))
-    ).one_or_none()
+    where = records.c.code.in_(codes), records.c.position == position, records.c.withheld.is_(False)
+    return connection.execute(sa.select(records).where(*where)).one_or_none()
 
 
 def count(connection: sa.Connection) -> int:

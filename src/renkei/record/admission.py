@@ -21,7 +21,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "The inquiry's end is in the past or too far away.",
         "照会の期限が過ぎているか、長すぎます。",
     ),
-    "source": ("The requester's domain or epoch is not in use.", "照会者の符号の世代が使われていません。"),
+    "source": ("The requester's domain or epoch is not in use (any more).", "照会者の符号の世代が使われていません。"),
     "provider": ("The provider is not enrolled as one that answers.", "提供者が登録されていません。"),
     "own-data": LAW_REASONS["own-data"],
     "purpose": ("The purpose is not one the law's pack knows.", "目的コードが正しくありません。"),
@@ -73,7 +73,7 @@ def _standing(state: State, sender: str, inquiry: Inquiry, now: int) -> tuple[st
         return "issued-at", None
     if not now < inquiry.expires <= inquiry.issued_at + limits.expires_days_max * DAY:
         return "expires", None
-    if inquiry.source.body != sender or not state.has_domain(domain_of(inquiry.source)):
+    if inquiry.source.body != sender or not state.is_valid(domain_of(inquiry.source)):
         return "source", None
     target = state.domain(inquiry.provider)
     provider = state.bodies.get(inquiry.provider)

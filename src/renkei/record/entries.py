@@ -38,7 +38,8 @@ class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
     """An inquiry with its ruling. Only what is allowed was converted.
 
     ``half`` and ``converted`` are the requester's ciphertext after the first and the second converter, so that a wrong
-    conversion can be attributed; ``target`` is the provider's domain they lead to.
+    conversion can be attributed; ``target`` is the provider's domain they lead to. The proofs are there if that converter proves
+    always and not only on audit.
     """
 
     time: Moment
@@ -47,6 +48,8 @@ class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
     target: DomainRef | None = None
     half: Small = b""
     converted: Small = b""
+    half_proofs: list[Small] = []
+    proofs: list[Small] = []
 
 
 class OutcomeLeaf(Wire, frozen=True, tag="outcome-leaf/1"):
@@ -63,6 +66,8 @@ class IssuanceLeaf(Wire, frozen=True, tag="issuance-leaf/1"):
     batch: Envelope
     half: list[Bytes64] = []
     converted: list[Bytes64] = []
+    half_proofs: list[Small] = []
+    proofs: list[Small] = []
 
 
 class ActLeaf(Wire, frozen=True, tag="act-leaf/1"):

@@ -17,7 +17,8 @@ from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, 
 from renkei.messages import signing
 from renkei.messages.wire import Inquiry, Permit, decode_as
 from renkei.record.entries import Entry, InquiryLeaf, decode_entry
-from renkei.record.state import State, domain_of
+from renkei.record.rounds import demand_proofs
+from renkei.record.state import CONVERTERS, State, domain_of
 
 SALT_SIZE = 16
 
@@ -70,11 +71,11 @@ class Authorised(NamedTuple):
     ciphertext: Ciphertext
 
 
-def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int) -> Authorised:
+def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int, *, prove: bool = False) -> Authorised:
     """What a provider checks, alone, before it looks anything up.
 
     The leaf is in the log under both signatures; it allows; it is for this provider; the requester really signed it; it has not
-    expired. ``Refused``/``NotGenuine`` otherwise.
+    expired; proofs of its conversions are right, if it has or (``prove``) must have any. ``Refused``/``NotGenuine`` otherwise.
     """
     leaf = notary.open(permit)
     if not isinstance(leaf, InquiryLeaf) or not leaf.ruling.allowed or leaf.target is None:
@@ -86,6 +87,8 @@ def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int) 
         raise Refused("The permit is for another provider.", code="other-provider")
     if now >= inquiry.expires:
         raise Refused("The permit has expired.", code="expired")
+    for converter in CONVERTERS:
+        demand_proofs(state, leaf, converter, always=prove)
     ciphertext = Ciphertext.split(leaf.converted)
     return Authorised(envelope.id, envelope.sender, inquiry, leaf.ruling.row, domain_of(leaf.target), ciphertext)
 

@@ -6,12 +6,12 @@ commission, converts or refuses; ``complete`` joins the two. Conversion is deter
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from renkei.codes import Ciphertext, Converter, Domain
+from renkei.codes import Ciphertext, Converter, Domain, prove_conversion, verify_conversion
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
 from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed
@@ -34,8 +34,17 @@ class Draft(NamedTuple):
     body: object
 
 
-def draft(state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int) -> Draft:
-    """The hub's part for one envelope. ``NotGenuine``/``Malformed``: not a leaf, only counted."""
+def draft(
+    state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int, *, prove: bool = False
+) -> Draft:
+    """The hub's part for one envelope. ``NotGenuine``/``Malformed``: not a leaf, only counted. ``prove``: conversions come with proofs."""
+    drafted = _draft(state, converter, permitted, envelope, now)
+    if not prove or not (made := conversions(drafted.entry, "hub")):
+        return drafted
+    return drafted._replace(entry=msgspec.structs.replace(drafted.entry, half_proofs=prove_all(converter, made)))
+
+
+def _draft(state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int) -> Draft:
     body, sender = _open(state, envelope)
     match body:
         case Inquiry():
@@ -56,8 +65,22 @@ def draft(state: State, converter: Converter, permitted: Permitted, envelope: En
             return Draft(ActLeaf(now, envelope), body)
 
 
-def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int) -> Fill:
-    """The commission's part for one drafted entry. ``NotGenuine``: the hub proposed what may not be a leaf."""
+def fill(
+    state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int, *, prove: bool = False
+) -> Fill:
+    """The commission's part for one drafted entry. ``NotGenuine``: the hub proposed what may not be a leaf.
+
+    ``prove``: both sides' conversions come with proofs; without the hub's, the draft is refused as ``unproven``.
+    """
+    demand_proofs(state, entry, "hub", always=prove)
+    filled = _fill(state, converter, permitted, entry, now)
+    if not prove or not filled.converted:
+        return filled
+    made = conversions(complete(entry, filled), "commission")
+    return msgspec.structs.replace(filled, proofs=prove_all(converter, made))
+
+
+def _fill(state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int) -> Fill:
     if entry.time != now:
         raise NotGenuine("An entry's time is not its round's.", code="round-time")
     envelope = envelope_of(entry)
@@ -71,6 +94,7 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
                 raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
             if (
                 entry.converted
+                or entry.proofs
                 or entry.target != (ref_of(target) if target else None)
                 or bool(entry.half) != bool(target)
             ):
@@ -81,7 +105,7 @@ def fill(state: State, converter: Converter, permitted: Permitted, entry: Entry,
             return Fill([made.to_bytes()])
         case IssuanceLeaf(), IssuanceBatch():
             source, target = _issuance(state, sender, body)
-            if len(entry.half) != len(body.codes) or entry.converted:
+            if len(entry.half) != len(body.codes) or entry.converted or entry.proofs:
                 raise NotGenuine("A batch and its conversions differ in length.", code="round-entry")
             return Fill([converter.convert(source, target, Ciphertext.split(h)).to_bytes() for h in entry.half])
         case OutcomeLeaf(), Outcomes():
@@ -103,24 +127,47 @@ class Conversion(NamedTuple):
 
 
 def conversions(entry: Entry, by: str) -> list[Conversion]:
-    """The conversions a finished leaf says ``by`` (hub or commission) has made."""
+    """The conversions a leaf (for the hub's also a draft) says ``by`` (hub or commission) has made."""
     match entry:
-        case InquiryLeaf() if entry.converted and entry.target:
+        case InquiryLeaf() if entry.half and entry.target:
             inquiry = decode_as(entry.inquiry.payload, Inquiry)
             source, target = domain_of(inquiry.source), domain_of(entry.target)
-            steps = [(inquiry.ciphertext, entry.half, entry.converted)]
+            given, half, made = [inquiry.ciphertext], [entry.half], [entry.converted]
         case IssuanceLeaf():
             batch = decode_as(entry.batch.payload, IssuanceBatch)
             source, target = domain_of(batch.source), domain_of(batch.target)
-            given = [c.ciphertext for c in batch.codes]
-            steps = list(zip(given, entry.half, entry.converted, strict=True))
+            given, half, made = [c.ciphertext for c in batch.codes], entry.half, entry.converted
         case _:
             return []
-    at = 0 if by == "hub" else 1
-    return [
-        Conversion(source, target, Ciphertext.from_bytes(step[at]), Ciphertext.from_bytes(step[at + 1]))
-        for step in steps
-    ]
+    steps = zip(given, half, strict=True) if by == "hub" else zip(half, made, strict=True)
+    return [Conversion(source, target, Ciphertext.from_bytes(a), Ciphertext.from_bytes(b)) for a, b in steps]
+
+
+def prove_all(converter: Converter, made: Sequence[Conversion]) -> list[bytes]:
+    """``converter``'s proofs that these are its conversions."""
+    return [prove_conversion(converter, *conversion) for conversion in made]
+
+
+def are_honest(state: State, by: str, made: Sequence[Conversion], proofs: Sequence[bytes]) -> bool:
+    """Whether ``by`` has proven that these are its conversions, by the key directory."""
+    if len(proofs) != len(made):
+        return False
+    for c, proof in zip(made, proofs, strict=True):
+        shares = state.shares.get((by, c.source)), state.shares.get((by, c.target))
+        if shares[0] is None or shares[1] is None:
+            return False
+        if not verify_conversion(c.source, c.target, (shares[0], shares[1]), c.given, c.made, proof):
+            return False
+    return True
+
+
+def demand_proofs(state: State, entry: Entry, by: str, *, always: bool) -> None:
+    """``NotGenuine`` if the proofs of ``by`` in ``entry`` are wrong, or (``always``) missing."""
+    if not isinstance(entry, InquiryLeaf | IssuanceLeaf):
+        return
+    given = entry.half_proofs if by == "hub" else entry.proofs
+    if (given or always) and not are_honest(state, by, conversions(entry, by), given):
+        raise NotGenuine("A conversion is not proven to be honest.", code="unproven")
 
 
 def complete(entry: Entry, filled: Fill) -> Entry:
@@ -133,11 +180,11 @@ def complete(entry: Entry, filled: Fill) -> Entry:
         case InquiryLeaf() if entry.ruling.allowed:
             if len(filled.converted) != 1 or len(filled.converted[0]) != 64:
                 raise Malformed("The commission's conversion is missing.", code="round-fill")
-            return InquiryLeaf(entry.time, entry.inquiry, entry.ruling, entry.target, entry.half, filled.converted[0])
+            return msgspec.structs.replace(entry, converted=filled.converted[0], proofs=filled.proofs)
         case IssuanceLeaf():
             if len(filled.converted) != len(entry.half):
                 raise Malformed("The commission's conversions are missing.", code="round-fill")
-            return IssuanceLeaf(entry.time, entry.batch, entry.half, filled.converted)
+            return msgspec.structs.replace(entry, converted=filled.converted, proofs=filled.proofs)
     return entry
 
 
@@ -154,8 +201,8 @@ def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, 
     source, target = domain_of(batch.source), domain_of(batch.target)
     if state.bodies[sender].role != "authority" or source.body != sender:
         raise NotGenuine("Only the numbering authority issues codes.", code="not-entitled")
-    if not (state.has_domain(source) and state.has_domain(target)):
-        raise NotFound("A domain of the batch has no keys.", code="no-domain")
+    if not (state.is_valid(source) and state.is_valid(target)):
+        raise NotFound("A domain of the batch has no keys, or is retired.", code="no-domain")
     return source, target
 
 

@@ -22,6 +22,7 @@ from renkei.law import Pack
 from renkei.ledger.notes import Verifier
 from renkei.messages import signing
 from renkei.messages.wire import (
+    Act,
     Assessment,
     DomainKeys,
     DomainRef,
@@ -30,12 +31,16 @@ from renkei.messages.wire import (
     Envelope,
     Genesis,
     LawVersion,
+    Retire,
+    Rotate,
     decode_as,
     decode_signed,
 )
 from renkei.record.entries import ActLeaf, GenesisLeaf
 
 CONVERTERS = ("hub", "commission")
+HOLDERS = ("authority", "gateway", "portal")
+"""Roles that have a code domain."""
 _GENESIS = b"renkei/v1/genesis"
 
 FetchPack = Callable[[bytes], Pack]
@@ -90,7 +95,10 @@ class State:
         self._identities: dict[bytes, str] = {}
         """Whose each identity key is, so that enrolling costs the same however many are enrolled."""
         self.shares: dict[tuple[str, Domain], PublicShare] = {}
-        self.domains: dict[str, Domain] = {}
+        self.published: dict[str, list[Domain]] = {}
+        """Of each body the domains for which both converters have published, oldest first."""
+        self.ordered: dict[str, Domain] = {}
+        self.retired: dict[str, Domain] = {}
         self.assessments: dict[str, list[Assessment]] = {}
         self.void = 0
         """Acts in the record that could not take effect."""
@@ -120,11 +128,22 @@ class State:
 
     def domain(self, body: str) -> Domain | None:
         """The domain in use at ``body``: the newest for which *both* converters have published."""
-        return self.domains.get(body)
+        published = self.published.get(body)
+        return published[-1] if published else None
+
+    def wanted(self, body: str) -> Domain:
+        """The domain the converters are to publish for ``body``, unless they have."""
+        return self.ordered.get(body, Domain(body))
 
     def has_domain(self, domain: Domain) -> bool:
         """Whether both converters published keys for ``domain``."""
         return all((c, domain) in self.shares for c in CONVERTERS)
+
+    def is_valid(self, domain: Domain) -> bool:
+        """Whether something new may come from ``domain`` or lead to it: published, and not retired by its body."""
+        oldest = self.retired.get(domain.body, Domain(domain.body))
+        not_older = domain.code_epoch >= oldest.code_epoch and domain.key_epoch >= oldest.key_epoch
+        return not_older and self.has_domain(domain)
 
     def assessed(self, body: str, affair: str, item: str) -> bool:
         """Whether a published assessment covers the body's part: its affair as requester, or its item as provider."""
@@ -135,7 +154,7 @@ class State:
                 return True
         return False
 
-    def check(self, act: Envelope) -> Enrol | LawVersion | DomainKeys | Assessment:
+    def check(self, act: Envelope) -> Act:
         """The act in ``act`` if its author may make it; ``NotGenuine`` otherwise. Changes nothing."""
         author = self.body(act.sender)
         signing.verify(act, author.identity)
@@ -153,8 +172,17 @@ class State:
                 share = PublicShare(body.s, body.u, body.x)
                 if self.shares.get((body.converter, domain_of(body.domain)), share) != share:
                     raise NotGenuine("This domain has other keys already; a new epoch replaces them.", code="key-reuse")
+                if domain_of(body.domain) != self.wanted(body.domain.body):
+                    raise NotGenuine("Nobody has ordered keys for this domain.", code="domain")
                 if not verify_share(domain_of(body.domain), share, body.proof):
                     raise NotGenuine("A key directory entry's proof is wrong.", code="share-proof")
+            case Rotate():
+                entitled = act.sender == body.domain.body and author.role in HOLDERS
+                self._check_rotation(domain_of(body.domain))
+            case Retire():
+                entitled = act.sender == body.domain.body
+                if domain_of(body.domain) != self.domain(act.sender):
+                    raise NotGenuine("A body retires what is older than its domain in use.", code="domain")
             case _:
                 raise NotGenuine("This is not a governance act.", code="not-an-act")
         if not entitled:
@@ -181,11 +209,23 @@ class State:
             case DomainKeys():
                 domain = domain_of(body.domain)
                 self.shares[body.converter, domain] = PublicShare(*(element(e) for e in (body.s, body.u, body.x)))
-                if self.has_domain(domain):
-                    self.domains[domain.body] = max(domain, self.domains.get(domain.body, domain))
+                if self.has_domain(domain) and domain not in self.published.get(domain.body, ()):
+                    self.published.setdefault(domain.body, []).append(domain)
             case Assessment():
                 self.assessments.setdefault(body.body, []).append(body)
+            case Rotate():
+                self.ordered[leaf.act.sender] = domain_of(body.domain)
+            case Retire():
+                self.retired[leaf.act.sender] = domain_of(body.domain)
         self.next_index = index + 1
+
+    def _check_rotation(self, domain: Domain) -> None:
+        now = self.domain(domain.body)
+        if now is None or now != self.wanted(domain.body):
+            raise NotGenuine("An earlier domain is still being set up.", code="domain")
+        steps = domain.code_epoch - now.code_epoch, domain.key_epoch - now.key_epoch
+        if steps not in ((1, 0), (0, 1), (1, 1)):
+            raise NotGenuine("A rotation leads to the next epoch of codes, key, or both.", code="domain")
 
     def _check_enrolment(self, envelope: Envelope) -> None:
         enrolment = decode_as(envelope.payload, Enrolment)

@@ -53,6 +53,10 @@ def test_what_was_erased_is_gone_from_the_file(nation):
     told = nation.ask()[1]
     until(lambda: settled(nation))
     hub = nation.world.institutions["hub"]
+    owed = sa.text("SELECT count(*) FROM post_outbox")
+    until(
+        lambda: hub.database.read_now(lambda c: c.execute(owed).scalar_one()) == 0
+    )  # a permit on its way holds its leaf
     leaf = hub.database.read_now(lambda c: log.read(c, told["leaf"], told["leaf"] + 1))[0]
     nation.do(hub.keeper.erase(time.time_ns() // 1_000_000 + 1000))
     if hub.database.engine.url.get_backend_name() != "sqlite":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import types
 import typing
 
 import msgspec
@@ -48,6 +49,8 @@ def example(type_):
             return [fill(typing.get_args(t)[0])]
         if origin is tuple:
             return tuple(fill(a) for a in typing.get_args(t))
+        if origin is types.UnionType:
+            return fill(typing.get_args(t)[0])
         if isinstance(t, type) and issubclass(t, msgspec.Struct):
             return example(t)
         return values[t]

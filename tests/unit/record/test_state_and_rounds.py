@@ -18,6 +18,8 @@ from renkei.messages.wire import (
     Outcome,
     Outcomes,
     Permit,
+    Retire,
+    Rotate,
     encode,
 )
 from renkei.record import rounds
@@ -172,9 +174,17 @@ def test_a_domain_is_in_use_once_both_converters_published(pack, converters):
     net = Net(pack, converters)
     later = Domain("tax-union", 2)
     net.act("hub", net.domain_keys("hub", later))
+    assert net.state.void == 1  # nobody has ordered it
+    net.act("tax-union", Rotate(ref_of(later)))
+    net.act("hub", net.domain_keys("hub", later))
     assert net.state.domain("tax-union") == Domain("tax-union")
     net.act("commission", net.domain_keys("commission", later))
     assert net.state.domain("tax-union") == later
+    assert net.state.is_valid(Domain("tax-union"))
+    net.act("tax-union", Retire(ref_of(later)))
+    assert net.state.is_valid(later)
+    assert not net.state.is_valid(Domain("tax-union"))
+    assert net.state.has_domain(Domain("tax-union"))  # what it did can still be proven
 
 
 def test_the_genesis_needs_both_signatures(net):
