@@ -42,7 +42,7 @@ MEASURES = (
     Measure(
         "tree_full_mb",
         f"memory after {10 * PROOFS:,} proofs all over the log, MB",
-        "at most 1,024 tiles of 50 kB",
+        "at most 1,024 tiles of 50 kB, and a page cache",
     ),
     Measure("hash_bytes", "bytes on disk per leaf, hash and tile", "floor 64, flat"),
     Measure("index_bytes", "bytes on disk per inquiry in the index", "floor 80, flat"),
