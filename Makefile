@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup demo demo-clean smoke test check bench soak vectors migration lock
+.PHONY: help setup demo demo-clean smoke test check bench growth soak vectors migration lock
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -38,8 +38,12 @@ check: setup  ## Format, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup  ## Measure; writes bench/results/latest.json
+bench: setup  ## Measure, and how it grows in short; writes bench/results/latest.json and growth.json
 	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.growth
+
+growth: setup  ## The long form: ten million leaves, 2,000 institutions, a million rows; writes bench/results/growth.json
+	@$(BIN)/python -m bench.growth --long
 
 INQUIRIES ?= 100000
 soak: setup  ## The long forms: kill processes under load, then attack what was captured; writes bench/results/soak.json

@@ -1,10 +1,12 @@
-"""``python -m bench.page`` writes docs/results.md from the newest runs of ``make bench`` and ``make soak``."""
+"""``python -m bench.page`` writes docs/results.md from the newest runs of ``make bench``, ``make growth`` and ``make soak``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from bench.grow import figure, grew
 
 
 def page(r: dict[str, Any]) -> str:
@@ -111,9 +113,40 @@ def _clue(clue: dict[str, Any]) -> str:
     return f"{clue['advantage']:+.4f} ({clue['low']:+.4f} … {clue['high']:+.4f})"
 
 
+def growth(r: dict[str, Any]) -> str:
+    """The section of one report of ``bench.growth``: a table per thing there may be more of."""
+    m = r["machine"]
+    return f"""
+## How it grows
+
+{m["cpu"]}, {m["cores"]} cores, {m["memory_gb"]} GB, Python {m["python"]}. Beside the figures stands by how much
+they changed from the smallest size to the largest, and how they are meant to grow.
+""" + "".join(_grown(s) for s in r["sections"].values())
+
+
+def _grown(section: dict[str, Any]) -> str:
+    rows = section["rows"]
+    command = "make growth" if section["form"] == "long" else "python -m bench.growth"
+    lines = [
+        ["", *(f"{row['n']:,}" for row in rows), "grew", "meant to be"],
+        ["---", *("---:" for _ in rows), "---", "---"],
+        *(
+            [m["title"], *(figure(row.get(m["key"])) for row in rows), grew(rows, m["key"]), m["claim"]]
+            for m in section["measures"]
+        ),
+    ]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"""
+**{section["title"]}**, by {section["of"]} (`{command}`, {section["date"][:10]})
+
+{table}
+"""
+
+
 if __name__ == "__main__":
-    found = json.loads(Path("bench/results/latest.json").read_text("utf-8"))
-    long = Path("bench/results/soak.json")
-    Path("docs/results.md").write_text(
-        page(found) + (soak(json.loads(long.read_text("utf-8"))) if long.exists() else ""), "utf-8"
-    )
+    results = Path("bench/results")
+    text = page(json.loads((results / "latest.json").read_text("utf-8")))
+    for name, section in (("growth", growth), ("soak", soak)):
+        if (results / f"{name}.json").exists():
+            text += section(json.loads((results / f"{name}.json").read_text("utf-8")))
+    Path("docs/results.md").write_text(text, "utf-8")

@@ -62,13 +62,18 @@ class _Secrets(NamedTuple):
     s: bytes
     u: bytes
     x: bytes
+    per_s: bytes
+    """1/s"""
+    per_u: bytes
+    """1/u"""
 
 
 class Converter:
     """One of the two converting bodies. Holds one master secret and nothing else.
 
     ``generation`` names the master. After a theft of the master only a new generation helps: all its epochs follow from it.
-    Cost: ``convert`` is two multiplications. Thread-safe: state is the secret and caches of derived scalars.
+    Cost: ``convert`` is two multiplications; bodies have more pairs than are remembered, so what is costly (inverting) is done once per
+    domain. Thread-safe: state is the secret and caches of derived scalars.
     """
 
     def __init__(self, master: bytes, *, generation: int = 1) -> None:
@@ -86,11 +91,12 @@ class Converter:
         where = domain.body.encode(), self.generation.to_bytes(4, "big")
         s = group.keyed_scalar(self._master, "reshuffle", *where, domain.code_epoch.to_bytes(4, "big"))
         x = group.keyed_scalar(self._master, "key-share", *where, domain.key_epoch.to_bytes(4, "big"))
-        return _Secrets(s=s, u=group.scalar_divide(s, x), x=x)
+        u = group.scalar_divide(s, x)
+        return _Secrets(s=s, u=u, x=x, per_s=group.scalar_invert(s), per_u=group.scalar_invert(u))
 
     def _ratio(self, source: Domain, target: Domain) -> tuple[bytes, bytes]:
         a, z = self._domain(source), self._domain(target)
-        return group.scalar_divide(z.u, a.u), group.scalar_divide(z.s, a.s)
+        return group.scalar_multiply(z.u, a.per_u), group.scalar_multiply(z.s, a.per_s)
 
     def public_share(self, domain: Domain) -> PublicShare:
         """What the key directory says of this converter and ``domain``."""

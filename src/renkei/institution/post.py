@@ -58,6 +58,8 @@ PARCEL_BYTES = 1_000_000
 """So that what a round or an answer makes of one parcel stays far below the bus's limit. A message alone may be as large."""
 MAX_WAITING = 64_000_000
 MAX_OF_ONE = 16_000_000
+MAX_FRESH = 16_000_000
+"""Bytes of new parcels kept in memory for one peer; what is owed beyond them is read from the database when its turn comes."""
 LINGER = 0.004
 LINGER_BUSY = 0.015
 """Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
@@ -103,6 +105,8 @@ class _Out:
         self.newest = newest
         self.fresh: deque[tuple[int, bytes]] = deque()
         """The parcels after ``sent``, as far as they need not be read from the database."""
+        self.held = 0
+        """Bytes of these."""
         self.backoff = RESEND_AFTER
         self.progress = time.monotonic()
         self.left = 0
@@ -117,14 +121,16 @@ class _Out:
     def owe(self, number: int, parcel: bytes) -> None:
         """A new parcel is durable."""
         last = self.fresh[-1][0] if self.fresh else self.sent
-        if last == number - 1 and len(self.fresh) < WINDOW * FRAME_PARCELS:
+        room = len(self.fresh) < WINDOW * FRAME_PARCELS and self.held + len(parcel) <= MAX_FRESH
+        if last == number - 1 and room:
             self.fresh.append((number, parcel))
+            self.held += len(parcel)
         self.newest = number
 
     def at_hand(self) -> list[tuple[int, bytes]]:
         """The next parcels of a frame, if they are in memory."""
         while self.fresh and self.fresh[0][0] <= self.sent:
-            self.fresh.popleft()
+            self.held -= len(self.fresh.popleft()[1])
         if not self.fresh or self.fresh[0][0] != self.sent + 1:
             return []
         return list(islice(self.fresh, FRAME_PARCELS))

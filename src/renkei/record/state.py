@@ -92,6 +92,8 @@ class State:
         self._fetch_pack = fetch_pack
         self.pack = fetch_pack(self.genesis.pack)
         self.bodies: dict[str, Enrolled] = {}
+        self._identities: dict[bytes, str] = {}
+        """Whose each identity key is, so that enrolling costs the same however many are enrolled."""
         self.shares: dict[tuple[str, Domain], PublicShare] = {}
         self.published: dict[str, list[Domain]] = {}
         """Of each body the domains for which both converters have published, oldest first."""
@@ -236,14 +238,14 @@ class State:
         earlier = self.bodies.get(enrolment.body)
         if earlier is not None and (earlier.identity != enrolment.identity or enrolment.body in CONVERTERS):
             raise NotGenuine("An enrolled body's identity is not replaced by enrolling it again.", code="key-reuse")
-        for other in self.bodies.values():
-            if other.body != enrolment.body and enrolment.identity == other.identity:
-                raise NotGenuine("This identity key is already another body's.", code="key-reuse")
+        if self._identities.get(enrolment.identity, enrolment.body) != enrolment.body:
+            raise NotGenuine("This identity key is already another body's.", code="key-reuse")
         keys = {enrolment.identity, enrolment.seal}
         if len(keys) != 2 or nkey_public(enrolment.bus) in keys:
             raise NotGenuine("Identity, bus and sealing keys must be three keys.", code="key-reuse")
 
     def _enrol(self, e: Enrolment) -> None:
+        self._identities[e.identity] = e.body
         self.bodies[e.body] = Enrolled(e.body, e.role, frozenset(e.kinds), e.identity, e.bus, e.seal)
 
 

@@ -5,7 +5,7 @@ from unittest.mock import sentinel
 
 import pytest
 
-from renkei.institution.post import Parcel, Post, _In
+from renkei.institution.post import MAX_FRESH, Parcel, Post, _In, _Out
 
 
 @pytest.fixture
@@ -52,3 +52,20 @@ def test_what_is_put_back_comes_again_in_order(post):
     for sender in "ab":
         assert [n for s, n in again if s == sender] == [1, 2, 3, 4]
     assert post._waiting == 0
+
+
+def test_what_is_owed_to_an_absent_peer_does_not_fill_the_memory():
+    """Large parcels are kept in memory up to a number of bytes; they come from there in order, the rest from the database."""
+    out, parcel = _Out(), bytes(1_000_000)
+    for number in range(1, 2001):
+        out.owe(number, parcel)
+    assert sum(len(p) for _, p in out.fresh) == out.held <= MAX_FRESH
+    while at_hand := out.at_hand():
+        out.sent = at_hand[-1][0]
+    assert out.newest == 2000
+    assert out.sent == MAX_FRESH // len(parcel)
+    assert not out.fresh
+    assert out.held == 0
+    out.sent = 2000
+    out.owe(2001, parcel)
+    assert out.at_hand() == [(2001, parcel)]
