@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from renkei.institution import subjects
+from renkei.institution.settings import Clock, system_clock
 from renkei.nation.plan import Plan, lay_out
 from renkei.nation.world import ROLES, World
 from tests.conftest import PACK
@@ -52,9 +53,9 @@ class Running:
     def stop_body(self, body: str) -> None:
         self.do(self.world.institutions.pop(body).stop())
 
-    def start_body(self, body: str) -> None:
+    def start_body(self, body: str, clock: Clock = system_clock) -> None:
         async def start() -> None:
-            institution = ROLES[self.plan.place(body).role](self.folder / body)
+            institution = ROLES[self.plan.place(body).role](self.folder / body, clock=clock)
             self.world.institutions[body] = institution
             await institution.start()
 

@@ -45,7 +45,7 @@ class Authority(Institution):
 
     def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
         super().__init__(folder, clock=clock)
-        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.member = Member(self.home, self.keys, self.database, self.observe, clock)
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want

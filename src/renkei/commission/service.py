@@ -121,7 +121,7 @@ class Commission(Institution):
                 async with self._lock:
                     return await self._restore(call)
             case GetHead():
-                return self.keeper.head_is()
+                return self.keeper.head_is(self.clock())
             case GetRounds() if sender == "hub":
                 return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
             case GetProofs():

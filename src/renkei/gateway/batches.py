@@ -90,8 +90,8 @@ class Batches:
         return total
 
     async def run(self) -> None:
-        """Submit what is queued, for ever; takes up unfinished files first."""
-        while True:
+        """Submit what is queued, until the desk closes; takes up unfinished files first."""
+        while not self._desk.closing:
             self._new.clear()
             waiting = await self._database.read(lambda c: store.list_batches(c, state="submitting"))
             for row in reversed(waiting):
@@ -105,6 +105,8 @@ class Batches:
         done = batch.submitted
         while chunk := await asyncio.to_thread(_take, rows, CHUNK):
             await self._pace(batch.id)
+            if self._desk.closing:  # the rest after the next start
+                return
             done += len(chunk)
             asks = [(ask, line) for line, ask in chunk if isinstance(ask, Ask)]
             bad = [(line, error) for line, error in chunk if isinstance(error, RenkeiError)]

@@ -158,6 +158,17 @@ class Desk:
                 future.set_result(end)
 
     def _demand_room(self) -> None:
+        if self._closing:
+            raise Unavailable(
+                "This gateway is being stopped.",
+                ja="このゲートウェイは停止するところです。",
+                code="closing",
+                remedy="Send it again when it is back; nothing was accepted.",
+                remedy_ja="再開後に送り直してください（受け付けていません）。",
+            )
+        self._demand_backlog()
+
+    def _demand_backlog(self) -> None:
         """Turn a single inquiry away while the hub is far behind: what was accepted is kept, and memory and disk stay bounded."""
         if self._post.backlog("hub") >= self._most:
             self._observe.count("inquiries_turned_away")
@@ -435,6 +446,11 @@ class Desk:
             self._waiting[id_].remove(event)
             if not self._waiting[id_]:
                 del self._waiting[id_]
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing new is accepted any more."""
+        return self._closing
 
     def let_go(self) -> None:
         """We are stopping: whoever waits is told how far it is."""

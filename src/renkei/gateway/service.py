@@ -59,7 +59,7 @@ class Gateway(Institution):
     def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
         super().__init__(folder, clock=clock)
         s = self.settings
-        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.member = Member(self.home, self.keys, self.database, self.observe, clock)
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
@@ -98,6 +98,10 @@ class Gateway(Institution):
         handlers, options = desk_pages(self)
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
+    async def drain(self) -> None:
+        self.desk.let_go()
+        await super().drain()
+
     async def stop(self) -> None:
         self.desk.let_go()
         await self.post.close()
@@ -132,8 +136,8 @@ class Gateway(Institution):
             "linked": str(self.member.ready).lower(),
         }
         details |= {f"inquiries_{state}": str(count) for state, count in tally.items()}
-        details |= self.rotation.report()
-        return Health(self.member.ready, details)
+        trouble = self.member.clock_trouble()
+        return Health(self.member.ready and not trouble, {**details, **self.rotation.report(), **trouble})
 
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
         """Ask the authority for the codes of ``(local id, number)``; how many were asked for."""

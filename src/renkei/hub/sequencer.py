@@ -48,6 +48,8 @@ from renkei.record.rounds import Draft
 
 STALE_AFTER = 1500
 """Milliseconds after which a prepared round is prepared anew: the commission accepts 2 s."""
+LATE_MOST = 3
+"""Proposals out of time in a row after which the clocks, and not a busy machine, are to blame: then it is tried at leisure."""
 REPLY_TIMEOUT = 3.0
 BATCH_BYTES = 65_536
 """Bytes of batches (codes to issue, outcomes) in one round: a batch is as much work as many inquiries, which wait for the round."""
@@ -102,6 +104,8 @@ class Sequencer:
         """The envelopes of the newest round: the next one was prepared while it was under way."""
         self._proposed: Proposal | None = None
         self._superseded = False
+        self._late = 0
+        """Proposals in a row that the commission took to be of another time."""
 
     @property
     def superseded(self) -> bool:
@@ -222,6 +226,7 @@ class Sequencer:
             self._proposed = proposal
             reply = await self._propose(proposal)
             if isinstance(reply, Cosigned):
+                self._late = 0
                 await self._commit(prepared, proposal, reply)
                 return
             prepared = self._without_refused(prepared, reply)
@@ -260,6 +265,9 @@ class Sequencer:
         ):  # a busy machine took too long over it, or the clocks differ: then it shows in how long rounds take
             self._observe.count("rounds_late")
             self._observe.log.info("round.late", size=reply.size)
+            self._late += 1
+            if self._late >= LATE_MOST:
+                raise Unavailable("The keepers' clocks differ too much.", code="clock")
             return prepared._replace(time=0)
         if kind == "unproven":
             raise Unavailable("The commission takes only what is proven.", code="unproven")

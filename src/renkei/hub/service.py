@@ -61,6 +61,8 @@ RECOVER_WITHIN = 10.0
 """Seconds after which a question of recovery is asked again: who was asked may have been restarted meanwhile."""
 PULSE = 2.0
 """Seconds between two looks whether the commission is there."""
+APART_MOST = 1000
+"""Milliseconds by which the keepers' clocks may differ before ``/health`` says so: from 2 s on the commission signs nothing."""
 LOOK_EVERY = 0.5
 SILENT_LOOKS = 4
 """Looks in a row that find no hub at work, after which the standby takes over."""
@@ -104,6 +106,8 @@ class Hub(Institution):
         )
         self.halted = ""
         self.standing_by = False
+        self._apart = 0
+        """Milliseconds by which the commission's clock is ahead of ours."""
 
     async def start(self) -> None:
         await self.join()
@@ -130,8 +134,10 @@ class Hub(Institution):
         details = {"log_size": str(self.keeper.tree.size), "halted": self.halted}
         if self.standing_by:
             return Health(True, {**details, "standby": "true"})
-        audit = self.auditor.report()
-        return Health(not self.halted and not audit, {**details, **audit})
+        wrong = self.auditor.report()
+        if abs(self._apart) > APART_MOST:
+            wrong["clock_apart_ms"] = str(self._apart)
+        return Health(not self.halted and not wrong, {**details, **wrong})
 
     # ------------------------------------------------------------------ standing by
 
@@ -205,7 +211,11 @@ class Hub(Institution):
         while True:
             await asyncio.sleep(PULSE)
             with contextlib.suppress(RenkeiError):
-                await self.post.call("commission", GetHead(), timeout=PULSE)
+                before = self.clock()
+                reply = await self.post.call("commission", GetHead(), timeout=PULSE)
+                if isinstance(reply, HeadIs):
+                    self._apart = reply.time - (before + self.clock()) // 2
+                    self.observe.set("commission_clock_seconds", self._apart / 1000)
 
     def _after_round(self, acts: Sequence[Envelope]) -> None:
         if acts:
@@ -277,7 +287,7 @@ class Hub(Institution):
             case GetBlob():
                 return Blob(law_library(self.home)(call.hash).archive)
             case GetHead():
-                return self.keeper.head_is()
+                return self.keeper.head_is(self.clock())
             case GetPermit():
                 return await asyncio.to_thread(self._proof, sender, call.inquiry)
             case GetTail() if self.keeper.state.body(sender).role == "portal":
@@ -292,7 +302,7 @@ class Hub(Institution):
     def _acts(self, first: int) -> Acts:
         head = self.keeper.head
         if head is None:
-            return Acts([])
+            return Acts([], self.clock())
         found: list[tuple[int, log.Leaf]] = []
         with self.database.engine.connect() as connection:
             for position, leaf in log.replay(connection, "act", first=first, batch=ACTS_AT_ONCE):
@@ -310,7 +320,8 @@ class Hub(Institution):
                     head.note,
                 )
                 for p, leaf in found
-            ]
+            ],
+            self.clock(),
         )
 
     def _proof(self, sender: str, inquiry: bytes) -> Permitted:

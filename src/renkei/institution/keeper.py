@@ -118,13 +118,13 @@ class Keeper:
     def origin(self) -> str:
         return self.state.genesis.origin
 
-    def head_is(self) -> HeadIs:
-        """The head as stored, whatever is under way in memory."""
+    def head_is(self, now: int) -> HeadIs:
+        """The head as stored, whatever is under way in memory; ``now`` by our clock."""
         head = self.head
         if head is None:
-            return HeadIs(1, self.tree.root(1), "")
+            return HeadIs(1, self.tree.root(1), "", now)
         checkpoint = Checkpoint.from_text(split_note(head.note)[0])
-        return HeadIs(head.size, checkpoint.root, head.note)
+        return HeadIs(head.size, checkpoint.root, head.note, now)
 
     def stage(self, time: int, entries: Sequence[Entry], salts: Sequence[bytes]) -> Staged:
         """Append entries to the tree in memory; the checkpoint that results is still unsigned."""

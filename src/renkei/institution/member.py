@@ -16,7 +16,7 @@ from renkei.institution.keeper import keep_pack, law_library
 from renkei.institution.keys import Keys
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
-from renkei.institution.settings import Home
+from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
 from renkei.messages.wire import Acts, Blob, GetActs, GetBlob, KeyShare, LawVersion, decode_as, decode_signed
 from renkei.record.entries import ActLeaf
@@ -30,8 +30,11 @@ FOLLOW_AT_FIRST = 0.3
 class Member:
     """What a body knows of the network, and its key in it."""
 
-    def __init__(self, home: Home, keys: Keys, database: Database, observer: Observer) -> None:
+    def __init__(self, home: Home, keys: Keys, database: Database, observer: Observer, clock: Clock) -> None:
         self._home, self._keys, self._database, self._observe = home, keys, database, observer
+        self._clock = clock
+        self._clock_off = 0
+        """Milliseconds by which our clock was behind the hub's when we last asked."""
         self.state = State(home.trust(), law_library(home))
         self.notary = Notary(self.state.verifiers)
         self.post: Post | None = None
@@ -85,6 +88,11 @@ class Member:
             if domain.code_epoch == code_epoch and self._load_key(domain) is not None:
                 return [self._shares[c, *domain[1:]][32:] for c in CONVERTERS]
         raise Unavailable("The step into that epoch of codes is not here yet.", code="no-key")
+
+    def clock_trouble(self) -> dict[str, str]:
+        """For ``/health``: by how many ms our clock is wrong, when that is half of what the law lets an inquiry be out of time."""
+        wrong = abs(self._clock_off) > self.pack.header.limits.issued_within_seconds * 500
+        return {"clock_off_ms": str(-self._clock_off)} if wrong else {}
 
     def demand_ready(self) -> None:
         """``Unavailable`` until inquiries can be made and answered."""
@@ -153,7 +161,11 @@ class Member:
         assert self.post is not None
         while True:
             # The hub cannot answer a body it does not know yet: until then, ask often and do not wait long.
+            before = self._clock()
             reply = await self.post.call("hub", GetActs(self.state.next_index), timeout=5.0 if self.ready else 1.0)
+            if isinstance(reply, Acts) and reply.time:
+                self._clock_off = reply.time - (before + self._clock()) // 2
+                self._observe.set("hub_clock_seconds", self._clock_off / 1000)
             if not isinstance(reply, Acts) or not reply.acts:
                 break
             kept: list[tuple[int, bytes]] = []

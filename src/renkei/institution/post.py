@@ -209,6 +209,7 @@ class Post:
         self._tasks: list[asyncio.Task[None]] = []
         self._handler: CallHandler | None = None
         self._receives = True
+        self._draining = False
         self._stream = b""
         self._dropped: dict[str, int] = {}
         self._silent: dict[str, tuple[float, float]] = {}
@@ -232,6 +233,19 @@ class Post:
         await self._bus.subscribe(f"mail.{own}.*.call", self._on_call)
         self._spawn(self._bus.collect(self._on_box))
         self._spawn(self._tidy())
+
+    async def drain(self, seconds: float) -> None:
+        """Take in nothing new; wait, at most ``seconds``, until what came is committed and what is owed to whoever answers has arrived."""
+        self._draining = True
+        deadline = time.monotonic() + seconds
+        while self._under_way() and time.monotonic() < deadline:  # noqa: ASYNC110 - several conditions, looked at for a second
+            await asyncio.sleep(0.05)
+
+    def _under_way(self) -> bool:
+        now = time.monotonic()
+        if any(side.queued > side.committed or side.ack_due for side in self._in.values()):
+            return True
+        return any(o.newest > o.acked and now - o.progress < RESEND_AFTER for o in self._out.values())
 
     async def close(self) -> None:
         """Stop; nothing is lost, what is owed stays in the database."""
@@ -533,6 +547,8 @@ class Post:
         except RenkeiError as error:
             self._observe.count("frames_refused")
             self._observe.log.info("post.refused", peer=sender, reason=error.code)
+            return
+        if self._draining:  # it is sent again, to who comes after us
             return
         side = self._in.setdefault(sender, _In(frame.stream, frame.oldest - 1))
         if frame.stream < (side.stream or b""):  # from before the sender's restart: what matters of it comes again

@@ -104,6 +104,10 @@ class Institution:
         """What the service says of itself."""
         return Health(True, {})
 
+    async def drain(self) -> None:
+        """Before a stop that has time: finish what is under way, at most ``drain_seconds``."""
+        await self.post.drain(self.settings.drain_seconds)
+
     async def stop(self) -> None:
         """Stop background work, leave the bus, close the database."""
         await end(self._background)

@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Language of pages when the reader has not chosen."""
     log_level: str = "warning"
     """Lowest level that is logged: debug, info, warning, error."""
+    drain_seconds: float = 10.0
+    """Longest time a process that is told to stop (SIGTERM) takes to finish what is under way."""
     source: str = ""
     """Gateway: SQLAlchemy URL of the body's own database, from which it answers."""
     mapping: str = ""

@@ -93,7 +93,7 @@ class Worker(Institution):
         if self.settings.body not in CONVERTERS:
             raise NotGenuine("Only the keepers have workers.", code="role")
         self.converter = self.keys.converter()
-        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.member = Member(self.home, self.keys, self.database, self.observe, clock)
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
 

@@ -361,6 +361,8 @@ class HeadIs(Wire, frozen=True, tag="head/1"):
     size: Count
     root: Bytes32
     checkpoint: str
+    time: Moment = 0
+    """The clock of who answers."""
 
 
 class GetRounds(Wire, frozen=True, tag="get-rounds/1"):
@@ -390,9 +392,10 @@ class GetActs(Wire, frozen=True, tag="get-acts/1"):
 
 
 class Acts(Wire, frozen=True, tag="acts/1"):
-    """Governance leaves with their proofs."""
+    """Governance leaves with their proofs, and the hub's clock."""
 
     acts: list[Permit]
+    time: Moment = 0
 
 
 class GetPermit(Wire, frozen=True, tag="get-permit/1"):

@@ -80,6 +80,7 @@ async def run_one(home: Path) -> int:
         ends = [asyncio.ensure_future(event.wait()) for event in (stop, institution.over)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await end(ends)
+        await institution.drain()
         return TRY_AGAIN if institution.over.is_set() else 0
     finally:
         await institution.stop()

@@ -35,7 +35,7 @@ class Portal(Institution):
 
     def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
         super().__init__(folder, clock=clock)
-        self.member = Member(self.home, self.keys, self.database, self.observe)
+        self.member = Member(self.home, self.keys, self.database, self.observe, clock)
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
@@ -71,8 +71,9 @@ class Portal(Institution):
             "records": str(self.database.read_now(store.count)),
             "alarm": self.alarm,
             **self.rotation.report(),
+            **self.member.clock_trouble(),
         }
-        return Health(self.member.ready and not self.alarm, details)
+        return Health(self.member.ready and not self.alarm and "clock_off_ms" not in details, details)
 
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
         """Ask the authority for the portal's codes of ``(account, number)``; how many were asked for."""
