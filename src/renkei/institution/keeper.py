@@ -155,7 +155,8 @@ class Keeper:
         for position, entry in enumerate(staged.entries, start=staged.first):
             envelope = envelope_of(entry)
             id_ = envelope.id
-            envelopes.append((id_, position))
+            if not isinstance(entry, InquiryLeaf):
+                envelopes.append((id_, position))
             match entry:
                 case InquiryLeaf():
                     inquiry = decode_as(envelope.payload, Inquiry)

@@ -78,15 +78,15 @@ class Known(NamedTuple):
 
 
 def enter(connection: sa.Connection, new: Iterable[tuple[bytes, int]]) -> None:
-    """Note which envelopes have a leaf, and where; the primary key refuses a second leaf for the same."""
+    """Note which envelopes other than inquiries (``add``) have a leaf, and where; the primary key refuses a second leaf."""
     _ENTER(connection, [{"id": id_, "position": at} for id_, at in new])
 
 
 def entered(connection: sa.Connection, ids: Iterable[bytes]) -> set[bytes]:
     """Those of ``ids`` that have a leaf already."""
-    return {
-        bytes(i) for i in connection.execute(sa.select(envelopes.c.id).where(envelopes.c.id.in_(list(ids)))).scalars()
-    }
+    wanted = list(ids)
+    found = (connection.execute(sa.select(c).where(c.in_(wanted))).scalars() for c in (inquiries.c.id, envelopes.c.id))
+    return {bytes(i) for each in found for i in each}
 
 
 def add(connection: sa.Connection, new: Iterable[Known]) -> None:
@@ -128,7 +128,10 @@ def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tu
 
 def erase(connection: sa.Connection, end: int) -> None:
     """Forget between whom the inquiries before position ``end`` were. That their envelopes have a leaf stays known."""
-    connection.execute(inquiries.delete().where(inquiries.c.position < end))
+    old = inquiries.c.position < end
+    kept = sa.select(inquiries.c.id, inquiries.c.position).where(old)
+    connection.execute(envelopes.insert().from_select(["id", "position"], kept))
+    connection.execute(inquiries.delete().where(old))
 
 
 def put_reply(connection: sa.Connection, previous: int, digest: bytes, reply: bytes) -> None:
