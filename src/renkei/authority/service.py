@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from renkei.authority import roll, store
 from renkei.codes import encrypt, mint
+from renkei.errors import Unavailable
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import Rotation
@@ -105,9 +106,12 @@ class Authority(Institution):
         outgoing: dict[str, list[Message]] = defaultdict(list)
         for body, request in requests:
             target = state.domain(body)
-            if target is None or domain_of(request.domain).body != body:
+            if domain_of(request.domain).body != body:
                 self.observe.count("requests_refused")
                 continue
+            if target is None:  # the body knows of its domain before we do
+                self.member.want()
+                raise Unavailable("The record must be followed first.", code="behind")
             found = self.database.read_now(lambda c, r=request: store.ids_of(c, [w.number for w in r.wanted]))  # type: ignore[misc]
             codes = [
                 Issued(w.handle, encrypt(self._code(found[w.number], source.code_epoch), key).to_bytes())
