@@ -86,6 +86,13 @@ class Running:
             status, text, kind = error.code, error.read(), error.headers.get("content-type", "")
         return status, json.loads(text) if "json" in kind and "ndjson" not in kind else text.decode()
 
+    def counter(self, body: str, name: str) -> int:
+        """The body's counter ``renkei_<name>_total``; 0 before anything was counted."""
+        for line in self.http(body, "/metrics", token="")[1].splitlines():
+            if line.startswith(f"renkei_{name}_total "):
+                return int(float(line.split()[1]))
+        return 0
+
     def ask(
         self, requester: str = "ohashi-city", *, wait: int = 10, persona: int = 0, **changes: Any
     ) -> tuple[int, Any]:

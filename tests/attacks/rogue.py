@@ -34,7 +34,7 @@ class Rogue:
         institution = nation.world.institutions[body]
         self.state, self.domain = institution.member.state, institution.member.domain
         self.key = institution.member.key(self.domain)
-        self.person = institution.database.read_now(_some_code)
+        self.person = institution.database.read_now(some_code)
         nation.stop_body(body)
         self.keys = Keys.load(Home(nation.folder / body), body)
         self.bus = Bus(nation.world.bus.url, body, self.keys.bus_seed)
@@ -110,7 +110,7 @@ class Rogue:
         return Ciphertext(multiply_base(b), multiply_base(scalar_multiply(b, self.key))).to_bytes()
 
 
-def _some_code(connection: Any) -> bytes:
+def some_code(connection: Any) -> bytes:
     import sqlalchemy as sa
 
     from renkei.institution.subjects import subjects

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from renkei.codes import encrypt
+from renkei.errors import NotGenuine
 from renkei.institution.bus import Bus
 from renkei.institution.keys import Keys
 from renkei.institution.post import Post
@@ -33,8 +34,49 @@ from renkei.messages.wire import (
 from renkei.record import rounds
 from renkei.record.admission import DAY
 from renkei.record.state import ref_of
-from tests.attacks.rogue import Rogue, _some_code
+from tests.attacks.liar import is_caught
+from tests.attacks.rogue import Rogue, some_code
+from tests.unit.record.conftest import NOW, Net
 from tests.world import until
+
+
+@pytest.fixture
+def net(pack, converters):
+    return Net(pack, converters)
+
+
+def nothing(_):
+    return {}
+
+
+def test_a_hub_cannot_refuse_what_is_lawful_nor_blame_the_commission(net):
+    lawful = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(), NOW).entry
+    for ruling in (
+        msgspec.structs.replace(lawful.ruling, allowed=False),
+        msgspec.structs.replace(lawful.ruling, allowed=False, reason="no-row", by="commission", rows=[]),
+        msgspec.structs.replace(lawful.ruling, reason="because"),
+        msgspec.structs.replace(lawful.ruling, row="75"),
+        msgspec.structs.replace(lawful.ruling, pack=bytes(32)),
+    ):
+        entry = msgspec.structs.replace(lawful, ruling=ruling, target=lawful.target if ruling.allowed else None)
+        with pytest.raises(NotGenuine):
+            rounds.fill(net.state, net.converters["commission"], nothing, entry, NOW)
+
+
+def test_a_hub_cannot_dress_up_a_refusal(net):
+    refused = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(item="disability"), NOW).entry
+    lawful = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(), NOW).entry
+    for changes in (
+        {"ruling": msgspec.structs.replace(refused.ruling, by="commission")},
+        {"ruling": msgspec.structs.replace(refused.ruling, reason="no-row")},
+        {"ruling": msgspec.structs.replace(refused.ruling, rows=["1"])},
+        {"half": lawful.half},
+        {"target": lawful.target},
+        {"converted": lawful.half},
+    ):
+        with pytest.raises(NotGenuine):
+            entry = msgspec.structs.replace(refused, **changes)
+            rounds.fill(net.state, net.converters["commission"], nothing, entry, NOW)
 
 
 class RogueHub(Rogue):
@@ -45,7 +87,7 @@ class RogueHub(Rogue):
         hub, town = (nation.world.institutions[b] for b in ("hub", "ohashi-city"))
         self.keeper, self.state, self.converter = hub.keeper, hub.keeper.state, hub.converter
         self.town_keys, self.town = town.keys, town.member.domain
-        self.code, self.town_key = town.database.read_now(_some_code), town.member.key(town.member.domain)
+        self.code, self.town_key = town.database.read_now(some_code), town.member.key(town.member.domain)
         nation.stop_body("hub")
         self.keys = Keys.load(Home(nation.folder / "hub"), "hub")
         self.signer = self.keys.log_signer(self.keeper.origin, NOTE)
@@ -139,18 +181,11 @@ def test_it_cannot_change_a_round_after_the_signature(hub):
     hub.entry, hub.salt, hub.reply = rounds.complete(entry, reply.fills[0]), proposal.salts[0], reply
 
 
-def counter(nation, body, name):
-    for line in nation.http(body, "/metrics", token="")[1].splitlines():
-        if line.startswith(f"renkei_{name}_total "):
-            return int(float(line.split()[1]))
-    return 0
-
-
 def test_no_provider_answers_what_is_not_in_the_record(hub):
     """Under its own signature alone, under a real but older head, with a leaf exchanged or another person's code in it."""
     nation = hub.nation
     seen = nation.http("tax-union", "/provisions")[1]
-    before = counter(nation, "tax-union", "permits_refused")
+    before = nation.counter("tax-union", "permits_refused")
     entry, salt = encode(hub.draft()), os.urandom(16)
     forged = Tree(lambda *_: b"")
     forged.append([leaf_hash(os.urandom(32)) for _ in range(7)])
@@ -170,7 +205,7 @@ def test_no_provider_answers_what_is_not_in_the_record(hub):
     ]
     for permit in shown:
         hub.send("tax-union", permit)
-    until(lambda: counter(nation, "tax-union", "permits_refused") >= before + len(shown) - 1)
+    until(lambda: nation.counter("tax-union", "permits_refused") >= before + len(shown) - 1)
     assert nation.http("tax-union", "/provisions")[1] == seen
 
 
@@ -181,6 +216,22 @@ def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharme
     until(lambda: keeper.tree.size > hub.size)
     assert keeper.tree.root(hub.size + 1) == hub.reply.root
     unharmed()
+
+
+@pytest.mark.usefixtures("audited")
+def test_where_the_audit_stands_survives_a_restart(nation):
+    """No leaf escapes by a restart: the commission goes on where it stood, not where the log ends."""
+    nation.stop_body("commission")
+    nation.start_body("commission")
+    before = nation.counter("commission", "audits")
+    nation.ask()
+    until(lambda: nation.counter("commission", "audits") > before)
+
+
+@pytest.mark.usefixtures("audited")
+def test_it_is_caught_converting_to_another_person(nation):
+    """The requester gets another person's data and cannot know; the commission and the provider can."""
+    is_caught(nation, "hub", "commission")
 
 
 def test_the_portal_notices_another_record(nation):

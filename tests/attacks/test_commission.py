@@ -1,61 +1,26 @@
-"""Adversaries: the hub alone, the commission alone.
+"""Adversary: the commission, with all its keys.
 
-Claims they try to break: neither keeper alone decides what is allowed, what is refused, or who takes part; what contradicts itself in
-the record stops nobody.
+Claims it tries to break: it alone enrols nobody and replaces nobody; a converter does not change the keys of a domain; what contradicts
+itself in the record stops nobody; a wrong conversion of its own is found.
 """
 
 import os
 
-import msgspec
 import pytest
 
 from renkei.codes import Converter, Domain
 from renkei.errors import NotGenuine
 from renkei.messages.signing import Identity, SealKey
 from renkei.messages.wire import DomainKeys, Enrol, Enrolment
-from renkei.record import rounds
 from renkei.record.entries import ActLeaf
 from renkei.record.state import ref_of
+from tests.attacks.liar import is_caught
 from tests.unit.record.conftest import NOW, Net, bus_key
 
 
 @pytest.fixture
 def net(pack, converters):
     return Net(pack, converters)
-
-
-def nothing(_):
-    return {}
-
-
-def test_a_hub_cannot_refuse_what_is_lawful_nor_blame_the_commission(net):
-    lawful = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(), NOW).entry
-    for ruling in (
-        msgspec.structs.replace(lawful.ruling, allowed=False),
-        msgspec.structs.replace(lawful.ruling, allowed=False, reason="no-row", by="commission", rows=[]),
-        msgspec.structs.replace(lawful.ruling, reason="because"),
-        msgspec.structs.replace(lawful.ruling, row="75"),
-        msgspec.structs.replace(lawful.ruling, pack=bytes(32)),
-    ):
-        entry = msgspec.structs.replace(lawful, ruling=ruling, target=lawful.target if ruling.allowed else None)
-        with pytest.raises(NotGenuine):
-            rounds.fill(net.state, net.converters["commission"], nothing, entry, NOW)
-
-
-def test_a_hub_cannot_dress_up_a_refusal(net):
-    refused = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(item="disability"), NOW).entry
-    lawful = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(), NOW).entry
-    for changes in (
-        {"ruling": msgspec.structs.replace(refused.ruling, by="commission")},
-        {"ruling": msgspec.structs.replace(refused.ruling, reason="no-row")},
-        {"ruling": msgspec.structs.replace(refused.ruling, rows=["1"])},
-        {"half": lawful.half},
-        {"target": lawful.target},
-        {"converted": lawful.half},
-    ):
-        with pytest.raises(NotGenuine):
-            entry = msgspec.structs.replace(refused, **changes)
-            rounds.fill(net.state, net.converters["commission"], nothing, entry, NOW)
 
 
 def enrol(net, body, role, kinds, identity=None):
@@ -111,3 +76,9 @@ def test_acts_that_contradict_each_other_stop_nobody(net):
     assert "employment-office" in net.state.bodies
     assert "health-insurer" not in net.state.bodies
     assert (net.state.void, net.state.next_index) == (1, at + 2)
+
+
+@pytest.mark.usefixtures("audited")
+def test_it_is_caught_converting_to_another_person(nation):
+    """The requester gets another person's data and cannot know; the hub and the provider can."""
+    is_caught(nation, "commission", "hub")
