@@ -1,23 +1,45 @@
-"""Adversary: an enrolled institution with its own good keys.
+"""Adversary: whoever asks: an enrolled institution with its own good keys.
 
 Claims it tries to break: nobody enters what is not well formed into the record; nobody stops or slows another institution; one bad
-inquiry harms nobody else's; nothing that another has signed has effect twice.
+inquiry harms nobody else's; nothing that another has signed has effect twice; no change to what one signed or says discloses anything.
 """
+
+import csv
+import itertools
+import sqlite3
+import typing
 
 import msgspec
 import pytest
 
 from renkei.messages.wire import (
+    Acts,
+    Blob,
+    Call,
     CodeRequest,
     DomainRef,
+    Failed,
+    FileHalf,
     GetActs,
+    GetBlob,
+    GetFiled,
+    GetHead,
+    GetPermit,
+    GetProofs,
     GetRounds,
     GetTail,
+    HeadIs,
     KeyShare,
+    Proofs,
+    Proposal,
+    RoundCopy,
+    Rounds,
     Submit,
+    decode_signed,
 )
 from renkei.record.entries import ActLeaf, decode_entry
-from tests.attacks.measures import BIG, quiet, recorded, size
+from tests.attacks.changes import changes, plain
+from tests.attacks.measures import BIG, entries, quiet, recorded, size
 from tests.attacks.rogue import Rogue
 from tests.world import until
 
@@ -212,4 +234,152 @@ def test_a_body_that_comes_back_is_not_taken_for_its_abuser(nation, unharmed):
         bad.submit(bad.inquiry())
     bad.leave()
     until(lambda: nation.ask("namiura-village")[1].get("state") == "answered")
+    unharmed()
+
+
+def other_inquiry(rogue):
+    """Another lawful inquiry of the same town."""
+    return rogue.inquiry(provider="pension-service", item="pension-benefits", affair="child-rearing-allowance")
+
+
+def test_nothing_changed_after_it_was_signed_is_recorded(nation, rogue, unharmed):
+    """Every field of a submission and of the inquiry in it, under the signature of the inquiry as it was."""
+    good, other = rogue.signed(rogue.inquiry()), rogue.signed(other_inquiry(rogue))
+    before = quiet(nation)
+    shells = [m for w, m in changes(plain(Submit(good)), plain(Submit(other))) if w != ".envelope:swapped"]
+    bodies = changes(msgspec.msgpack.decode(good.payload), msgspec.msgpack.decode(other.payload))
+    inside = [Submit(msgspec.structs.replace(good, payload=msgspec.msgpack.encode(b))) for _, b in bodies]
+    assert rogue.send_each("hub", shells + inside) > 150
+    rogue.until_handled("hub")
+    assert size(nation) == before
+    unharmed()
+
+
+LAWFUL = ("ciphertext", "reply_key", "context", "issued_at", "expires", "as_of", "withheld")
+"""Fields in which two lawful inquiries of one town to one provider may differ."""
+
+
+def test_what_a_town_signs_otherwise_leads_to_no_other_person_provider_or_item(nation, rogue, unharmed):
+    """Every field of an inquiry changed and signed anew: past and future, wrong epochs, identity and non-canonical elements among them."""
+    before = quiet(nation)
+    told = {p["id"]: p for p in nation.http("tax-union", "/provisions?limit=200")[1]}
+    sent = {}
+    for where, body in changes(rogue.inquiry(), {k: v for k, v in other_inquiry(rogue).items() if k in LAWFUL}):
+        sent[rogue.submit(body).id] = where
+    last = rogue.submit(rogue.inquiry())
+    until(lambda: recorded(nation, last))
+    found = {e.inquiry.id: e for e in entries(nation, "inquiry", after=before)}
+    allowed = {sent[i] for i, e in found.items() if i in sent and e.ruling.allowed}
+    assert allowed
+    assert {w[1:].partition(":")[0] for w in allowed} <= set(LAWFUL), allowed
+    assert not allowed & {".ciphertext:identity", ".ciphertext:noncanonical", ".reply_key:identity"}
+    assert {w for w in allowed if "_at" in w or "expires" in w} <= {
+        ".issued_at:plus1", ".issued_at:plus-1", ".issued_at:plus1000", ".expires:plus1", ".expires:plus-1",
+        ".expires:plus1000", ".expires:swapped", ".issued_at:swapped",
+    }  # fmt: skip
+    until(lambda: {i.hex() for i in found if found[i].ruling.allowed} <= provided(nation))
+    with sqlite3.connect(nation.folder / "tax-union" / "tax_union.db") as database:
+        people = dict(database.execute("SELECT id, local_id FROM provisions"))
+    own = people[last.id]
+    for id_, where in sent.items():
+        if id_.hex() not in told and id_ in people:
+            assert (people[id_] is None) == where.startswith(".ciphertext:altered"), where
+            assert people[id_] in (None, own)
+    unharmed()
+
+
+def provided(nation):
+    with sqlite3.connect(nation.folder / "tax-union" / "tax_union.db") as database:
+        return {i.hex() for (i,) in database.execute("SELECT id FROM provisions")}
+
+
+def test_no_changed_request_for_codes_gives_anyone_another_s_code(nation, rogue, unharmed):
+    """Every field of it; a town may ask for codes of its own only, of whoever has the number it names."""
+    domain = ["kiriyama-town", 1, 1]
+    numbers = roll(nation)
+    wanted = [[bytes([i]) * 16, numbers[i], bytes(32)] for i in range(2)]
+    other = [[bytes([9 - i]) * 16, numbers[9 - i], bytes(32)] for i in range(2)]
+    good = {"type": "code-request/1", "domain": domain, "wanted": wanted}
+    before = {b: subjects_of(nation, b) for b in ("ohashi-city", "tax-union", "pension-service", "portal")}
+    rogue.send_each("numbering-authority", (m for _, m in changes(good, {**good, "wanted": other})))
+    rogue.until_handled("numbering-authority")
+    quiet(nation)
+    for batch in entries(nation, "issuance"):
+        issued = decode_signed(batch.batch.payload)
+        assert issued.target.body == "kiriyama-town" or not {c.handle for c in issued.codes} & {w[0] for w in wanted}
+    assert {b: subjects_of(nation, b) for b in before} == before
+    unharmed()
+
+
+def roll(nation):
+    with (nation.folder / "roll.csv").open(encoding="utf-8") as file:
+        return [row["number"] for row in csv.DictReader(file)]
+
+
+def subjects_of(nation, body):
+    return nation.http(body, "/health", token="")[1]["subjects"]
+
+
+QUESTIONS = (
+    GetHead(),
+    GetActs(1),
+    GetBlob(bytes(32)),
+    GetRounds(1),
+    GetTail(1),
+    GetPermit(bytes(32)),
+    GetFiled([FileHalf(1, bytes(64))]),
+    GetProofs([1]),
+    Proposal(1, bytes(32), 1, [b"x"], [bytes(16)]),
+    Rounds([RoundCopy(1, [("act", bytes(16), b"x")], "x")]),
+)
+
+
+def test_no_question_however_changed_brings_up_what_is_not_the_asker_s(nation, rogue):
+    """Every question there is, to both keepers: refused or public, and never an internal failure."""
+    public, before = (Acts, Blob, HeadIs), quiet(nation)
+    for question, to in itertools.product(QUESTIONS, ("hub", "commission")):
+        for where, asked in [("", plain(question)), *changes(plain(question))]:
+            reply = rogue.call(to, asked)
+            assert isinstance(reply, (Failed, *public)) or reply == Proofs([]), (question, to, where)
+            assert getattr(reply, "code", "") != "internal", (question, to, where)
+    assert size(nation) == before
+
+
+def test_every_question_is_tried():
+    """A question that is added must be added above."""
+    assert {type(q) for q in QUESTIONS} == set(typing.get_args(Call))
+
+
+def test_one_s_own_leaf_is_told_to_oneself_alone(nation, rogue):
+    """By the id of another's inquiry, which whoever reads the log may know, nothing comes."""
+    own, foreign = rogue.submit(rogue.inquiry()), bytes.fromhex(nation.ask()[1]["id"])
+    until(lambda: recorded(nation, own))
+    permit = rogue.call("hub", GetPermit(own.id)).permit
+    assert decode_entry(permit.entry).inquiry == own
+    assert rogue.call("hub", GetPermit(foreign)).code == "no-leaf"
+    for to in ("hub", "commission"):
+        assert rogue.call(to, GetProofs([permit.index])).proofs
+        leaf = next(p["leaf"] for p in nation.http("tax-union", "/provisions")[1] if p["id"] == foreign.hex())
+        assert rogue.call(to, GetProofs([permit.index, leaf])).code == "not-entitled"
+
+
+@pytest.mark.parametrize("kind", ["frame/1", "call/1"])
+def test_no_changed_frame_has_effect(nation, rogue, unharmed, kind):
+    """Every field of both kinds of frame, genuinely signed and sealed by who it is from."""
+    head = {"sender": rogue.body, "recipient": "hub"}
+    inquiry = msgspec.msgpack.encode(plain(Submit(rogue.signed(rogue.inquiry(item="disability")))))
+    frame = {"type": kind, **head, "stream": (rogue.stream + 60_000).to_bytes(8, "big"), "first": 1, "oldest": 1}
+    frame = {**frame, "parcels": [[inquiry]], "acknowledges": -1}
+    call = {"type": kind, **head, "nonce": bytes(16), "body": msgspec.msgpack.encode(GetHead()), "reply": False}
+    subject = f"mail.hub.{rogue.body}.{'live' if kind == 'frame/1' else 'call'}"
+    before, refused = quiet(nation), nation.counter("hub", "frames_refused")
+    sent = 0
+    for where, changed in changes(frame if kind == "frame/1" else call):
+        if where.split(":")[0] in (".type", ".sender", ".recipient", "") or ":text" in where or ":none" in where:
+            rogue.raw("hub", changed, subject=subject)
+            sent += 1
+        elif not where.startswith((".parcels", ".stream", ".first", ".oldest", ".body")):
+            rogue.raw("hub", changed, subject=subject)
+    until(lambda: nation.counter("hub", "frames_refused") >= refused + sent)
+    assert size(nation) == before
     unharmed()
