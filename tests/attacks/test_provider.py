@@ -4,15 +4,20 @@ Claims it tries to break: an outcome is told only of what one was permitted to a
 is about what was signed.
 """
 
+import re
+
 import msgspec
 import pytest
 
 from renkei.codes import Ciphertext
-from renkei.messages.wire import Outcome, Outcomes
+from renkei.messages.signing import seal_answer
+from renkei.messages.wire import Answer, Inquiry, IssuanceBatch, Outcome, Outcomes, decode_as
 from renkei.record import rounds
 from renkei.record.entries import decode_entry
+from tests.attacks.changes import changes, plain
 from tests.attacks.liar import challenge
-from tests.attacks.measures import BIG, quiet, size
+from tests.attacks.measures import BIG, entries, quiet, size
+from tests.attacks.rogue import Rogue
 from tests.world import until
 
 
@@ -65,3 +70,152 @@ def test_outcomes_of_others_inquiries_are_not_recorded(nation, rogue):
         rogue.submit(Outcomes(outcomes))
     until(lambda: nation.counter("hub", "submissions_rejected") == rejected + len(bad))
     assert size(nation) == before
+
+
+@pytest.fixture(scope="module")
+def provider(nation):
+    """The tax union gone bad; it comes back for whoever asks for ``unharmed``."""
+    assert nation.ask()[1]["state"] == "answered"
+    bad = Rogue(nation, "tax-union")
+    yield bad
+    if "tax-union" not in nation.world.institutions:
+        bad.leave()
+
+
+def asked(nation, persona=0):
+    """An inquiry that waits for the tax union: what its requester was told, and its leaf."""
+    told = nation.ask(persona=persona, wait=0)[1]
+    until(lambda: state_of(nation, told)["state"] == "permitted")
+    leaf = next(e for e in entries(nation, "inquiry") if e.inquiry.id.hex() == told["id"])
+    return told, leaf
+
+
+def state_of(nation, told):
+    return nation.http("ohashi-city", told["status_url"])[1]
+
+
+def sealed(leaf, content):
+    """An answer of the tax union to this leaf's inquiry that says exactly this, whatever MessagePack can say."""
+    inquiry = decode_as(leaf.inquiry.payload, Inquiry)
+    anything = msgspec.defstruct("Anything", [(field, object) for field in content])(**content)
+    return Answer(leaf.inquiry.id, seal_answer(anything, inquiry.reply_key, leaf.inquiry.id))
+
+
+def real_content(nation):
+    """What the tax union answered when it was honest."""
+    told = nation.http("ohashi-city", "/inquiries?status=answered")[1][-1]
+    return {"type": "content/1", "item": told["item"], "specification": 1, "records": told["records"]}
+
+
+def test_no_changed_answer_ends_an_inquiry(nation, provider):
+    """Every field of it, the seal of another inquiry's answer among them; then the true one is taken, once."""
+    (a, leaf_a), (b, leaf_b) = asked(nation), asked(nation, persona=1)
+    said = real_content(nation)
+    good, other = sealed(leaf_a, said), sealed(leaf_b, said)
+    provider.send_each("ohashi-city", [m for _, m in changes(plain(good), plain(other))])
+    provider.until_handled("ohashi-city")
+    assert {state_of(nation, t)["state"] for t in (a, b)} == {"permitted"}
+    provider.send("ohashi-city", good, good)
+    provider.send("ohashi-city", sealed(leaf_a, {**said, "records": []}))
+    provider.until_handled("ohashi-city")
+    ended = state_of(nation, a)
+    assert (ended["state"], ended["records"]) == ("answered", said["records"])
+    provider.send("ohashi-city", other)
+    until(lambda: state_of(nation, b)["state"] == "answered")
+
+
+LAWFUL = re.compile(
+    r"^\.specification|:(plus.*|zero|longest|long|negative|missing|repeated|reordered)$|^\.records:empty$"
+)
+"""What a provider says of a person is believed; that it is of the form the law's pack describes is not."""
+
+
+def is_lawful(pack, where):
+    """Whether this changes only what is said of the person: figures, which records there are, or what a free text says."""
+    field = where.partition("].")[2].partition(":")[0]
+    fields = {f.name: f for f in pack.specifications["local-tax"].fields}
+    free = field in fields and pack.terms[fields[field].term].type == "text" and not where.endswith((":none", ":bytes"))
+    missing = field in fields and fields[field].required and where.endswith(":missing")
+    return (free and not missing) or (
+        bool(LAWFUL.search(where)) and not missing and where[1:] not in ("item:missing", "type:missing")
+    )
+
+
+def test_no_content_is_taken_that_is_not_of_the_specification_s_form(nation, provider):
+    """Every field of an answer's content, truly sealed: other items, unknown and missing fields, other kinds, depth and length."""
+    told, leaf = asked(nation)
+    real, pack = real_content(nation), nation.world.institutions["ohashi-city"].member.pack
+    tried = 0
+    for where, content in changes(real):
+        if not is_lawful(pack, where):
+            provider.send("ohashi-city", sealed(leaf, content))
+            tried += 1
+            provider.until_handled("ohashi-city")
+            if state_of(nation, told)["state"] != "permitted":
+                print("TAKEN", where, content)
+                told, leaf = asked(nation)
+    assert tried > 40
+    provider.until_handled("ohashi-city")
+    assert state_of(nation, told)["state"] == "permitted"
+    provider.send("ohashi-city", sealed(leaf, real_content(nation)))
+    until(lambda: state_of(nation, told)["state"] == "answered")
+
+
+def test_nobody_but_who_was_asked_can_answer(nation, provider, rogue):
+    """A town that knows the inquiry and seals to its reply key, as only the provider can know to, is not heard."""
+    told, leaf = asked(nation)
+    dropped = nation.counter("ohashi-city", "answers_dropped")
+    rogue.send("ohashi-city", sealed(leaf, real_content(nation)))
+    until(lambda: nation.counter("ohashi-city", "answers_dropped") > dropped)
+    assert state_of(nation, told)["state"] == "permitted"
+    provider.send("ohashi-city", sealed(leaf, real_content(nation)))
+    until(lambda: state_of(nation, told)["state"] == "answered")
+
+
+def test_no_changed_outcome_is_told_of_what_another_answers(nation, provider):
+    """Every field of it, signed anew: whatever enters the record is about inquiries the provider was permitted to answer."""
+    (_, a), (_, b) = asked(nation), asked(nation)
+    before, now = quiet(nation), a.time
+    good = {"type": "outcomes/1", "outcomes": [[a.inquiry.id, "nothing", now], [b.inquiry.id, "nothing", now]]}
+    ids = {"a": a.inquiry.id, "b": b.inquiry.id}
+    foreign = {
+        "type": "outcomes/1",
+        "outcomes": [[bytes([1]) * 32, "provided", now + 1], [b.inquiry.id, "expired", now]],
+    }
+    for _, changed in changes(good, foreign):
+        provider.submit(changed)
+    provider.until_handled("hub")
+    told = [
+        o for e in entries(nation, "outcome", after=before) for o in decode_as(e.outcomes.payload, Outcomes).outcomes
+    ]
+    assert {o.inquiry for o in told} <= set(ids.values())
+    assert {o.result for o in told} <= set(rounds.OUTCOMES)
+    assert max(o.time for o in told) < a.time + 300_000
+
+
+def test_no_changed_batch_of_codes_reaches_anyone_who_did_not_ask(nation, provider, unharmed):
+    """The authority's batches and refusals, every field changed and signed anew: nobody has a code more or less."""
+    provider.leave()
+    holders = ("ohashi-city", "tax-union", "portal", "pension-service")
+    until(lambda: all(nation.http(b, "/health", token="")[1]["codes_awaited"] == "0" for b in holders))
+    before = {b: nation.http(b, "/health", token="")[1]["subjects"] for b in holders}
+    bad = Rogue(nation, "numbering-authority")
+    try:
+        batches = [msgspec.msgpack.decode(e.batch.payload) for e in entries(nation, "issuance")]
+        good, other = (next(b for b in batches if b["target"][0] == body) for body in ("ohashi-city", "tax-union"))
+        size_before = quiet(nation)
+        for _, changed in changes(good, other):
+            bad.submit(changed)
+        bad.until_handled("hub")
+        for leaf in entries(nation, "issuance", after=size_before):
+            batch = decode_as(leaf.batch.payload, IssuanceBatch)
+            assert batch.source.body == "numbering-authority"
+            assert (batch.target.code_epoch, batch.target.key_epoch) == (1, 1)
+        refusals = {"type": "code-refused/1", "handles": [c[0] for c in good["codes"]][:3]}
+        for body in holders:
+            bad.send_each(body, [refusals, *(m for _, m in changes(refusals))])
+            bad.until_handled(body)
+    finally:
+        bad.leave()
+    assert {b: nation.http(b, "/health", token="")[1]["subjects"] for b in holders} == before
+    unharmed()
