@@ -10,31 +10,40 @@ import time
 import msgspec
 import pytest
 
-from renkei.codes import encrypt
+from renkei.codes import Domain, encrypt
 from renkei.errors import NotGenuine
 from renkei.institution.bus import Bus
 from renkei.institution.keys import Keys
 from renkei.institution.post import Post
 from renkei.institution.settings import Home
+from renkei.ledger import store as log
 from renkei.ledger.merkle import Tree, commitment, leaf_hash
 from renkei.ledger.notes import NOTE, Checkpoint
 from renkei.messages.signing import SealKey
 from renkei.messages.wire import (
     Cosigned,
+    Envelope,
+    Failed,
     GetHead,
     GetTail,
     Inquiry,
+    KeyShare,
     NotSigned,
     Permit,
     Proposal,
+    Receipt,
     Tail,
     TailLeaf,
     encode,
+    signed_bytes,
 )
 from renkei.record import rounds
 from renkei.record.admission import DAY
+from renkei.record.entries import ActLeaf, decode_entry
 from renkei.record.state import ref_of
+from tests.attacks.changes import changes, plain
 from tests.attacks.liar import is_caught
+from tests.attacks.measures import entries
 from tests.attacks.rogue import Rogue, some_code
 from tests.unit.record.conftest import NOW, Net
 from tests.world import until
@@ -66,7 +75,7 @@ def test_a_hub_cannot_refuse_what_is_lawful_nor_blame_the_commission(net):
 def test_a_hub_cannot_dress_up_a_refusal(net):
     refused = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(item="disability"), NOW).entry
     lawful = rounds.draft(net.state, net.converters["hub"], nothing, net.signed(), NOW).entry
-    for changes in (
+    for other in (
         {"ruling": msgspec.structs.replace(refused.ruling, by="commission")},
         {"ruling": msgspec.structs.replace(refused.ruling, reason="no-row")},
         {"ruling": msgspec.structs.replace(refused.ruling, rows=["1"])},
@@ -75,7 +84,7 @@ def test_a_hub_cannot_dress_up_a_refusal(net):
         {"converted": lawful.half},
     ):
         with pytest.raises(NotGenuine):
-            entry = msgspec.structs.replace(refused, **changes)
+            entry = msgspec.structs.replace(refused, **other)
             rounds.fill(net.state, net.converters["commission"], nothing, entry, NOW)
 
 
@@ -85,6 +94,7 @@ class RogueHub(Rogue):
     def __init__(self, nation):
         self.nation, self.body = nation, "hub"
         hub, town = (nation.world.institutions[b] for b in ("hub", "ohashi-city"))
+        self.database = hub.database
         self.keeper, self.state, self.converter = hub.keeper, hub.keeper.state, hub.converter
         self.town_keys, self.town = town.keys, town.member.domain
         self.code, self.town_key = town.database.read_now(some_code), town.member.key(town.member.domain)
@@ -114,6 +124,12 @@ class RogueHub(Rogue):
         now = getattr(entries[0], "time", time.time_ns() // 1_000_000) + at
         proposal = Proposal(self.size if size is None else size, root or self.root, now, raw, salts)
         return proposal, self.call("commission", proposal)
+
+    def leaf(self, index):
+        """Salt and entry of a leaf."""
+        with self.database.engine.connect() as connection:
+            found = log.read(connection, index, index + 1)[0]
+        return found.salt, found.entry
 
     def head(self):
         return self.call("commission", GetHead()).size
@@ -169,6 +185,45 @@ def test_it_cannot_enter_what_is_no_entry(hub):
     refused(hub, "entry:0", leaf)  # what is in the record already
 
 
+OWN = ("salts[0]:altered", "salts[0]:identity", "salts[0]:noncanonical")
+"""What in a proposal is the hub's to choose."""
+
+
+def test_no_changed_proposal_is_signed(hub):
+    """Every field of a round and of the draft in it; then the round as it was is signed."""
+    entry, other = hub.draft(), hub.draft()
+    good = plain(Proposal(hub.size, hub.root, entry.time, [encode(entry)], [os.urandom(16)]))
+    rounds_ = [(w, c) for w, c in changes(good) if not w[1:].startswith(OWN)]
+    drafts = changes(plain(entry), {k: v for k, v in plain(other).items() if k != "half"})
+    inside = [
+        (f".drafts[0]{w}", {**good, "drafts": [msgspec.msgpack.encode(d)]})
+        for w, d in drafts
+        if not w.startswith((".half:altered", ".inquiry:swapped"))  # a wrong conversion is for the audit to find
+    ]
+    before = hub.head()
+    for where, proposal in rounds_ + inside:
+        reply = hub.call("commission", proposal)
+        assert isinstance(reply, NotSigned | Failed), where
+        assert getattr(reply, "code", "") != "internal", where
+    assert hub.head() == before
+
+
+def test_no_changed_act_of_its_own_is_recorded(hub):
+    """Every field of a law in force and of an entry in the key directory, signed anew."""
+    acts = [msgspec.msgpack.decode(e.act.payload) for e in entries(hub.nation, "act") if e.act.sender == "hub"]
+    law = {"type": "law/1", "pack": "japan", "version": hub.state.pack.header.version, "hash": hub.state.pack.hash}
+    keys = [a for a in acts if a["type"] == "keys/1"]
+    # Of which generation its master is, it alone knows; how a pack is called is beside its hash.
+    tried = [c for w, c in changes(keys[0], keys[1]) if not w.startswith(".generation:plus")]
+    tried += [c for w, c in changes(law) if w.startswith((".hash", ".type"))]
+    before, now = hub.head(), time.time_ns() // 1_000_000
+    for act in tried:
+        payload = msgspec.msgpack.encode(act)
+        envelope = Envelope("hub", payload, hub.keys.identity.signature(signed_bytes("hub", payload)))
+        assert isinstance(hub.propose(ActLeaf(now, envelope))[1], NotSigned), act
+    assert hub.head() == before
+
+
 def test_it_cannot_change_a_round_after_the_signature(hub):
     """The same place with anything else is refused; asked again byte for byte, the commission gives the same signature."""
     entry = hub.draft()
@@ -209,9 +264,63 @@ def test_no_provider_answers_what_is_not_in_the_record(hub):
     assert nation.http("tax-union", "/provisions")[1] == seen
 
 
+def test_no_changed_permit_is_answered(hub):
+    """Every field of a permit that is genuine and that the provider has not seen yet, and of the leaf in it."""
+    seen = hub.nation.http("tax-union", "/provisions")[1]
+    staged = hub.keeper.stage(decode_entry(hub.entry).time, [hub.entry], [hub.salt])
+    text = staged.checkpoint.to_text()
+    note = f"{text}\n{hub.signer.sign(text)}{hub.reply.cosignature}"
+    good = plain(Permit(hub.size, hub.salt, hub.entry, hub.keeper.tree.inclusion(hub.size), note))
+    other = plain(Permit(1, *hub.leaf(1), hub.keeper.tree.inclusion(1), note))
+    leaves = changes(msgspec.msgpack.decode(hub.entry))
+    inside = [{**good, "entry": msgspec.msgpack.encode(leaf)} for _, leaf in leaves]
+    assert hub.send_each("tax-union", [c for _, c in changes(good, other)] + inside) > 200
+    hub.until_handled("tax-union")
+    assert hub.nation.http("tax-union", "/provisions")[1] == seen
+    hub.send("tax-union", good, good)
+    hub.until_handled("tax-union")
+    assert len(hub.nation.http("tax-union", "/provisions")[1]) == len(seen) + 1
+
+
+def test_no_changed_receipt_reopens_what_has_ended(hub):
+    """What was answered stays answered, whatever the hub says of it afterwards."""
+    kept = ("id", "state", "reason", "records", "finished_at", "refused_by")
+    told = hub.nation.http("ohashi-city", "/inquiries?status=answered")[1]
+    ids = [bytes.fromhex(t["id"]) for t in told]
+    good = plain(Receipt(ids[0], 5, False, told[0]["recorded_at"], "no-row", ["74"], "hub"))
+    hub.send_each("ohashi-city", [good, *(c for _, c in changes(good, {**good, "inquiry": bytes(32)}))])
+    hub.until_handled("ohashi-city")
+    after = hub.nation.http("ohashi-city", "/inquiries?status=answered")[1]
+    assert [{k: t[k] for k in kept} for t in after] == [{k: t[k] for k in kept} for t in told]
+
+
+def test_its_word_alone_is_no_permit(hub):
+    """It tells a requester that an inquiry is in the record, which it never entered: nobody answers, and no proof of it comes."""
+    told = hub.nation.ask(wait=0)[1]
+    hub.send("ohashi-city", Receipt(bytes.fromhex(told["id"]), 5, True, told["issued_at"], "", ["74"], "hub"))
+    until(lambda: hub.nation.http("ohashi-city", told["status_url"])[1]["state"] == "permitted")
+    assert hub.nation.http("ohashi-city", told["status_url"] + "/permit")[0] == 503
+    assert told["id"] not in {p["id"] for p in hub.nation.http("tax-union", "/provisions")[1]}
+    hub.unrecorded = told
+
+
+def test_no_changed_key_share_is_taken(hub):
+    """Every field of it: who holds it goes on with the key that the directory promises."""
+    nation = hub.nation
+    for body in ("ohashi-city", "portal"):
+        member = nation.world.institutions[body].member
+        before = member.key(member.domain)
+        good = plain(KeyShare(ref_of(Domain(body)), "hub", hub.converter.key_share(Domain(body))))
+        tried = changes(good, {**good, "share": os.urandom(31) + b"\0"})
+        hub.send_each(body, [c for w, c in tried if not w.startswith((".domain[1]", ".domain[2]"))])
+        hub.until_handled(body)
+        assert member.key(member.domain) == before
+
+
 def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharmed):
     """The honest hub comes back, takes over the round its bad self had not stored, and everyone goes on."""
     hub.leave()
+    until(lambda: hub.nation.http("ohashi-city", hub.unrecorded["status_url"])[1]["state"] == "answered")
     keeper = hub.nation.world.institutions["hub"].keeper
     until(lambda: keeper.tree.size > hub.size)
     assert keeper.tree.root(hub.size + 1) == hub.reply.root
