@@ -5,6 +5,8 @@ disclosed that is not in it; the hub cannot date it, nor hide a leaf from the po
 """
 
 import os
+import re
+import shutil
 import time
 
 import msgspec
@@ -22,6 +24,7 @@ from renkei.ledger.notes import NOTE, Checkpoint
 from renkei.messages.signing import SealKey
 from renkei.messages.wire import (
     Cosigned,
+    DomainRef,
     Envelope,
     Failed,
     GetHead,
@@ -32,6 +35,7 @@ from renkei.messages.wire import (
     Permit,
     Proposal,
     Receipt,
+    Rounds,
     Tail,
     TailLeaf,
     encode,
@@ -325,6 +329,48 @@ def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharme
     until(lambda: keeper.tree.size > hub.size)
     assert keeper.tree.root(hub.size + 1) == hub.reply.root
     unharmed()
+
+
+def test_who_acted_as_the_hub_for_a_moment_does_not_hold_it_up(nation, unharmed):
+    """A key share of an epoch that nobody knows waits for its directory entry; the hub itself, once it is back, does not wait behind it."""
+    thief = RogueHub(nation)
+    for body in ("tax-union", "ohashi-city", "portal"):
+        received = nation.counter(body, "frames_received")
+        thief.send(body, KeyShare(DomainRef(body, 7, 7), "hub", b"\1" * 32))
+        until(lambda body=body, received=received: nation.counter(body, "frames_received") > received)
+    thief.leave()
+    unharmed()
+
+
+def test_it_cannot_change_what_it_hands_back_to_a_restored_commission(nation, tmp_path, unharmed):
+    """The rounds are as the commission has signed them, their times included: by these it erases, and dates what follows."""
+    home = nation.folder / "commission"
+    nation.stop_body("commission")
+    shutil.copytree(home, tmp_path / "earlier")
+    nation.start_body("commission")
+    assert nation.ask()[1]["state"] == "answered"
+    bad = RogueHub(nation)
+    nation.stop_body("commission")
+    for path in home.glob("*.db*"):
+        path.unlink()
+    for path in (tmp_path / "earlier").glob("*.db*"):
+        shutil.copy(path, home)
+    nation.start_body("commission")
+    size = bad.head()
+    good = plain(Rounds(bad.keeper.rounds_after(size)))
+    tried = [c for w, c in changes(good) if RETOLD.match(w)]
+    assert len(tried) > 30
+    for rounds_ in tried:
+        assert isinstance(bad.call("commission", rounds_), Failed)
+        assert bad.head() == size
+    assert bad.call("commission", good).size == bad.size
+    bad.leave()
+    (home / "confirm").write_text(str(bad.size))
+    unharmed()
+
+
+RETOLD = re.compile(r"\.rounds\[0\](\[0\]|\[1\]\[\d\]\[[12]\]|\[1\]:(?!empty|reordered|text|deep|none))")
+"""A round's time, and the salts and entries of its leaves."""
 
 
 @pytest.mark.usefixtures("audited")
