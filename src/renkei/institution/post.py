@@ -362,8 +362,10 @@ class Post:
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
-        """The commit failed: put the parcels back, in order."""
+        """The commit failed: put the parcels back, in order. Those of a stream that is over come again in the one that follows it."""
         for parcel in reversed(parcels):
+            if parcel.stream != self._in[parcel.sender].stream:
+                continue
             self._inbox.setdefault(parcel.sender, deque()).appendleft(parcel)
             self._waiting += parcel.size
             self._in[parcel.sender].waiting += parcel.size
