@@ -284,10 +284,10 @@ class Sequencer:
     def _finish(
         self, time_: int, entries: list[bytes], salts: list[bytes], root: bytes, cosignature: str
     ) -> tuple[Staged, str, dict[str, list[Message]]]:
-        staged = self.keeper.stage(time_, entries, salts)
-        text = staged.checkpoint.to_text()
-        note = f"{text}\n{self._signer.sign(text)}{cosignature}"
         try:
+            staged = self.keeper.stage(time_, entries, salts)
+            text = staged.checkpoint.to_text()
+            note = f"{text}\n{self._signer.sign(text)}{cosignature}"
             if staged.checkpoint.root != root:
                 raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
             verify_note(note, self.keeper.state.verifiers)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from renkei.errors import NotFound, Refused
+from renkei.errors import NotFound, NotGenuine, Refused
 from renkei.institution.database import Database
 from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
@@ -125,8 +125,14 @@ class Keeper:
         return HeadIs(head.size, checkpoint.root, head.note)
 
     def stage(self, time: int, entries: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
-        """Append to the tree in memory; the checkpoint that results is still unsigned."""
-        leaves = [log.Leaf.of(kind_of(decode_entry(e)), salt, e) for e, salt in zip(entries, salts, strict=True)]
+        """Append to the tree in memory; the checkpoint that results is still unsigned.
+
+        A round's time is beside the tree and is what retention goes by: it must be its entries', wherever the round comes from.
+        """
+        read = [decode_entry(e) for e in entries]
+        if any(entry.time != time for entry in read):
+            raise NotGenuine("An entry's time is not its round's.", code="round-time")
+        leaves = [log.Leaf.of(kind_of(r), salt, e) for r, salt, e in zip(read, salts, entries, strict=True)]
         first = self.tree.size
         filled = self.tree.append(leaf.hash for leaf in leaves)
         return Staged(first, time, leaves, filled, Checkpoint(self.origin, self.tree.size, self.tree.root()))
