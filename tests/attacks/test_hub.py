@@ -189,8 +189,8 @@ def test_it_cannot_enter_what_is_no_entry(hub):
     refused(hub, "entry:0", leaf)  # what is in the record already
 
 
-OWN = ("salts[0]:altered", "salts[0]:identity", "salts[0]:noncanonical")
-"""What in a proposal is the hub's to choose."""
+OWN = ("salts[0]:altered", "salts[0]:identity", "salts[0]:noncanonical", "drafts[0]:altered")
+"""What in a proposal is the hub's to choose, and its own conversion, which is the last of a draft's bytes."""
 
 
 def test_no_changed_proposal_is_signed(hub):
