@@ -233,6 +233,8 @@ class Sequencer:
         raise Unavailable(f"The commission holds another head ({reply.size}).", code="heads-differ")  # agree anew
 
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
+        if len(reply.fills) != len(prepared.drafts):
+            raise NotGenuine("The commission's fills are not of the number proposed.", code="round-reply")
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
         await self.take(
             proposal.time,
