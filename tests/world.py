@@ -21,13 +21,19 @@ class Running:
     """A started nation."""
 
     def __init__(
-        self, folder: Path, *, residents: int = 120, database: Callable[[str], str] | None = None, bus_nodes: int = 1
+        self,
+        folder: Path,
+        *,
+        residents: int = 120,
+        database: Callable[[str], str] | None = None,
+        bus_nodes: int = 1,
+        pack: Path = PACK,
     ) -> None:
         self.folder = folder
         template = "sqlite:///{home}/{body}.db"
         if database:
             template = _Urls(database)  # type: ignore[assignment]
-        self.plan: Plan = lay_out(folder, PACK, residents=residents, database=template, bus_nodes=bus_nodes)
+        self.plan: Plan = lay_out(folder, pack, residents=residents, database=template, bus_nodes=bus_nodes)
         self.world = World(folder)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
