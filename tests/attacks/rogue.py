@@ -72,12 +72,12 @@ class Rogue:
         post = self.nation.world.institutions[to].post
         until(lambda: self.body in post._in and post._in[self.body].committed >= self.numbers[to])
 
-    def raw(self, to: str, frame: Any, *, subject: str = "") -> None:
+    def raw(self, to: str, frame: Any, *, subject: str = "", reply: str = "") -> None:
         """A frame of any content at all, genuinely signed and sealed."""
         payload = _encoder.encode(frame)
         inner = encode(Sealed(payload, self.keys.identity.signature(frames._TAG + payload)))
         data = seal(inner, self.state.bodies[to].seal, frames._TAG, self.body.encode(), to.encode())
-        self.nation.do(self.bus.publish(subject or f"mail.{to}.{self.body}.live", data))
+        self.nation.do(self.bus._client.publish(subject or f"mail.{to}.{self.body}.live", data, reply=reply))
 
     def call(self, to: str, question: Call) -> Any:
         """Ask, and open the reply."""
