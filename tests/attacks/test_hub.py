@@ -4,6 +4,7 @@ Claims it tries to break: what is in the record stays as it is and where it is; 
 disclosed that is not in it; the hub cannot date it, nor hide a leaf from the portal.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,9 +14,11 @@ import msgspec
 import pytest
 
 from renkei.codes import Domain, encrypt
-from renkei.errors import NotGenuine
+from renkei.errors import NotGenuine, RenkeiError
 from renkei.institution.bus import Bus
+from renkei.institution.database import Database
 from renkei.institution.keys import Keys
+from renkei.institution.member import Member
 from renkei.institution.post import Post
 from renkei.institution.settings import Home
 from renkei.ledger import store as log
@@ -23,16 +26,23 @@ from renkei.ledger.merkle import Tree, commitment, leaf_hash
 from renkei.ledger.notes import NOTE, Checkpoint
 from renkei.messages.signing import SealKey
 from renkei.messages.wire import (
+    Acts,
+    Blob,
     Cosigned,
     DomainRef,
     Envelope,
     Failed,
+    GetActs,
+    GetBlob,
     GetHead,
+    GetPermit,
     GetTail,
     Inquiry,
     KeyShare,
+    LawVersion,
     NotSigned,
     Permit,
+    Permitted,
     Proposal,
     Receipt,
     Rounds,
@@ -46,7 +56,7 @@ from renkei.record.admission import DAY
 from renkei.record.entries import ActLeaf, decode_entry
 from renkei.record.state import ref_of
 from tests.attacks.changes import changes, plain
-from tests.attacks.liar import is_caught
+from tests.attacks.liar import answering, is_caught
 from tests.attacks.measures import entries
 from tests.attacks.rogue import Rogue, some_code
 from tests.unit.record.conftest import NOW, Net
@@ -329,6 +339,60 @@ def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharme
     until(lambda: keeper.tree.size > hub.size)
     assert keeper.tree.root(hub.size + 1) == hub.reply.root
     unharmed()
+
+
+def test_no_changed_reply_shows_a_member_other_acts(nation, tmp_path):
+    """Every field of the acts it hands over, left out or in other order too: nobody is taken for another, no key for another's."""
+    ohashi = nation.world.institutions["ohashi-city"]
+    database = Database(f"sqlite:///{tmp_path}/member.db", packages=("institution",))
+    member = Member(ohashi.home, ohashi.keys, database, ohashi.observe)
+    member.post = ohashi.post
+    truth, good = ohashi.member.state, plain(nation.world.institutions["hub"]._acts(1))
+    tried = 0
+    for _, changed in changes(good):
+        with contextlib.suppress(msgspec.ValidationError):
+            lie = msgspec.convert(changed, Acts)
+            told = [lie]
+
+            def tell(sender, question, reply, told=told):
+                return (told or [Acts([])]).pop() if isinstance(question, GetActs) else reply
+
+            with answering(nation, "hub", tell), contextlib.suppress(RenkeiError):
+                nation.do(member.follow())
+            tried += 1
+        assert all(truth.bodies.get(b) == e for b, e in member.state.bodies.items())
+        assert all(truth.shares.get(s) == v for s, v in member.state.shares.items())
+    assert tried > 30
+    database.close()
+
+
+def test_no_other_pack_passes_for_the_law_in_the_record(nation):
+    """A body that lacks a version of the law takes only what has its hash."""
+    member, pack = nation.world.institutions["ohashi-city"].member, nation.world.institutions["hub"].keeper.state.pack
+    for hash_ in (bytes(32), os.urandom(32), pack.hash[:-1] + b"\0"):
+        act = Envelope("hub", encode(LawVersion("japan", "1", hash_)), bytes(64))
+        for lie in (Blob(pack.archive), Blob(b""), Blob(pack.archive[:-1])):
+            with (
+                answering(nation, "hub", lambda s, q, r, lie=lie: lie if isinstance(q, GetBlob) else r),
+                pytest.raises(RenkeiError),
+            ):
+                nation.do(member._fetch_law(ActLeaf(1, act)))
+    assert member.pack.hash == pack.hash
+
+
+def test_no_other_leaf_passes_for_the_proof_of_an_inquiry(nation):
+    """A requester that asks for its proof is given that of its inquiry, or none: every field changed, and another's genuine leaf."""
+    told, other = nation.ask()[1], nation.ask(persona=1)[1]
+    hub = nation.world.institutions["hub"]
+    good, swapped = (hub._proof("ohashi-city", bytes.fromhex(t["id"])) for t in (told, other))
+    for where, changed in changes(plain(good), plain(swapped)):
+        with contextlib.suppress(msgspec.ValidationError):
+            lie = msgspec.convert(changed, Permitted)
+            if lie == good:
+                continue
+            with answering(nation, "hub", lambda s, q, r, lie=lie: lie if isinstance(q, GetPermit) else r):
+                assert nation.http("ohashi-city", told["status_url"] + "/permit")[0] != 200, where
+    assert nation.http("ohashi-city", told["status_url"] + "/permit")[0] == 200
 
 
 def test_who_acted_as_the_hub_for_a_moment_does_not_hold_it_up(nation, unharmed):

@@ -10,6 +10,9 @@ import msgspec
 import pytest
 
 from renkei.codes import Ciphertext
+from renkei.institution.bus import BusUser
+from renkei.institution.keys import Keys
+from renkei.institution.settings import Home
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import Answer, Inquiry, IssuanceBatch, Outcome, Outcomes, decode_as
 from renkei.record import rounds
@@ -17,7 +20,7 @@ from renkei.record.entries import decode_entry
 from tests.attacks.changes import changes, plain
 from tests.attacks.liar import challenge
 from tests.attacks.measures import BIG, entries, quiet, size
-from tests.attacks.rogue import Rogue
+from tests.attacks.rogue import Rogue, nkey_of
 from tests.world import until
 
 
@@ -218,4 +221,26 @@ def test_no_changed_batch_of_codes_reaches_anyone_who_did_not_ask(nation, provid
     finally:
         bad.leave()
     assert {b: nation.http(b, "/health", token="")[1]["subjects"] for b in holders} == before
+    unharmed()
+
+
+def test_a_provider_that_is_killed_or_taken_off_the_bus_in_the_middle_answers_once(nation, unharmed):
+    """Between permit and answer: shut out of the bus, let in again, stopped. Who asked is answered once, nobody else waits."""
+    world, bus = nation.world, nation.world.bus
+    users = [BusUser(p.body, Keys.load(Home(nation.folder / p.body), p.body).bus_public) for p in nation.plan.places]
+    operator = nkey_of(nation.plan.operator.encode())
+    bus.configure([u for u in users if u.body != "tax-union"], operator)
+    try:
+        until(lambda: not world.institutions["tax-union"].bus.connected)
+        told = nation.ask(wait=0)[1]
+        until(lambda: state_of(nation, told)["state"] == "permitted")
+        other = nation.ask(provider="pension-service", item="pension-benefits", affair="child-rearing-allowance")[1]
+        assert other["state"] in ("answered", "refused")
+        assert nation.http("tax-union", "/health", token="")[1]["bus"] == "away"
+    finally:
+        bus.configure(users, operator)
+    nation.stop_body("tax-union")
+    nation.start_body("tax-union")
+    until(lambda: state_of(nation, told)["state"] == "answered", 40)
+    assert [p["id"] for p in nation.http("tax-union", "/provisions?limit=200")[1]].count(told["id"]) == 1
     unharmed()
