@@ -309,7 +309,9 @@ class Bus:
     async def close(self) -> None:
         if not self._begun:
             return
-        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+        with contextlib.suppress(
+            nats.errors.Error, asyncio.TimeoutError, OSError
+        ):  # the bus may have hung up before us
             async with asyncio.timeout(5):
                 await self._client.close()
 
