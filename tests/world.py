@@ -24,13 +24,19 @@ class Running:
     """A started nation."""
 
     def __init__(
-        self, folder: Path, *, residents: int = 120, database: Callable[[str], str] | None = None, bus_nodes: int = 1
+        self,
+        folder: Path,
+        *,
+        residents: int = 120,
+        database: Callable[[str], str] | None = None,
+        bus_nodes: int = 1,
+        pack: Path = PACK,
     ) -> None:
         self.folder = folder
         template = "sqlite:///{home}/{body}.db"
         if database:
             template = _Urls(database)  # type: ignore[assignment]
-        self.plan: Plan = lay_out(folder, PACK, residents=residents, database=template, bus_nodes=bus_nodes)
+        self.plan: Plan = lay_out(folder, pack, residents=residents, database=template, bus_nodes=bus_nodes)
         self.world = World(folder)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -107,6 +113,13 @@ class Running:
         except urllib.error.HTTPError as error:
             status, text, kind = error.code, error.read(), error.headers.get("content-type", "")
         return status, json.loads(text) if "json" in kind and "ndjson" not in kind else text.decode()
+
+    def counter(self, body: str, name: str) -> int:
+        """The body's counter ``renkei_<name>_total``; 0 before anything was counted."""
+        for line in self.http(body, "/metrics", token="")[1].splitlines():
+            if line.startswith(f"renkei_{name}_total "):
+                return int(float(line.split()[1]))
+        return 0
 
     def ask(
         self, requester: str = "ohashi-city", *, wait: int = 10, persona: int = 0, **changes: Any

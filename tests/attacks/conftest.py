@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from renkei.institution.settings import Home
 from tests.attacks.rogue import Rogue
 from tests.world import Running, until
 
@@ -38,3 +40,14 @@ def unharmed(nation):
             assert status == 200, (body, health)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def audited(nation):
+    """Both keepers audit everything."""
+    for keeper in ("hub", "commission"):
+        home = Home(nation.folder / keeper)
+        settings = msgspec.structs.replace(home.settings(), audit_share=1.0)
+        nation.stop_body(keeper)
+        home.write_toml("settings.toml", msgspec.to_builtins(settings))
+        nation.start_body(keeper)

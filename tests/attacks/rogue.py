@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,7 +22,8 @@ from renkei.messages.signing import SealKey, seal
 from renkei.messages.wire import Call, Envelope, Inquiry, Submit, decode_reply, encode, signed_bytes
 from renkei.record.admission import DAY
 from renkei.record.state import ref_of
-from tests.world import Running
+from tests.attacks.changes import parts
+from tests.world import Running, until
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -34,7 +36,8 @@ class Rogue:
         institution = nation.world.institutions[body]
         self.state, self.domain = institution.member.state, institution.member.domain
         self.key = institution.member.key(self.domain)
-        self.person = institution.database.read_now(_some_code)
+        if nation.plan.place(body).role == "gateway":
+            self.person = institution.database.read_now(some_code)
         nation.stop_body(body)
         self.keys = Keys.load(Home(nation.folder / body), body)
         self.bus = Bus(nation.world.bus.url, body, self.keys.bus_seed)
@@ -56,12 +59,25 @@ class Rogue:
         values = {"first": number, "parcels": [parcel], "oldest": 1, **frame}
         self.raw(to, Frame(self.body, to, self.stream.to_bytes(8, "big"), **values))
 
-    def raw(self, to: str, frame: Any, *, subject: str = "") -> None:
+    def send_each(self, to: str, messages: Iterable[Any]) -> int:
+        """Each message, several in a parcel; how many there were."""
+        count = 0
+        for part in parts(messages):
+            self.send(to, *part)
+            count += len(part)
+        return count
+
+    def until_handled(self, to: str) -> None:
+        """Wait until ``to`` has committed every parcel sent to it."""
+        post = self.nation.world.institutions[to].post
+        until(lambda: self.body in post._in and post._in[self.body].committed >= self.numbers[to])
+
+    def raw(self, to: str, frame: Any, *, subject: str = "", reply: str = "") -> None:
         """A frame of any content at all, genuinely signed and sealed."""
         payload = _encoder.encode(frame)
         inner = encode(Sealed(payload, self.keys.identity.signature(frames._TAG + payload)))
         data = seal(inner, self.state.bodies[to].seal, frames._TAG, self.body.encode(), to.encode())
-        self.nation.do(self.bus.publish(subject or f"mail.{to}.{self.body}.live", data))
+        self.nation.do(self.bus._client.publish(subject or f"mail.{to}.{self.body}.live", data, reply=reply))
 
     def call(self, to: str, question: Call) -> Any:
         """Ask, and open the reply."""
@@ -110,7 +126,7 @@ class Rogue:
         return Ciphertext(multiply_base(b), multiply_base(scalar_multiply(b, self.key))).to_bytes()
 
 
-def _some_code(connection: Any) -> bytes:
+def some_code(connection: Any) -> bytes:
     import sqlalchemy as sa
 
     from renkei.institution.subjects import subjects

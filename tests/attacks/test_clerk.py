@@ -4,8 +4,10 @@ Claims they try to break: a withheld person cannot be told from an unknown one; 
 names who did it; a session ends; no address leads to a failure or to another site.
 """
 
+import csv
 import http.client
 import re
+import shutil
 import sqlite3
 import threading
 import urllib.parse
@@ -15,7 +17,12 @@ import msgspec
 import pytest
 
 from renkei.institution.settings import Clerk, Home
-from tests.world import until
+from renkei.messages.signing import seal_answer
+from renkei.messages.wire import Answer, Content, Inquiry, Receipt, decode_as
+from tests.attacks.measures import entries
+from tests.attacks.rogue import Rogue
+from tests.conftest import PACK
+from tests.world import Running, until
 
 TOKENS = {"asker": "asker-token-1", "releaser": "releaser-token-2", "registrar": "registrar-token-3"}
 
@@ -322,3 +329,211 @@ def test_a_double_click_asks_once(nation):
     form = {**fields, "what": "local-tax@tax-union", "local_id": nation.local_id("ohashi-city"), "purpose": "collect"}
     places = {browser.go("/desk/new", form)[0].getheader("location") for _ in range(3)}
     assert len(places) == 1
+
+
+# ------------------------------------------------------------------ script in everything a body can say
+
+
+MARK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+QUIET = "<img/src=x/onerror=alert(1)>"
+"""The same for where a word may hold no spaces."""
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory):
+    """A nation whose law's pack has script in every name, title and definition; a few inquiries are in its record."""
+    folder = tmp_path_factory.mktemp("scripted")
+    pack = folder / "pack"
+    shutil.copytree(PACK, pack)
+    for name in ("affairs", "bodies", "codelists", "items", "purposes", "terms"):
+        rows = list(csv.DictReader((pack / f"{name}.csv").open(encoding="utf-8")))
+        for row in rows:
+            row.update({k: v + MARK for k, v in row.items() if k in TITLES and v})
+        with (pack / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    for path in [pack / "pack.toml", *(pack / "specifications").glob("*.toml")]:
+        text = re.sub(
+            r'^(ja|en|cite_ja|cite_en) = "(.*)"$',
+            r'\1 = "\2<script>alert(1)</script>"',
+            path.read_text("utf-8"),
+            flags=re.M,
+        )
+        path.write_text(text, "utf-8")
+    running = Running(folder / "nation", residents=60, pack=pack)
+    yield running
+    running.stop()
+
+
+TITLES = ("ja", "en", "definition_ja", "definition_en", "act")
+
+
+def is_text(page, what):
+    """What was said stands on the page as text, and nothing of it as markup."""
+    assert "<script" not in page.lower(), what
+    assert "<img/src" not in page, what
+    assert "<img src=x" not in page, what
+    assert not re.search(r'="[^"]*" onerror', page), what
+
+
+def test_script_in_what_the_law_calls_things_is_shown_as_text(scripted):
+    """Bodies, affairs, items, purposes, fields, codes and citations, on every page of clerks and residents, in both languages."""
+    told = scripted.ask(case=MARK, reason=MARK)[1]
+    scripted.ask(item="disability", case=MARK)
+    assert told["state"] == "answered"
+    until(lambda: int(scripted.http("portal", "/health", token="")[1]["records"]) >= 2)
+    flag(scripted, manual=True)
+    held(scripted)
+    resident = Browser(scripted, "portal").sign_in(secret=scripted.plan.personas[0].secret)
+    links = re.findall(r'href="(/records/\d+)"', resident.go("/records")[1])
+    assert len(links) >= 2
+    pages = {
+        "portal": (resident, ["/", "/signin", "/records", *links, "/records/999999", "/nowhere"]),
+        "ohashi-city": (
+            clerk_of(scripted, "ohashi-city"),
+            [
+                "/desk",
+                "/desk/new",
+                f"/desk/new?affair={told['affair']}",
+                f"/desk/inquiries/{told['id']}",
+                "/signin",
+                "/schema",
+            ],
+        ),
+        "tax-union": (clerk_of(scripted, "tax-union"), ["/desk", "/desk/held", "/desk/new"]),
+    }
+    shown = 0
+    for browser, paths in pages.values():
+        for path in paths:
+            for lang in ("ja", "en"):
+                answer, page = browser.go(f"{path}{'&' if '?' in path else '?'}lang={lang}")
+                assert answer.status < 500
+                is_text(page, (path, lang))
+                shown += page.count("&lt;script&gt;")
+    assert shown > 100
+
+
+def test_script_in_what_the_hub_and_a_provider_send_is_shown_as_text(nation):
+    """A receipt's reason, rows and who refused; an answer's texts: with the real keys of who sends them."""
+    honest = nation.ask()[1]["records"][0]
+    bad = Rogue(nation, "tax-union")
+    told = nation.ask(wait=0)[1]
+    leaf = until(lambda: next((e for e in entries(nation, "inquiry") if e.inquiry.id.hex() == told["id"]), None))
+    inquiry = decode_as(leaf.inquiry.payload, Inquiry)
+    pack = nation.world.institutions["ohashi-city"].member.pack
+    free = [f.name for f in pack.specifications["local-tax"].fields if pack.terms[f.term].type == "text"]
+    record = {**honest, **dict.fromkeys(free, MARK)}
+    content = Content("local-tax", 1, [record])
+    bad.send("ohashi-city", Answer(leaf.inquiry.id, seal_answer(content, inquiry.reply_key, leaf.inquiry.id)))
+    clerk = clerk_of(nation, "ohashi-city")
+    try:
+        until(lambda: MARK[:8] in str(nation.http("ohashi-city", told["status_url"])[1]["records"]))
+        page = clerk.go(f"/desk/inquiries/{told['id']}")[1]
+        assert "&lt;script&gt;" in page
+        is_text(page, "answer")
+        waiting = nation.ask(wait=0)[1]
+        hub = nation.world.institutions["hub"]
+        lie = Receipt(bytes.fromhex(waiting["id"]), 5, False, told["issued_at"], QUIET, ["74"], QUIET)
+        nation.do(hub.post.send("ohashi-city", [lie]))
+        until(lambda: nation.http("ohashi-city", waiting["status_url"])[1]["state"] == "refused")
+        page = clerk.go(f"/desk/inquiries/{waiting['id']}")[1]
+        assert "&lt;img/src" in page
+        is_text(page, "receipt")
+    finally:
+        bad.leave()
+
+
+def test_script_in_what_is_typed_comes_back_as_text(nation):
+    """Every field of the forms and every query, sent back with what was wrong with it."""
+    clerk = clerk_of(nation, "ohashi-city")
+    fields = ("what", "local_id", "purpose", "case", "reason", "once", "affair", "withheld")
+    for field in fields:
+        form = {
+            "affair": "child-allowance",
+            "what": "local-tax@tax-union",
+            "local_id": "1",
+            "purpose": "collect",
+            field: MARK,
+        }
+        is_text(clerk.submit("/desk/new?affair=child-allowance", "/desk/new", **form)[1], field)
+    for path in ("/desk/new?affair=", "/desk?before=", "/signin?lang=", "/desk/inquiries/", "/nowhere/"):
+        is_text(clerk.go(path + urllib.parse.quote(MARK, safe=""))[1], path)
+    is_text(Browser(nation, "ohashi-city").submit("/signin", "/signin", token=MARK)[1], "token")
+    is_text(Browser(nation, "portal").submit("/signin", "/signin", secret=MARK)[1], "secret")
+
+
+def test_batch_names_come_back_as_data(nation):
+    """What a clerk calls a file is JSON, whatever it holds, and never a page."""
+    body = b"local_id,provider,affair,item,purpose\n1,tax-union,child-allowance,local-tax,collect\n"
+    name = urllib.parse.quote(MARK)
+    status, told = nation.http("ohashi-city", f"/batches?name={name}", body, Content_Type="text/csv")
+    assert (status, told["name"]) == (202, MARK)
+    answer, _ = Browser(nation, "ohashi-city").go(
+        "/batches", Authorization=f"Bearer {nation.plan.place('ohashi-city').token}"
+    )
+    assert answer.getheader("content-type").startswith("application/json")
+
+
+# ------------------------------------------------------------------ forms, sessions, redirects
+
+
+FORMS = {"tax-union": ("/signin", "/signout", "/desk/new", f"/desk/held/{'0' * 64}"), "portal": ("/signin", "/signout")}
+
+
+@pytest.mark.parametrize("body", FORMS)
+def test_a_form_of_another_site_does_nothing(nation, body):
+    """No form is taken without the token of this browser's own page: none, another browser's, in the query, or under another kind."""
+    signed_in = (
+        clerk_of(nation, body)
+        if body == "tax-union"
+        else Browser(nation, body).sign_in(secret=nation.plan.personas[0].secret)
+    )
+    _, page = Browser(nation, body).go("/signin")
+    foreign = re.search(r'name="_csrf_token" value="([^"]+)"', page).group(1)
+    for path in FORMS[body]:
+        for form, where in (({}, path), ({"_csrf_token": foreign}, path), ({}, f"{path}?_csrf_token={foreign}")):
+            for origin in ({}, {"Origin": "https://evil.example"}, {"X-Requested-With": "XMLHttpRequest"}):
+                assert signed_in.go(where, {"act": "release", **form}, **origin)[0].status == 403, where
+    assert signed_in.go("/desk" if body == "tax-union" else "/records")[0].status == 200  # and nobody was signed out
+
+
+@pytest.mark.parametrize("body", FORMS)
+def test_signing_in_begins_a_session_of_its_own(nation, body):
+    """A session that somebody planted before is not the one that is signed in; after signing out the browser has none."""
+    mine = (
+        {"token": nation.plan.place(body).token} if body == "tax-union" else {"secret": nation.plan.personas[0].secret}
+    )
+    inside, name = ("/desk" if body == "tax-union" else "/records"), f"session-{body}"
+    attacker, victim = Browser(nation, body), Browser(nation, body)
+    attacker.go("/signin")
+    victim.cookies = dict(attacker.cookies)
+    planted = victim.cookies.get(name)
+    victim.sign_in(**mine)
+    assert victim.cookies[name] != planted
+    assert attacker.go(inside)[0].status == 401
+    answer, _ = victim.submit(inside, "/signout")
+    assert answer.status == 303
+    assert victim.go(inside)[0].status == 401
+
+
+@pytest.mark.parametrize("body", FORMS)
+def test_every_redirect_stays_here(nation, body):
+    """Whatever the request says of hosts and of where to go next."""
+    evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Referer": "https://evil.example/"}
+    browser = Browser(nation, body)
+    browser.go("/signin")
+    secret = (
+        {"token": nation.plan.place(body).token} if body == "tax-union" else {"secret": nation.plan.personas[0].secret}
+    )
+    for path in (
+        "/",
+        "/?next=https://evil.example",
+        "//evil.example",
+        "/signin?next=//evil.example",
+        "/\\evil.example",
+    ):
+        answer, _ = browser.go(path, **evil)
+        assert "evil" not in (answer.getheader("location") or ""), path
+    answer, _ = browser.submit("/signin", "/signin?next=https://evil.example", next="https://evil.example", **secret)
+    assert answer.getheader("location") in ("/desk", "/records")

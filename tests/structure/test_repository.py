@@ -3,12 +3,14 @@
 import json
 import re
 import subprocess
+import typing
 
 import pytest
 import sqlalchemy as sa
 
 from renkei.institution import migrate
 from renkei.institution.database import Database
+from renkei.messages import wire
 from tests.conftest import ROOT
 
 
@@ -88,3 +90,22 @@ def test_pages_are_guarded_and_forms_carry_a_token():
         source = (ROOT / f"src/renkei/{pages}/pages.py").read_text("utf-8")
         for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=inside)?', source):
             assert guard or route in ("/", "/signin", "/signout"), (pages, route)
+
+
+def test_every_message_is_somebody_s_to_change():
+    """Each wire type is named in an attack: who adds one says which adversary changes its fields."""
+    told = "".join(p.read_text("utf-8") for p in (ROOT / "tests/attacks").glob("*.py"))
+    for union in (wire.Signed, wire.Message, wire.Call, wire.Reply):
+        for type_ in typing.get_args(union):
+            tag = type_.__struct_config__.tag
+            assert re.search(rf"\b{type_.__name__}\b", told) or tag in told, type_.__name__
+
+
+def test_there_is_one_file_of_attacks_per_adversary():
+    adversaries = ("outsider", "requester", "provider", "hub", "commission", "portal", "network", "clerk")
+    studies = ("linkability", "byte_scan", "permit")
+    files = {p.stem.removeprefix("test_") for p in (ROOT / "tests/attacks").glob("test_*.py")}
+    assert files == {*adversaries, *studies}
+    for name in files:
+        text = (ROOT / f"tests/attacks/test_{name}.py").read_text("utf-8")
+        assert re.match(r'"""(Adversar|Claim)', text), name

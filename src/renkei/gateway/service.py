@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import NotFound, RenkeiError, SetupError, Unavailable
+from renkei.errors import NotFound, NotGenuine, RenkeiError, SetupError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import Adapter, ItemMapping
 from renkei.gateway.answering import Answering
@@ -43,7 +43,7 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.record import rounds
-from renkei.record.entries import InquiryLeaf, IssuanceLeaf
+from renkei.record.entries import InquiryLeaf, IssuanceLeaf, envelope_of
 from renkei.record.state import CONVERTERS
 
 MESSAGES_AT_ONCE = 512
@@ -149,7 +149,8 @@ class Gateway(Institution):
         reply = await self.post.call("hub", GetPermit(id_))
         if not isinstance(reply, Permitted):
             raise RenkeiError("The hub answered something else.", code="round-reply")
-        self.member.notary.open(reply.permit)
+        if envelope_of(self.member.notary.open(reply.permit)).id != id_:
+            raise NotGenuine("The hub proves another leaf than the one asked for.", code="other-leaf")
         return reply.permit
 
     async def challenge(self, id_: bytes) -> dict[str, bool]:

@@ -276,6 +276,8 @@ class Sequencer:
         raise Unavailable(f"The commission holds another head ({reply.size}).", code="heads-differ")  # agree anew
 
     async def _commit(self, prepared: Prepared, proposal: Proposal, reply: Cosigned) -> None:
+        if len(reply.fills) != len(prepared.drafts):
+            raise NotGenuine("The commission's fills are not of the number proposed.", code="round-reply")
         entries = [rounds.complete(d.entry, f) for d, f in zip(prepared.drafts, reply.fills, strict=True)]
 
         def stage() -> Staged:
@@ -325,10 +327,10 @@ class Sequencer:
     def _finish(
         self, stage: Callable[[], Staged], root: bytes, cosignature: str
     ) -> tuple[Staged, str, dict[str, list[Message]]]:
-        staged = stage()
-        text = staged.checkpoint.to_text()
-        note = f"{text}\n{self._signer.sign(text)}{cosignature}"
         try:
+            staged = stage()
+            text = staged.checkpoint.to_text()
+            note = f"{text}\n{self._signer.sign(text)}{cosignature}"
             if staged.checkpoint.root != root:
                 raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
             verify_note(note, self.keeper.state.verifiers)

@@ -294,7 +294,7 @@ class Bus:
             await self._client.jetstream(timeout=5).publish(subject, data)
         except nats.js.errors.APIError as error:
             return error.err_code == 10077  # one message per subject: it is there already
-        except (TimeoutError, nats.errors.Error):
+        except (TimeoutError, nats.errors.Error, ValueError, TypeError):  # silence, or what is no receipt
             return False
         return True
 
@@ -308,14 +308,21 @@ class Bus:
                     subscription = await self._client.jetstream().pull_subscribe_bind(self.body, box)
                 for message in await subscription.fetch(64, timeout=20):
                     await handler(message)
-            except (TimeoutError, nats.errors.Error):
+            except (
+                TimeoutError,
+                nats.errors.Error,
+                ValueError,
+                LookupError,
+            ):  # nothing there, or nothing a mailbox holds
                 subscription = None if not self._client.is_connected else subscription
                 await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         if not self._begun:
             return
-        with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+        with contextlib.suppress(
+            nats.errors.Error, asyncio.TimeoutError, OSError
+        ):  # the bus may have hung up before us
             async with asyncio.timeout(5):
                 await self._client.close()
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from renkei.errors import NotFound, Refused
+from renkei.errors import NotFound, NotGenuine, Refused
 from renkei.institution.database import Database
 from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
@@ -136,6 +136,9 @@ class Keeper:
         return self._stage(copy.time, [decode_entry(e) for e in written], written, [salt for _, salt, _ in copy.leaves])
 
     def _stage(self, time: int, entries: Sequence[Entry], written: Sequence[bytes], salts: Sequence[bytes]) -> Staged:
+        # A round's time is beside the tree and is what retention goes by: it must be its entries', wherever it comes from.
+        if any(entry.time != time for entry in entries):
+            raise NotGenuine("An entry's time is not its round's.", code="round-time")
         leaves = [
             log.Leaf.of(kind_of(entry), salt, data) for entry, data, salt in zip(entries, written, salts, strict=True)
         ]

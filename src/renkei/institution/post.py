@@ -417,8 +417,10 @@ class Post:
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
-        """The commit failed: put the parcels back, in order."""
+        """The commit failed: put the parcels back, in order. Those of a stream that is over come again in the one that follows it."""
         for parcel in reversed(parcels):
+            if parcel.stream != self._in[parcel.sender].stream:
+                continue
             self._inbox.setdefault(parcel.sender, deque()).appendleft(parcel)
             self._waiting += parcel.size
             self._in[parcel.sender].waiting += parcel.size
@@ -666,9 +668,14 @@ class Post:
             self._silent[peer] = (self._silent.get(peer, (now, now))[0], now)
             raise
         self._silent.pop(peer, None)
-        answer = self._open(peer, raw)
-        if not isinstance(answer, CallFrame) or not answer.reply or answer.nonce != nonce:
-            raise NotGenuine("The reply belongs to another question.", code="misaddressed")
+        try:
+            answer = self._open(peer, raw)
+            if not isinstance(answer, CallFrame) or not answer.reply or answer.nonce != nonce:
+                raise NotGenuine("The reply belongs to another question.", code="misaddressed")
+        except RenkeiError as error:  # whoever said this, it was not the peer, which may still be asked again
+            self._observe.count("frames_refused")
+            self._observe.log.info("post.refused", peer=peer, reason=error.code)
+            raise Unavailable("What came is no answer of the other institution.", code="no-answer") from error
         reply = decode_reply(answer.body)
         if isinstance(reply, Failed):
             raise RenkeiError(reply.sentence, code=reply.code)

@@ -18,7 +18,7 @@ from litestar import Litestar, MediaType, Request, Response, get
 from litestar.config.csrf import CSRFConfig
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, MutableScopeHeaders
-from litestar.exceptions import HTTPException, PermissionDeniedException
+from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.openapi.config import OpenAPIConfig
@@ -235,7 +235,16 @@ def make_app(
             ),
         )
 
-    static = create_static_files_router(path="/static", directories=[HERE / "static"], include_in_schema=False)
+    def nowhere(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        """No such file, or a name that no file can have: the framework fails on some of these."""
+        return answer(request, _of_http(NotFoundException()))
+
+    static = create_static_files_router(
+        path="/static",
+        directories=[HERE / "static"],
+        include_in_schema=False,
+        exception_handlers={HTTPException: nowhere, Exception: nowhere},
+    )
     return Litestar(
         [health_route, metrics_route, static, *handlers],
         exception_handlers={

@@ -556,8 +556,14 @@ def _decode(decoder: Any, data: bytes) -> Any:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        # msgspec names the field, never the value
-        raise Malformed(f"The message is not understood: {error}.", code="message-form") from None
+        raise Malformed(f"The message is not understood: {_fault(error)}.", code="message-form") from None
+
+
+def _fault(error: Exception) -> str:
+    """What msgspec found, which names our fields, and never what the peer wrote: a tag or a field's name can be anything."""
+    said = str(error)
+    quotes = said.startswith(("Invalid value", "Object contains unknown field"))
+    return "it has a tag or a field that is not known" if quotes else said
 
 
 def context_hash(salt: bytes, clerk: str, case: str, text: str) -> bytes:
