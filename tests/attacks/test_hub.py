@@ -15,6 +15,7 @@ import pytest
 
 from renkei.codes import Domain, encrypt
 from renkei.errors import NotGenuine, RenkeiError
+from renkei.institution import workers
 from renkei.institution.bus import Bus
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
@@ -24,6 +25,8 @@ from renkei.institution.settings import Home
 from renkei.ledger import store as log
 from renkei.ledger.merkle import Tree, commitment, leaf_hash
 from renkei.ledger.notes import NOTE, Checkpoint
+from renkei.messages import frames
+from renkei.messages.frames import CallFrame
 from renkei.messages.signing import SealKey
 from renkei.messages.wire import (
     Acts,
@@ -32,11 +35,13 @@ from renkei.messages.wire import (
     DomainRef,
     Envelope,
     Failed,
+    Fill,
     GetActs,
     GetBlob,
     GetHead,
     GetPermit,
     GetTail,
+    HeadIs,
     Inquiry,
     KeyShare,
     LawVersion,
@@ -48,6 +53,7 @@ from renkei.messages.wire import (
     Rounds,
     Tail,
     TailLeaf,
+    Worked,
     encode,
     signed_bytes,
 )
@@ -169,6 +175,57 @@ def refused(hub, reason, *entries, **how):
     assert hub.head() == before
 
 
+NONSENSE = (
+    Worked([]),
+    Worked([b"x"]),
+    Worked([b"\x80"] * 2),
+    Worked([encode(GetHead())]),
+    Worked([encode(Fill([bytes(64)]))]),
+    Worked([encode(Fill([], "expires"))] * 3),
+    HeadIs(1, bytes(32), ""),
+)
+
+
+def test_a_worker_that_answers_nonsense_holds_up_nothing(nation, unharmed):
+    """Of either keeper: what does not fit, or is of another envelope, the keeper does itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "AT_LEAST", 1)
+        for keeper in ("hub", "commission"):
+            _with_workers(nation, keeper, 1)
+            bad = _BadWorker(nation, keeper)
+            for bad.reply in NONSENSE:
+                asked = bad.asked
+                assert nation.ask(wait=20)[1]["state"] == "answered", bad.reply
+                assert bad.asked > asked
+            nation.do(bad.bus.close())
+            _with_workers(nation, keeper, 0)
+    unharmed()
+
+
+def _with_workers(nation, keeper, count):
+    home = Home(nation.folder / keeper)
+    nation.stop_body(keeper)
+    home.write_toml("settings.toml", msgspec.to_builtins(msgspec.structs.replace(home.settings(), workers=count)))
+    nation.start_body(keeper)
+
+
+class _BadWorker:
+    """Has the keeper's keys and its place in the queue, and answers the same to everything."""
+
+    def __init__(self, nation, keeper):
+        self.keys = Keys.load(Home(nation.folder / keeper), keeper)
+        self.bus, self.reply, self.asked = Bus(nation.world.bus.url, keeper, self.keys.bus_seed), None, 0
+        nation.do(self.bus.connect())
+        nation.do(self.bus.subscribe(f"mail.{keeper}.{keeper}.work", self.answer, queue=workers.QUEUE))
+
+    async def answer(self, message):
+        self.asked += 1
+        own, keys = self.keys.body, self.keys
+        question = frames.open_frame(message.data, own, keys.identity.public, own, keys.seal)
+        answer = CallFrame(own, own, question.nonce, encode(self.reply), reply=True)
+        await self.bus.publish(message.reply, frames.close(answer, keys.identity, keys.seal.public))
+
+
 def test_it_cannot_date_the_record(hub):
     """Not into the past, not into the future, not before the round before."""
     for at in (-3_600_000, -3_000, 3_000, 86_400_000):
@@ -281,7 +338,7 @@ def test_no_provider_answers_what_is_not_in_the_record(hub):
 def test_no_changed_permit_is_answered(hub):
     """Every field of a permit that is genuine and that the provider has not seen yet, and of the leaf in it."""
     seen = hub.nation.http("tax-union", "/provisions")[1]
-    staged = hub.keeper.stage(decode_entry(hub.entry).time, [hub.entry], [hub.salt])
+    staged = hub.keeper.stage(decode_entry(hub.entry).time, [decode_entry(hub.entry)], [hub.salt])
     text = staged.checkpoint.to_text()
     note = f"{text}\n{hub.signer.sign(text)}{hub.reply.cosignature}"
     good = plain(Permit(hub.size, hub.salt, hub.entry, hub.keeper.tree.inclusion(hub.size), note))
@@ -345,7 +402,7 @@ def test_no_changed_reply_shows_a_member_other_acts(nation, tmp_path):
     """Every field of the acts it hands over, left out or in other order too: nobody is taken for another, no key for another's."""
     ohashi = nation.world.institutions["ohashi-city"]
     database = Database(f"sqlite:///{tmp_path}/member.db", packages=("institution",))
-    member = Member(ohashi.home, ohashi.keys, database, ohashi.observe)
+    member = Member(ohashi.home, ohashi.keys, database, ohashi.observe, ohashi.clock)
     member.post = ohashi.post
     truth, good = ohashi.member.state, plain(nation.world.institutions["hub"]._acts(1))
     tried = 0
@@ -476,3 +533,5 @@ def test_the_portal_notices_another_record(nation):
     health = nation.http("portal", "/health", token="")[1]
     assert health["alarm"]
     assert (int(health["records"]), portal.filing.head.size) == (before, start)
+    nation.do(post.close())
+    nation.do(bad.bus.close())

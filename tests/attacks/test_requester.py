@@ -32,9 +32,13 @@ from renkei.messages.wire import (
     KeyShare,
     Proofs,
     Proposal,
+    Remind,
+    Retire,
+    Rotate,
     RoundCopy,
     Rounds,
     Submit,
+    Work,
     decode_signed,
 )
 from renkei.record.entries import ActLeaf, decode_entry
@@ -327,9 +331,10 @@ QUESTIONS = (
     GetRounds(1),
     GetTail(1),
     GetPermit(bytes(32)),
-    GetFiled([FileHalf(1, bytes(64))]),
+    GetFiled(DomainRef("portal", 1, 1), [FileHalf(1, bytes(64))]),
     GetProofs([1]),
     Proposal(1, bytes(32), 1, [b"x"], [bytes(16)]),
+    Work(1, 1, drafts=[b"x"]),
     Rounds([RoundCopy(1, [("act", bytes(16), b"x")], "x")]),
 )
 
@@ -382,4 +387,41 @@ def test_no_changed_frame_has_effect(nation, rogue, unharmed, kind):
             rogue.raw("hub", changed, subject=subject)
     until(lambda: nation.counter("hub", "frames_refused") >= refused + sent)
     assert rogue.body not in {e.inquiry.sender for e in entries(nation, "inquiry", after=before)}
+    unharmed()
+
+
+def test_no_changed_rotation_moves_anyone_else(nation, rogue, unharmed):
+    """Whatever it orders or retires, genuinely signed: the domains of others are what they were, and who rotates nothing loses nothing."""
+    hub = nation.world.institutions["hub"].keeper.state
+    before = {b: (hub.domain(b), hub.wanted(b), hub.retired.get(b)) for b in hub.bodies if b != rogue.body}
+    for act in (Rotate(DomainRef(rogue.body, 1, 3)), Retire(DomainRef(rogue.body, 9, 9))):
+        for _, changed in changes(plain(act), plain(type(act)(DomainRef("tax-union", 1, 2)))):
+            if not isinstance(changed.get("domain"), list) or changed["domain"][:1] != [rogue.body]:
+                rogue.submit(changed)
+    rogue.submit(Rotate(DomainRef(rogue.body, 3, 1)))  # an epoch that is not the next
+    rogue.submit(Retire(DomainRef("ohashi-city", 1, 1)))
+    rogue.until_handled("hub")
+    quiet(nation)
+    assert {b: (hub.domain(b), hub.wanted(b), hub.retired.get(b)) for b in before} == before
+    assert hub.wanted(rogue.body) == rogue.domain
+    unharmed()
+
+
+def test_no_reminder_brings_an_answer_that_was_another_s(nation, rogue, unharmed):
+    """By the id of a town's inquiry, which whoever reads the record may know: the provider sends nothing, however it is asked."""
+    told = nation.ask()[1]
+    provisions = nation.http("tax-union", "/provisions")[1]
+    heard = []
+
+    async def hear(message):
+        heard.append(message.data)
+
+    nation.do(rogue.bus.subscribe(f"mail.{rogue.body}.tax-union.>", hear))
+    good = plain(Remind(bytes.fromhex(told["id"])))
+    for _, changed in [("", good), *changes(good, plain(Remind(bytes(32))))]:
+        rogue.send("tax-union", msgspec.msgpack.encode(changed))
+    rogue.until_handled("tax-union")
+    quiet(nation)
+    assert not [m for m in heard if len(m) > 1_500], "an answer is padded to 2,048 bytes"
+    assert nation.http("tax-union", "/provisions")[1] == provisions
     unharmed()

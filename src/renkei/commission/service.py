@@ -167,7 +167,7 @@ class Commission(Institution):
         hard = [at for at, d in enumerate(proposal.drafts) if costly(d)] if self.workers.count else []
         work = Work(self.keeper.state.next_index, proposal.time, drafts=[proposal.drafts[at] for at in hard])
         made = await self.workers.ask(msgspec.structs.replace(work, prove=self.settings.proves))
-        worked = {at: m for at, m in zip(hard, made, strict=True) if m is not None}
+        worked = dict(zip(hard, made, strict=True))
         return entries, await asyncio.to_thread(self._fills, proposal, entries, worked)
 
     def _open(self, proposal: Proposal) -> list[Entry]:
@@ -191,22 +191,15 @@ class Commission(Institution):
             seen.add(id_)
         return entries
 
-    def _fills(self, proposal: Proposal, entries: list[Entry], worked: Mapping[int, bytes | RenkeiError]) -> list[Fill]:
+    def _fills(self, proposal: Proposal, entries: list[Entry], worked: Mapping[int, bytes]) -> list[Fill]:
         fills = []
         keeper, prove = self.keeper, self.settings.proves
         for at, entry in enumerate(entries):
             try:
-                match worked.get(at):
-                    case bytes() as made:
-                        fills.append(decode_as(made, Fill))
-                    case RenkeiError() as error:
-                        raise error
-                    case _:
-                        fills.append(
-                            rounds.fill(
-                                keeper.state, self.converter, keeper.permitted, entry, proposal.time, prove=prove
-                            )
-                        )
+                fills.append(
+                    _from_worker(worked.get(at), entry)
+                    or rounds.fill(keeper.state, self.converter, keeper.permitted, entry, proposal.time, prove=prove)
+                )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
         return fills
@@ -355,6 +348,18 @@ class Commission(Institution):
 
     def _submit(self, act: Envelope) -> None:
         self.run(self.post.send("hub", [Submit(act)]), "act")
+
+
+def _from_worker(made: bytes | None, entry: Entry) -> Fill | None:
+    """A worker's part of an entry, if it fits."""
+    if not made:
+        return None
+    try:
+        fill = decode_as(made, Fill)
+        rounds.complete(entry, fill)
+    except RenkeiError:
+        return None
+    return fill
 
 
 class _BadEntry(NotGenuine):

@@ -42,7 +42,7 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, decode_entry, receipt_of
+from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, decode_entry, envelope_of, receipt_of
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
@@ -168,7 +168,7 @@ class Sequencer:
         fresh, known = await asyncio.to_thread(self._fresh, parcels, own)
         hard = [e for e in fresh.values() if costly(e.payload)] if self._workers.count else []
         made = await self._workers.ask(Work(governance, now, envelopes=hard, prove=self._prove))
-        worked = {e.id: m for e, m in zip(hard, made, strict=True) if m is not None}
+        worked = {e.id: m for e, m in zip(hard, made, strict=True)}
         drafts = await asyncio.to_thread(self._drafts, fresh, worked, now)
         self._observe.time("prepare", time.perf_counter() - began)
         return Prepared(now, governance, list(drafts.values()), list(drafts), sorted(known), parcels, own)
@@ -184,21 +184,15 @@ class Sequencer:
         known = self.keeper.entered(list(fresh))
         return {id_: e for id_, e in fresh.items() if id_ not in known}, known
 
-    def _drafts(
-        self, fresh: dict[bytes, Envelope], worked: Mapping[bytes, bytes | RenkeiError], now: int
-    ) -> dict[bytes, Draft]:
+    def _drafts(self, fresh: dict[bytes, Envelope], worked: Mapping[bytes, bytes], now: int) -> dict[bytes, Draft]:
         """The drafts by id: those the workers made, and what is left for us."""
         drafts: dict[bytes, Draft] = {}
         state, converter, permitted = self.keeper.state, self._converter, self.keeper.permitted
         for id_, envelope in fresh.items():
             try:
-                match worked.get(id_):
-                    case bytes() as entry:
-                        drafts[id_] = Draft(decode_entry(entry), None)
-                    case RenkeiError() as error:
-                        raise error
-                    case _:
-                        drafts[id_] = rounds.draft(state, converter, permitted, envelope, now, prove=self._prove)
+                drafts[id_] = _from_worker(worked.get(id_), envelope) or rounds.draft(
+                    state, converter, permitted, envelope, now, prove=self._prove
+                )
             except RenkeiError as error:
                 self._reject(envelope.sender, error.code)
         return drafts
@@ -392,6 +386,17 @@ class Sequencer:
 
         await self._write(commit)  # type: ignore[misc]
         self._done(prepared)
+
+
+def _from_worker(made: bytes | None, envelope: Envelope) -> Draft | None:
+    """A worker's draft, if it is one of this envelope. The commission checks it as it checks ours."""
+    if not made:
+        return None
+    try:
+        entry = decode_entry(made)
+        return Draft(entry, None) if envelope_of(entry) == envelope else None
+    except RenkeiError:
+        return None
 
 
 def _batches(parcel: Parcel) -> int:

@@ -145,8 +145,8 @@ class Hub(Institution):
         """Whether a process of the hub answers to the hub's name."""
         try:
             await self.post.call("hub", GetHead(), timeout=LOOK_EVERY)
-        except Unavailable:
-            return False
+        except RenkeiError as error:
+            return not isinstance(error, Unavailable)  # also a refusal is an answer
         return True
 
     async def _stand_by(self) -> None:

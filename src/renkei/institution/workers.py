@@ -50,11 +50,11 @@ class Workers:
     def __init__(self, keys: Keys, bus: Bus, observe: Observer, count: int) -> None:
         self._keys, self._bus, self._observe, self.count = keys, bus, observe, count
 
-    async def ask(self, work: Work) -> list[bytes | RenkeiError | None]:
-        """For each envelope or draft of ``work`` what a worker made of it, its refusal, or ``None`` if the keeper must do it."""
+    async def ask(self, work: Work) -> list[bytes]:
+        """For each envelope or draft of ``work`` what a worker made of it; empty if the keeper must do it, or judge it, itself."""
         total = len(work.envelopes) + len(work.drafts)
         if not self.count or total < AT_LEAST:
-            return [None] * total
+            return [b""] * total
         size = max(AT_LEAST, -(-total // self.count))
         parts = [
             msgspec.structs.replace(work, envelopes=work.envelopes[at : at + size], drafts=work.drafts[at : at + size])
@@ -63,9 +63,9 @@ class Workers:
         done = await asyncio.gather(*(self._ask(part) for part in parts))
         return [one for part in done for one in part]
 
-    async def _ask(self, work: Work) -> list[bytes | RenkeiError | None]:
+    async def _ask(self, work: Work) -> list[bytes]:
         body, nonce = self._keys.body, os.urandom(16)
-        nothing: list[bytes | RenkeiError | None] = [None] * (len(work.envelopes) + len(work.drafts))
+        nothing = [b""] * (len(work.envelopes) + len(work.drafts))
         frame = frames.close(CallFrame(body, body, nonce, encode(work)), self._keys.identity, self._keys.seal.public)
         try:
             raw = await self._bus.request(f"mail.{body}.{body}.work", frame, ANSWER_WITHIN)
@@ -75,14 +75,11 @@ class Workers:
             self._observe.count("work_unanswered")
             self._observe.log.info("workers.unanswered", reason=error.code)
             return nothing
-        if not isinstance(reply, Worked) or len(reply.made) != len(nothing) or len(reply.refused) != len(nothing):
+        if not isinstance(reply, Worked) or len(reply.made) != len(nothing):
             self._observe.count("work_unanswered")
             return nothing
         self._observe.count("worked", len(nothing))
-        return [
-            NotGenuine("A worker refuses this.", code=code) if code else made
-            for made, code in zip(reply.made, reply.refused, strict=True)
-        ]
+        return reply.made
 
 
 class Worker(Institution):
@@ -135,17 +132,14 @@ class Worker(Institution):
         await self.bus.publish(to, frames.close(answer, self.keys.identity, self.keys.seal.public))
 
     def _work(self, work: Work) -> Worked:
-        made: list[bytes] = []
-        refused: list[str] = []
+        made = []
         for one in (*work.envelopes, *work.drafts):
             try:
                 made.append(self._one(one, work))
-                refused.append("")
-            except RenkeiError as error:
+            except RenkeiError:  # the keeper will see for itself
                 made.append(b"")
-                refused.append(error.code)
         self.observe.count("worked", len(made))
-        return Worked(made, refused)
+        return Worked(made)
 
     def _one(self, one: object, work: Work) -> bytes:
         state, now = self.member.state, work.time

@@ -490,10 +490,9 @@ class Work(Wire, frozen=True, tag="work/1"):
 
 
 class Worked(Wire, frozen=True, tag="worked/1"):
-    """For each the drafted entry (hub) or ``Fill`` (commission), encoded, or the code of its refusal."""
+    """For each the drafted entry (hub) or ``Fill`` (commission), encoded; empty for what the worker would refuse."""
 
     made: list[bytes]
-    refused: list[Word]
 
 
 class Failed(Wire, frozen=True, tag="failed/1"):

@@ -11,7 +11,7 @@ from renkei.ledger import store as log
 from renkei.messages.wire import decode_as
 from renkei.record import rounds
 from renkei.record.entries import InquiryLeaf, IssuanceLeaf
-from tests.attacks.rogue import _some_code
+from tests.attacks.rogue import some_code
 from tests.world import Running, until
 
 
@@ -65,7 +65,7 @@ def test_codes_are_issued_with_proofs_too(nation):
 def lie(nation, keeper):
     """From now on ``keeper`` leads every inquiry to another person; answers how to stop it."""
     ohashi = nation.world.institutions["ohashi-city"]
-    other = encrypt(ohashi.database.read_now(_some_code), ohashi.member.key(ohashi.member.domain))
+    other = encrypt(ohashi.database.read_now(some_code), ohashi.member.key(ohashi.member.domain))
     converter = nation.world.institutions[keeper].converter
     honest = converter.convert
 
@@ -104,7 +104,7 @@ def test_ciphertexts_that_are_no_codes_prove_nothing(nation):
     """The proof is about these very bytes: another ciphertext under it is refused."""
     state, hub = nation.world.institutions["hub"].keeper.state, nation.world.institutions["hub"]
     town = nation.world.institutions["ohashi-city"]
-    code = town.database.read_now(_some_code)
+    code = town.database.read_now(some_code)
     given, other = (encrypt(code, town.member.key(town.member.domain)) for _ in range(2))
     target = state.domain("tax-union")
     made = hub.converter.convert(town.member.domain, target, given)
