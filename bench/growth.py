@@ -1,6 +1,7 @@
 """``make growth``: how the cost of one thing grows with the number of things. ``python -m bench.growth [--long] [--only NAME]``.
 
 1. ``leaves``: the log and the keepers' index. 2. ``institutions``: governance, rulings and the bus. 3. ``rows``: batch files.
+4. ``workers``: the hub's worker processes.
 
 Each measure says beside its figures how it is meant to grow, and how it grew. Writes ``bench/results/growth.json``: with ``--only`` that
 section alone is measured anew and the others stay as they are.
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import grow_institutions, grow_leaves, grow_rows
+from bench import grow_institutions, grow_leaves, grow_rows, grow_workers
 from bench.grow import Measure, figure, grew
 from bench.run import machine
 
@@ -59,6 +60,7 @@ SECTIONS = {
     "rows": Section(
         "A batch file", "rows", grow_rows.MEASURES, lambda long: [10**4, 10**5] + [10**6] * long, grow_rows.run
     ),
+    "workers": Section("The hub's workers", "workers", grow_workers.MEASURES, lambda _: [1, 2, 4], grow_workers.run),
 }
 
 

@@ -61,7 +61,7 @@ def gather(
     answers: dict[str, list[Seen]] = {}
     for message in seen:
         parts = message.subject.split(".")
-        if parts[0] == "mail" and parts[-1] == "live":
+        if parts[0] == "mail" and parts[-1] in ("live", "session"):
             answers.setdefault(f"{parts[2]}>{parts[1]}", []).append(message)
     times = {way: [m.at for m in messages] for way, messages in answers.items()}
 

@@ -355,41 +355,6 @@ def test_every_question_is_tried():
     assert {type(q) for q in QUESTIONS} == set(typing.get_args(Call))
 
 
-def test_one_s_own_leaf_is_told_to_oneself_alone(nation, rogue):
-    """By the id of another's inquiry, which whoever reads the log may know, nothing comes."""
-    own, foreign = rogue.submit(rogue.inquiry()), bytes.fromhex(nation.ask()[1]["id"])
-    until(lambda: recorded(nation, own))
-    permit = rogue.call("hub", GetPermit(own.id)).permit
-    assert decode_entry(permit.entry).inquiry == own
-    assert rogue.call("hub", GetPermit(foreign)).code == "no-leaf"
-    for to in ("hub", "commission"):
-        assert rogue.call(to, GetProofs([permit.index])).proofs
-        leaf = next(p["leaf"] for p in nation.http("tax-union", "/provisions")[1] if p["id"] == foreign.hex())
-        assert rogue.call(to, GetProofs([permit.index, leaf])).code == "not-entitled"
-
-
-@pytest.mark.parametrize("kind", ["frame/1", "call/1"])
-def test_no_changed_frame_has_effect(nation, rogue, unharmed, kind):
-    """Every field of both kinds of frame, genuinely signed and sealed by who it is from."""
-    head = {"sender": rogue.body, "recipient": "hub"}
-    inquiry = msgspec.msgpack.encode(plain(Submit(rogue.signed(rogue.inquiry(item="disability")))))
-    frame = {"type": kind, **head, "stream": (rogue.stream + 60_000).to_bytes(8, "big"), "first": 1, "oldest": 1}
-    frame = {**frame, "parcels": [[inquiry]], "acknowledges": -1}
-    call = {"type": kind, **head, "nonce": bytes(16), "body": msgspec.msgpack.encode(GetHead()), "reply": False}
-    subject = f"mail.hub.{rogue.body}.{'live' if kind == 'frame/1' else 'call'}"
-    before, refused = quiet(nation), nation.counter("hub", "frames_refused")
-    sent = 0
-    for where, changed in changes(frame if kind == "frame/1" else call):
-        if where.split(":")[0] in (".type", ".sender", ".recipient", "") or ":text" in where or ":none" in where:
-            rogue.raw("hub", changed, subject=subject)
-            sent += 1
-        elif not where.startswith((".parcels", ".stream", ".first", ".oldest", ".body")):
-            rogue.raw("hub", changed, subject=subject)
-    until(lambda: nation.counter("hub", "frames_refused") >= refused + sent)
-    assert rogue.body not in {e.inquiry.sender for e in entries(nation, "inquiry", after=before)}
-    unharmed()
-
-
 def test_no_changed_rotation_moves_anyone_else(nation, rogue, unharmed):
     """Whatever it orders or retires, genuinely signed: the domains of others are what they were, and who rotates nothing loses nothing."""
     hub = nation.world.institutions["hub"].keeper.state
@@ -424,4 +389,39 @@ def test_no_reminder_brings_an_answer_that_was_another_s(nation, rogue, unharmed
     quiet(nation)
     assert not [m for m in heard if len(m) > 1_500], "an answer is padded to 2,048 bytes"
     assert nation.http("tax-union", "/provisions")[1] == provisions
+    unharmed()
+
+
+def test_one_s_own_leaf_is_told_to_oneself_alone(nation, rogue):
+    """By the id of another's inquiry, which whoever reads the log may know, nothing comes."""
+    own, foreign = rogue.submit(rogue.inquiry()), bytes.fromhex(nation.ask()[1]["id"])
+    until(lambda: recorded(nation, own))
+    permit = rogue.call("hub", GetPermit(own.id)).permit
+    assert decode_entry(permit.entry).inquiry == own
+    assert rogue.call("hub", GetPermit(foreign)).code == "no-leaf"
+    for to in ("hub", "commission"):
+        assert rogue.call(to, GetProofs([permit.index])).proofs
+        leaf = next(p["leaf"] for p in nation.http("tax-union", "/provisions")[1] if p["id"] == foreign.hex())
+        assert rogue.call(to, GetProofs([permit.index, leaf])).code == "not-entitled"
+
+
+@pytest.mark.parametrize("kind", ["frame/1", "call/1"])
+def test_no_changed_frame_has_effect(nation, rogue, unharmed, kind):
+    """Every field of both kinds of frame, genuinely signed and sealed by who it is from."""
+    head = {"sender": rogue.body, "recipient": "hub"}
+    inquiry = msgspec.msgpack.encode(plain(Submit(rogue.signed(rogue.inquiry(item="disability")))))
+    frame = {"type": kind, **head, "stream": (rogue.stream + 60_000).to_bytes(8, "big"), "first": 1, "oldest": 1}
+    frame = {**frame, "parcels": [[inquiry]], "acknowledges": -1}
+    call = {"type": kind, **head, "nonce": bytes(16), "body": msgspec.msgpack.encode(GetHead()), "reply": False}
+    subject = f"mail.hub.{rogue.body}.{'live' if kind == 'frame/1' else 'call'}"
+    before, refused = quiet(nation), nation.counter("hub", "frames_refused")
+    sent = 0
+    for where, changed in changes(frame if kind == "frame/1" else call):
+        if where.split(":")[0] in (".type", ".sender", ".recipient", "") or ":text" in where or ":none" in where:
+            rogue.raw("hub", changed, subject=subject)
+            sent += 1
+        elif not where.startswith((".parcels", ".stream", ".first", ".oldest", ".body")):
+            rogue.raw("hub", changed, subject=subject)
+    until(lambda: nation.counter("hub", "frames_refused") >= refused + sent)
+    assert rogue.body not in {e.inquiry.sender for e in entries(nation, "inquiry", after=before)}
     unharmed()

@@ -33,7 +33,7 @@ class Faults:
         return True
 
     def _databases(self, monkeypatch: Any) -> None:
-        faults, make = self, database._engine
+        faults, make = self, database.connectable
 
         class Connection(sqlite3.Connection):
             def commit(self) -> None:
@@ -51,7 +51,7 @@ class Faults:
             sa.event.listen(made, "do_connect", lambda d, r, args, parameters: parameters.update(factory=Connection))
             return made
 
-        monkeypatch.setattr(database, "_engine", engine)
+        monkeypatch.setattr(database, "connectable", engine)
 
     def _bus(self, monkeypatch: Any) -> None:
         faults, publish, request, leave = self, bus.Bus.publish, bus.Bus.request, bus.Bus.leave
