@@ -34,7 +34,7 @@ from renkei.nation.world import World
 
 PACK = Path("packs/japan")
 RESIDENTS = int(os.environ.get("BENCH_RESIDENTS", "1500"))
-BULK = int(os.environ.get("BENCH_INQUIRIES", "6000"))
+BULK = int(os.environ.get("BENCH_INQUIRIES", "45000"))
 PACED_SECONDS = 15
 TOGETHER = 200
 """Single requests that may wait at once."""

@@ -53,6 +53,8 @@ LATE_MOST = 3
 REPLY_TIMEOUT = 3.0
 BATCH_BYTES = 65_536
 """Bytes of batches (codes to issue, outcomes) in one round: a batch is as much work as many inquiries, which wait for the round."""
+ROUND_EVERY = 0.04
+"""Seconds for which a round gathers while others follow closely: one costs each keeper some 3 ms whatever it holds."""
 BATCH_FROM = 2048
 """Bytes from which a submission is a batch; an inquiry has a quarter of that."""
 
@@ -146,7 +148,9 @@ class Sequencer:
         if self._own and not self._own_tried:
             self._own_tried = True
             return []
-        receive = asyncio.create_task(self._post.receive(self._size, weigh=_batches, weight=BATCH_BYTES))
+        receive = asyncio.create_task(
+            self._post.receive(self._size, weigh=_batches, weight=BATCH_BYTES, busy=ROUND_EVERY)
+        )
         own = asyncio.create_task(self._own_waiting.wait())
         try:
             await asyncio.wait((receive, own), return_when=asyncio.FIRST_COMPLETED)

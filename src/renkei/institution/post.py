@@ -61,11 +61,12 @@ MAX_OF_ONE = 16_000_000
 MAX_FRESH = 16_000_000
 """Bytes of new parcels kept in memory for one peer; what is owed beyond them is read from the database when its turn comes."""
 LINGER = 0.004
-LINGER_BUSY = 0.015
-"""Seconds for which a receiver gathers more before it starts on what came; longer if it has only just been at work, so that under load
-what a transaction and a frame cost is shared by many."""
-BUSY_WITHIN = 0.1
-GATHER = 0.02
+LINGER_BUSY = 0.03
+"""Seconds for which a receiver gathers more before it starts on what came: hardly when little comes, longer when much does, so that what
+a transaction and a frame cost is then shared by many."""
+BUSY_FROM = 20
+"""Messages within a second from which a receiver is busy."""
+GATHER = 0.03
 """Seconds between two frames to one peer: what is owed meanwhile goes together. The first after a pause goes at once."""
 LATER = 0.15
 """Seconds by which messages nobody waits for are sent later, so that several share a frame."""
@@ -174,6 +175,24 @@ class _Gathered:
         self._post.took_effect(self._owed, self._at_once, self._done)
 
 
+class _Pace:
+    """How many there were in the last full second."""
+
+    def __init__(self) -> None:
+        self._second, self._count, self._last = 0, 0, 0
+
+    def add(self, count: int) -> None:
+        self.last()
+        self._count += count
+
+    def last(self) -> int:
+        now = int(time.monotonic())
+        if now != self._second:
+            self._last = self._count if now == self._second + 1 else 0
+            self._second, self._count = now, 0
+        return self._last
+
+
 class _In:
     """Receiving side of one peer: the stream, what is queued and what is committed."""
 
@@ -201,8 +220,7 @@ class Post:
         """What each sender's parcels are that nobody has received yet, in the order in which senders take their turns."""
         self._waiting = 0
         self._arrived = asyncio.Event()
-        self._received = 0.0
-        """When parcels were last handed out."""
+        self._pace = _Pace()
         self.numbers: dict[str, int] = {}
         """The newest parcel of each peer. The writer thread's."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -389,16 +407,22 @@ class Post:
     # ------------------------------------------------------------------ receiving
 
     async def receive(
-        self, most: int, *, weigh: Callable[[Parcel], int] = _weightless, weight: int = 0
+        self,
+        most: int,
+        *,
+        weigh: Callable[[Parcel], int] = _weightless,
+        weight: int = 0,
+        busy: float = LINGER_BUSY,
     ) -> list[Parcel]:
         """The next parcels, each sender's in order, senders in turn so that none waits behind another's backlog.
 
-        At least one; together at most ``most`` messages, which ``weigh`` at most ``weight`` (a larger parcel comes alone).
+        At least one; together at most ``most`` messages, which ``weigh`` at most ``weight`` (a larger parcel comes alone). When much
+        comes, more is waited for, ``busy`` seconds.
         """
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
-            await asyncio.sleep(LINGER if time.monotonic() - self._received > BUSY_WITHIN else LINGER_BUSY)
+            await asyncio.sleep(busy if self._pace.last() >= BUSY_FROM else LINGER)
         taken: list[Parcel] = []
         count = heavy = 0
         while self._inbox:
@@ -413,7 +437,7 @@ class Post:
                 self._inbox[sender] = queue
             self._waiting -= parcel.size
             self._in[sender].waiting -= parcel.size
-        self._received = time.monotonic()
+        self._pace.add(sum(len(p.messages) for p in taken))
         return taken
 
     def retry(self, parcels: Sequence[Parcel]) -> None:
