@@ -33,7 +33,7 @@ from renkei.nation.web import call, fetch
 from renkei.nation.world import World
 
 PACK = Path("packs/japan")
-RESIDENTS = int(os.environ.get("BENCH_RESIDENTS", "1500"))
+RESIDENTS = int(os.environ.get("BENCH_RESIDENTS", "4000"))
 BULK = int(os.environ.get("BENCH_INQUIRIES", "45000"))
 PACED_SECONDS = 15
 TOGETHER = 200
@@ -93,7 +93,7 @@ async def whole_inquiries(world: World, folder: Path) -> dict[str, Any]:
         line = f"{d['local_id']},{d['provider']},{d['affair']},{d['item']},{d['purpose']}"
         files.setdefault(question.requester, []).append(line)
     out.print(f"{BULK} inquiries as batch files of {len(files)} requesters …")
-    before, began = cpu_seconds(world), time.monotonic()
+    before, began, stored = cpu_seconds(world), time.monotonic(), hub_bytes(folder)
     uploads = await asyncio.gather(*(upload(world, body, lines) for body, lines in files.items()))
     while True:
         states = [await status(world, body, id_) for body, id_ in uploads]
@@ -114,6 +114,7 @@ async def whole_inquiries(world: World, folder: Path) -> dict[str, Any]:
         "inquiries_per_second": round(bulk_rate, 1),
         "inquiries": BULK,
         "answered": answered,
+        "hub_bytes_per_inquiry": round((hub_bytes(folder) - stored) / BULK),
         "cpu_us_per_inquiry": round(sum(used.values())),
         "cpu_us_per_inquiry_by_process": used,
         "latency_alone_ms": quantiles(alone),
@@ -121,6 +122,11 @@ async def whole_inquiries(world: World, folder: Path) -> dict[str, Any]:
         "latency_rate_per_second": round(paced, 1),
         "filed_at_portal_s_after": filing,
     }
+
+
+def hub_bytes(folder: Path) -> int:
+    """Bytes of the hub's database, with what is still in its write-ahead log."""
+    return sum(path.stat().st_size for path in (folder / "hub").glob("hub.db*"))
 
 
 async def upload(world: World, body: str, lines: list[str]) -> tuple[str, str]:
