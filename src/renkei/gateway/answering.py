@@ -29,6 +29,7 @@ from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import (
+    MAX_BATCH,
     Answer,
     Content,
     Message,
@@ -201,8 +202,8 @@ class Answering:
 
     def _tell(self, connection: sa.Connection, outcomes: list[Outcome]) -> None:
         """What came of inquiries goes into the record, a little later: nobody waits for it, and several share an entry's round."""
-        if outcomes:
-            act = Submit(self._keys.identity.sign(Outcomes(outcomes)))
+        for at in range(0, len(outcomes), MAX_BATCH):
+            act = Submit(self._keys.identity.sign(Outcomes(outcomes[at : at + MAX_BATCH])))
             self._post.put(connection, "hub", [act], later=True)
 
     # ------------------------------------------------------------------ manual release

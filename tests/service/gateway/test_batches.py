@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from renkei.record import store as index
 from tests.world import until
 
 HEADER = "local_id,provider,affair,item,purpose\n"
@@ -79,3 +80,16 @@ def test_a_restart_goes_on_where_it_stopped(nation):
     done = finished(nation, told["id"])
     assert sum(done["states"].values()) == 300
     assert done["states"]["fault"] == 0
+
+
+def test_a_provider_that_answers_hundreds_at_once_records_every_outcome(nation):
+    """It was away while a file was asked: its permits come all together, more than one message of outcomes holds."""
+    nation.stop_body("tax-union")
+    lines = [line.replace("disability", "local-tax") for line in rows(nation, 400)]
+    told = upload(nation, HEADER + "\n".join(lines))[1]
+    until(lambda: nation.http("ohashi-city", f"/batches/{told['id']}")[1]["states"].get("permitted") == 400, 60)
+    nation.start_body("tax-union")
+    assert finished(nation, told["id"])["states"]["answered"] == 400
+    hub = nation.world.institutions["hub"]
+    size = hub.keeper.tree.size
+    until(lambda: hub.database.read_now(lambda c: index.open_between(c, 0, size)) == [], 30)
