@@ -78,6 +78,7 @@ async def story(twins):
     twins.child.send_signal(signal.SIGSTOP)
     await twins.until_health(twins.first, standby=None)
     await twins.ask(10)
+    await twins.all_ended(60)  # so that it surely has sequenced
     twins.child.send_signal(signal.SIGCONT)
     seen["after a freeze"] = await twins.gap()
     await asyncio.to_thread(twins.child.wait, 30)

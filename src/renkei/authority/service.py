@@ -109,7 +109,7 @@ class Authority(Institution):
             if domain_of(request.domain).body != body:
                 self.observe.count("requests_refused")
                 continue
-            if target is None:  # the body knows of its domain before we do
+            if target is None or target < domain_of(request.domain):  # the body knows of its domain before we do
                 self.member.want()
                 raise Unavailable("The record must be followed first.", code="behind")
             found = self.database.read_now(lambda c, r=request: store.ids_of(c, [w.number for w in r.wanted]))  # type: ignore[misc]

@@ -36,6 +36,7 @@ from renkei.messages.wire import (
     GetHead,
     GetProofs,
     GetRounds,
+    GetShare,
     HeadIs,
     Inquiry,
     NotSigned,
@@ -124,6 +125,8 @@ class Commission(Institution):
                 return self.keeper.head_is(self.clock())
             case GetRounds() if sender == "hub":
                 return Rounds(await asyncio.to_thread(self.keeper.rounds_after, call.size))
+            case GetShare():
+                return self.keyholder.share_for(sender, domain_of(call.domain))
             case GetProofs():
                 await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
                 return await asyncio.to_thread(self.auditor.prove, call.indexes)

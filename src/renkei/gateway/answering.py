@@ -90,8 +90,12 @@ class Answering:
         made = self._provide(fresh)
 
         def commit(connection: sa.Connection) -> None:
-            store.add_provisions(connection, [_row(m, now) for m in made])
-            self._send(connection, made, now)
+            known = store.provisions_of(
+                connection, [m.authorised.id for m in made]
+            )  # a permit may come two ways at once
+            new = [m for m in made if m.authorised.id not in known]
+            store.add_provisions(connection, [_row(m, now) for m in new])
+            self._send(connection, new, now)
             for row in repeats:
                 if row.answer is not None:
                     self._post.put(connection, row.requester, [Answer(bytes(row.id), bytes(row.answer))])

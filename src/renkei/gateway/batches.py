@@ -100,6 +100,10 @@ class Batches:
                 await self._new.wait()
 
     async def _submit(self, batch: Any) -> None:
+        if not self._path(batch.id).exists():  # a backup was made while it was being submitted
+            self._observe.log.error("batch.file-missing", batch=batch.id)
+            await self._database.write(lambda c: store.update_batch(c, batch.id, state="file-missing"))
+            return
         rows = read_rows(self._path(batch.id), batch.format)
         await asyncio.to_thread(_skip, rows, batch.submitted)
         done = batch.submitted

@@ -31,6 +31,7 @@ from renkei.messages.wire import (
     Content,
     GetPermit,
     Inquiry,
+    Message,
     Permitted,
     Receipt,
     Remind,
@@ -98,7 +99,7 @@ class Desk:
         self._waiting: dict[bytes, list[asyncio.Event]] = {}
         self._closing = False
         self._asked: list[tuple[Ask, str, asyncio.Future[Made]]] = []
-        self._making = asyncio.Lock()
+        self._maker: asyncio.Task[None] | None = None
         self._pursued: dict[bytes, int] = {}
         """How often it was asked about each open inquiry that is late."""
 
@@ -132,12 +133,14 @@ class Desk:
         """``make`` for one; those that come while others are being made are made together, on one thread."""
         made: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         self._asked.append((ask, clerk, made))
-        if len(self._asked) == 1 or not self._making.locked():
-            async with self._making:
-                asked, self._asked = self._asked, []
-                if asked:
-                    await self._make_together(asked)
+        if self._maker is None or self._maker.done():
+            self._maker = asyncio.create_task(self._make_asked())  # of its own: whoever asked may go away
         return await made
+
+    async def _make_asked(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            await self._make_together(asked)
 
     async def _make_together(self, asked: list[tuple[Ask, str, asyncio.Future[Made]]]) -> None:
         try:
@@ -398,18 +401,26 @@ class Desk:
         """
         now = self._clock()
         rows = await self._database.read(lambda c: store.late(c, now - LATE, PURSUED_AT_ONCE + len(self._pursued)))
-        self._pursued = {i: n for i, n in self._pursued.items() if i in {bytes(r.id) for r in rows}}
-        due = [r for r in rows if now - r.issued_at >= LATE << self._pursued.get(bytes(r.id), 0)][:PURSUED_AT_ONCE]
-        for row in due:
-            if not self._post.backlog("hub" if row.state == "submitted" else row.provider):
-                self._pursued[bytes(row.id)] = self._pursued.get(bytes(row.id), 0) + 1
-                await self._pursue(row)
+        self._pursued = {bytes(r.id): self._pursued.get(bytes(r.id), 0) for r in rows}
+        remind: dict[str, list[Message]] = {}
+        for row in rows:
+            id_ = bytes(row.id)
+            to = "hub" if row.state == "submitted" else row.provider
+            if now - row.issued_at < LATE << self._pursued[id_] or (to not in remind and self._post.backlog(to)):
+                continue  # not due, or who is asked has not heard of what we said before
+            self._pursued[id_] += 1
+            if row.state == "permitted":
+                remind.setdefault(to, []).append(Remind(id_))
+                continue
+            try:
+                await self._find_leaf(id_)
+            except RenkeiError as error:
+                self._observe.log.info("pursuit.in-vain", reason=error.code)
+        for provider, reminders in remind.items():
+            await self._post.send(provider, reminders)
 
-    async def _pursue(self, row: Any) -> None:
-        id_ = bytes(row.id)
-        if row.state == "permitted":
-            await self._post.send(row.provider, [Remind(id_)])
-            return
+    async def _find_leaf(self, id_: bytes) -> None:
+        """Take the leaf of an inquiry, as the hub has it, for its receipt."""
         reply = await self._post.call("hub", GetPermit(id_))
         if not isinstance(reply, Permitted):
             raise NotGenuine("The hub answered something else.", code="round-reply")

@@ -7,6 +7,7 @@ import hmac
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from renkei.record.state import CONVERTERS
 MESSAGES_AT_ONCE = 512
 SWEEP_EVERY = 5.0
 FETCHED_AT_ONCE = 16
+REMINDERS_AT_ONCE = 64
 
 
 class Gateway(Institution):
@@ -226,8 +228,8 @@ class Gateway(Institution):
                 self.observe.log.warning("permit.refused", reason=error.code)
         if to_answer:
             works.append(self.answering.take(to_answer))
-        for sender, remind in by_type.get(Remind, []):
-            works.append(self._reminded(sender, remind.inquiry))
+        reminders = {(sender, remind.inquiry) for sender, remind in by_type.get(Remind, [])}
+        works += [self._reminded(*one) for one in islice(reminders, REMINDERS_AT_ONCE)]  # who is left out reminds again
         for sender, refused in by_type.get(CodeRefused, []):
             if self.member.state.body(sender).role == "authority":
                 works.append(lambda c, handles=refused.handles: subjects.refuse_codes(c, handles))
@@ -238,7 +240,7 @@ class Gateway(Institution):
         row = self.database.read_now(lambda c: store.provisions_of(c, [inquiry])).get(inquiry)
         if row is None:
             self.loop.call_soon_threadsafe(self._fetch_soon, inquiry)
-        if row is None or row.answer is None or row.requester != requester:
+        if row is None or row.answer is None or row.requester != requester or self.post.backlog(requester):
             return lambda _: None
         return lambda c: self.post.put(c, requester, [Answer(inquiry, bytes(row.answer))])
 
@@ -253,8 +255,8 @@ class Gateway(Institution):
             work = await asyncio.to_thread(self.answering.take, [await self.permit_of(inquiry)])
             await self.database.write(work)
             self.observe.count("permits_fetched")
-        except RenkeiError as error:
-            self.observe.log.info("remind.ignored", reason=error.code)
+        except (RenkeiError, sa.exc.SQLAlchemyError) as error:  # whoever waits for it reminds us again
+            self.observe.log.info("remind.ignored", reason=getattr(error, "code", "") or "database")
         finally:
             self._fetching.discard(inquiry)
 
@@ -263,8 +265,8 @@ class Gateway(Institution):
             await asyncio.sleep(SWEEP_EVERY)
             try:
                 await self.desk.expire()
-                await self.desk.pursue()
                 await self.answering.expire()
                 await self.answering.retry()
+                await self.desk.pursue()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
                 self.observe.log.warning("sweep.retry", reason=type(error).__name__)

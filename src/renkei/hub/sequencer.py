@@ -281,7 +281,7 @@ class Sequencer:
         def stage() -> Staged:
             return self.keeper.stage(proposal.time, entries, proposal.salts)
 
-        await self.take(stage, reply.root, reply.cosignature, prepared.parcels, prepared.repeats)
+        await self.take(stage, reply.root, reply.cosignature, prepared.parcels, prepared.repeats, always=self._prove)
         self._done(prepared)
 
     def _done(self, prepared: Prepared) -> None:
@@ -298,9 +298,13 @@ class Sequencer:
         repeats: Sequence[bytes] = (),
         *,
         deliver: bool = True,
+        always: bool = False,
     ) -> None:
-        """Store one cosigned round and (``deliver``) owe everyone concerned what it means for them."""
-        staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature)
+        """Store one cosigned round and (``deliver``) owe everyone concerned what it means for them.
+
+        ``always``: halt if the commission has not proven its conversions; an adopted round may be from before that was demanded.
+        """
+        staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature, always)
 
         def commit(connection: sa.Connection) -> object:
             head = self.keeper.store(connection, staged, note)
@@ -323,7 +327,7 @@ class Sequencer:
         self._after(acts)
 
     def _finish(
-        self, stage: Callable[[], Staged], root: bytes, cosignature: str
+        self, stage: Callable[[], Staged], root: bytes, cosignature: str, always: bool
     ) -> tuple[Staged, str, dict[str, list[Message]]]:
         try:
             staged = stage()
@@ -332,10 +336,8 @@ class Sequencer:
             if staged.checkpoint.root != root:
                 raise NotGenuine("Hub and commission reach different roots.", code="root-differs")
             verify_note(note, self.keeper.state.verifiers)
-            for entry in (
-                staged.entries
-            ):  # nothing is delivered that the commission proves wrongly, or does not prove though it must
-                rounds.demand_proofs(self.keeper.state, entry, "commission", always=self._prove)
+            for entry in staged.entries:  # nothing is delivered that is proven wrongly, or not though it must be
+                rounds.demand_proofs(self.keeper.state, entry, "commission", always=always)
         except RenkeiError as error:
             self.keeper.abandon()
             raise Halted(error.code) from error

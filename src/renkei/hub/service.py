@@ -38,9 +38,11 @@ from renkei.messages.wire import (
     GetPermit,
     GetProofs,
     GetRounds,
+    GetShare,
     GetTail,
     HeadIs,
     Inquiry,
+    IssuanceBatch,
     Permit,
     Permitted,
     Reply,
@@ -51,7 +53,7 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.record import store as index
-from renkei.record.entries import InquiryLeaf
+from renkei.record.entries import InquiryLeaf, IssuanceLeaf
 from renkei.record.state import domain_of, ref_of
 
 ACTS_AT_ONCE = 64
@@ -112,11 +114,11 @@ class Hub(Institution):
     async def start(self) -> None:
         await self.join()
         self.run(serve(self.settings, self.observe, [], self.health), "web")
-        if await self._other_at_work():
-            self.standing_by = True
-            self.run(self._stand_by(), "standby")
-        else:
+        if await self._at_work() == "nobody":
             await self._take_up()
+        else:
+            self.standing_by = True
+            self.keep(self._stand_by, "standby")
 
     async def _take_up(self) -> None:
         await self.post.start(self.answer)
@@ -141,21 +143,24 @@ class Hub(Institution):
 
     # ------------------------------------------------------------------ standing by
 
-    async def _other_at_work(self) -> bool:
-        """Whether a process of the hub answers to the hub's name."""
+    async def _at_work(self) -> str:
+        """Which answer the hub's name gets: ``somebody``, ``silence``, or that there is ``nobody``."""
         try:
             await self.post.call("hub", GetHead(), timeout=LOOK_EVERY)
         except RenkeiError as error:
-            return not isinstance(error, Unavailable)  # also a refusal is an answer
-        return True
+            if error.code == "nobody":
+                return "nobody"
+            return "silence" if isinstance(error, Unavailable) else "somebody"  # also a refusal is an answer
+        return "somebody"
 
     async def _stand_by(self) -> None:
-        """Follow the commission's copy until nobody has been at work for some looks; then take over."""
+        """Follow the commission's copy until somebody has not been at work for some looks; then take over."""
         silent = 0
         while silent < SILENT_LOOKS:
             await asyncio.sleep(LOOK_EVERY)
-            silent = 0 if await self._other_at_work() else silent + 1
+            silent = 0 if await self._at_work() == "somebody" else silent + 1
             with contextlib.suppress(RenkeiError):  # the commission is away, or has nothing new
+                await self.keeper.settled()
                 while await self._adopt(self.keeper.tree.size, deliver=False):
                     pass
         self.observe.log.warning("hub.takes-over", size=self.keeper.tree.size)
@@ -163,25 +168,32 @@ class Hub(Institution):
         self.post.forget_silence("hub")
         self.standing_by = False
         await self._take_up()
-        await self._deliver_again()
+        self.keep(self._deliver_again, "deliver")
 
     async def _deliver_again(self) -> None:
-        """The permits of the last minutes that have no outcome: whoever sequenced before us may not have delivered them."""
-        since = await self.database.read(lambda c: log.size_at(c, self.clock() - DELIVERED_AGAIN))
-        for provider, permits in (await asyncio.to_thread(self._open_since, since)).items():
-            await self.post.send(provider, permits)
+        """What the last minutes' leaves owe and has no outcome: whoever sequenced before us may not have delivered it."""
+        first = await self.database.read(lambda c: log.size_at(c, self.clock() - DELIVERED_AGAIN))
+        end = self.keeper.head.size if self.keeper.head else 0
+        for at in range(first, end, TAIL_AT_ONCE):
+            for recipient, permits in (await asyncio.to_thread(self._open_in, at, min(at + TAIL_AT_ONCE, end))).items():
+                await self.post.send(recipient, permits)
 
-    def _open_since(self, first: int) -> dict[str, list[Permit]]:
+    def _open_in(self, first: int, end: int) -> dict[str, list[Permit]]:
+        """Permits of inquiries without an outcome, and of codes, at these positions; by who is owed them."""
         head = self.keeper.head
         owed: dict[str, list[Permit]] = {}
         if head is None:
             return owed
         with self.database.engine.connect() as connection:
-            for known in index.open_between(connection, first, head.size):
-                leaf = log.read(connection, known.position, known.position + 1)[0]
-                path = self.keeper.tree.inclusion(known.position, head.size)
-                permit = Permit(known.position, leaf.salt or b"", leaf.entry or b"", path, head.note)
-                owed.setdefault(known.provider, []).append(permit)
+            to = {k.position: k.provider for k in index.open_between(connection, first, end)}
+            for position, leaf in enumerate(log.read(connection, first, end), start=first):
+                if leaf.kind == "issuance" and leaf.entry is not None:
+                    batch = decode_as(leaf.entry, IssuanceLeaf).batch
+                    to[position] = decode_as(batch.payload, IssuanceBatch).target.body
+                if position in to and leaf.entry is not None:
+                    path = self.keeper.tree.inclusion(position, head.size)
+                    permit = Permit(position, leaf.salt or b"", leaf.entry, path, head.note)
+                    owed.setdefault(to[position], []).append(permit)
         return owed
 
     async def _keep(self) -> None:
@@ -218,7 +230,7 @@ class Hub(Institution):
                     self.observe.set("commission_clock_seconds", self._apart / 1000)
 
     def _after_round(self, acts: Sequence[Envelope]) -> None:
-        if acts:
+        if acts and not self.standing_by:
             self.run(self.keyholder.publish(self.sequencer.submit), "keys")
 
     # ------------------------------------------------------------------ recovery: heads are compared at start
@@ -292,6 +304,8 @@ class Hub(Institution):
                 return await asyncio.to_thread(self._proof, sender, call.inquiry)
             case GetTail() if self.keeper.state.body(sender).role == "portal":
                 return await asyncio.to_thread(self._tail, sender, call.index)
+            case GetShare():
+                return self.keyholder.share_for(sender, domain_of(call.domain))
             case GetProofs():
                 await asyncio.to_thread(self.keeper.may_challenge, sender, call.indexes)
                 return await asyncio.to_thread(self.auditor.prove, call.indexes)

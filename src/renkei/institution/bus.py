@@ -278,6 +278,8 @@ class Bus:
         self._asking.add(asking)
         try:
             return bytes((await asking).data)
+        except nats.errors.NoRespondersError:
+            raise Unavailable("Nobody answers to that name now.", code="nobody") from None
         except (TimeoutError, nats.errors.Error):
             pass
         except asyncio.CancelledError:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from renkei.codes import Converter, Domain, prove_share
+from renkei.errors import NotFound
 from renkei.institution.keeper import Keeper
 from renkei.institution.post import Post
 from renkei.messages.signing import Identity
@@ -42,13 +43,19 @@ class Keyholder:
             wanted, now = state.wanted(body.body), time.monotonic()
             for domain in dict.fromkeys([*state.published.get(body.body, ()), wanted]):
                 if domain not in self._handed and (self._name, domain) in state.shares:
-                    self._handed.add(domain)
                     await self._post.send(body.body, [self._share(domain)])
+                    self._handed.add(domain)
             if (self._name, wanted) not in state.shares and now - self._submitted.get(wanted, -1e9) >= AGAIN_AFTER:
                 self._submitted[wanted] = now
                 public, proof = self._converter.public_share(wanted), prove_share(self._converter, wanted)
                 generation = self._converter.generation
                 submit(self._identity.sign(DomainKeys(ref_of(wanted), self._name, generation, *public, proof)))
+
+    def share_for(self, body: str, domain: Domain) -> KeyShare:
+        """The share of a published domain, for its body alone: it may have lost what we sent. ``NotFound`` for anyone else."""
+        if domain.body != body or (self._name, domain) not in self._keeper.state.shares:
+            raise NotFound("There is no such domain of yours.", code="no-domain")
+        return self._share(domain)
 
     def _share(self, domain: Domain) -> KeyShare:
         before = domain._replace(code_epoch=domain.code_epoch - 1)

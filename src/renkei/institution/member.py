@@ -18,10 +18,10 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
-from renkei.messages.wire import Acts, Blob, GetActs, GetBlob, KeyShare, LawVersion, decode_as, decode_signed
+from renkei.messages.wire import Acts, Blob, GetActs, GetBlob, GetShare, KeyShare, LawVersion, decode_as, decode_signed
 from renkei.record.entries import ActLeaf
 from renkei.record.permit import Notary
-from renkei.record.state import CONVERTERS, Enrolled, State, domain_of
+from renkei.record.state import CONVERTERS, Enrolled, State, domain_of, ref_of
 
 FOLLOW_EVERY = 10.0
 FOLLOW_AT_FIRST = 0.3
@@ -180,6 +180,17 @@ class Member:
                 self.state.apply(index, decode_as(entry, ActLeaf))
         await self._announce()
 
+    async def _ask_for_shares(self) -> None:
+        """Ask the converters for what a restored database has lost: shares of a domain that is in the record and has no key here."""
+        assert self.post is not None
+        published = self.state.published.get(self._keys.body, [])
+        for domain in published:
+            for converter in CONVERTERS if self._load_key(domain) is None else ():
+                if (converter, *domain[1:]) not in self._shares:
+                    reply = await self.post.call(converter, GetShare(ref_of(domain)))
+                    if isinstance(reply, KeyShare):
+                        await self.accept_share(converter, reply)
+
     async def _fetch_law(self, leaf: ActLeaf) -> None:
         act = decode_signed(leaf.act.payload)
         if isinstance(act, LawVersion) and not (self._home / "law" / f"{act.hash.hex()}.pack").exists():
@@ -200,6 +211,7 @@ class Member:
             with contextlib.suppress(Unavailable):
                 try:
                     await self.follow()
+                    await self._ask_for_shares()
                 except RenkeiError as error:
                     if isinstance(error, Unavailable):
                         raise

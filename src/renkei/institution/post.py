@@ -531,6 +531,8 @@ class Post:
     async def _on_session(self, message: Msg) -> None:
         """A frame under the session its sender gave us, or an acknowledgement under the one we gave it."""
         sender, data = message.subject.split(".")[2], message.data
+        if self._directory(sender) is None:
+            return
         side, out = self._in.get(sender), self._out.get(sender)
         for session in (side and side.session, out and out.session):
             if session and data[:8] == session.id:
@@ -634,7 +636,10 @@ class Post:
         out = self._out.get(peer)
         if out is None:
             return
-        if frame.renew:  # it lost the session's key: what is under way did not arrive
+        if frame.renew and frame.stream in (
+            self._stream,
+            bytes(8),
+        ):  # it lost the session's key: what is under way did not arrive
             out.joined, out.sent = False, min(out.sent, out.acked)
             out.event.set()
             return
@@ -655,7 +660,10 @@ class Post:
             for sender, side in list(self._in.items()):
                 # also what is not committed yet: say that we are here and hold it, so that it is not sent again
                 if side.ack_due or side.queued > side.committed:
-                    await self._send_ack(sender, side)
+                    try:
+                        await self._send_ack(sender, side)
+                    except Exception:  # one peer's trouble is not the others'
+                        self._observe.failure("acknowledge")
             with contextlib.suppress(RenkeiError, sa.exc.SQLAlchemyError):
                 await self._forget()
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from renkei.codes import Domain
 from renkei.errors import Malformed, RenkeiError
+from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.member import Member
@@ -34,6 +35,8 @@ EVERY = 1.0
 SETTLE = 5.0
 """Seconds from the last row's going over to the retirement: inquiries made from older rows are on their way until then."""
 AGAIN_AFTER = 30.0
+AWAIT_CODES = 3600.0
+"""Seconds for which codes that were asked for, and may still come in the old domain, are waited for."""
 
 
 class CodeTable(NamedTuple):
@@ -87,12 +90,15 @@ class Rotation:
         if not path.exists():
             return
         words = set(path.read_text("ascii", "replace").split())
-        path.unlink()
         if not words or words - {"codes", "key"}:
+            path.unlink()
             raise Malformed("`rotate` says `codes`, `key`, or both.", code="rotate")
-        now = self._member.state.wanted(self._keys.body)
+        state, now = self._member.state, self._member.domain
+        if now != state.wanted(now.body) or (now != Domain(now.body) and state.retired.get(now.body) != now):
+            return  # one after the other
         wanted = Domain(now.body, now.code_epoch + ("codes" in words), now.key_epoch + ("key" in words))
         await self._post.send("hub", [Submit(self._keys.identity.sign(Rotate(ref_of(wanted))))])
+        path.unlink()
 
     async def _renew(self, epoch: int) -> None:
         """Take every code of an earlier epoch over, one multiplication each. Memory is constant."""
@@ -116,7 +122,8 @@ class Rotation:
         now = time.monotonic()
         if domain != self._member.state.domain(domain.body) or self._member.state.retired.get(domain.body) == domain:
             return
-        if now - self._done_at.setdefault(domain, now) < SETTLE:
+        waited = now - self._done_at.setdefault(domain, now)
+        if waited < SETTLE or (waited < AWAIT_CODES and (await self._database.read(subjects.counts))[1]):
             return
         if now - self._submitted.get(domain, -AGAIN_AFTER) >= AGAIN_AFTER:
             self._submitted[domain] = now

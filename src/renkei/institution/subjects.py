@@ -106,10 +106,13 @@ def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[
     by_handle = dict(codes)
     asked = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
     taken = set(by_code(connection, member, list(by_handle.values())))
-    rows = []
+    rows, seen = [], set()
+    newest = max((c.epoch for c in by_handle.values()), default=1)
     for row in asked:
-        if by_handle[bytes(row.handle)] not in taken:
-            taken.add(by_handle[bytes(row.handle)])
+        coded = by_handle[bytes(row.handle)]
+        same = member.carry(coded.code, coded.epoch, newest)
+        if coded not in taken and same not in seen:
+            seen.add(same)
             rows.append(row)
     if asked:
         connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in asked])))
@@ -141,10 +144,17 @@ def by_local_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Subj
 
 def by_code(connection: sa.Connection, member: Member, codes: Iterable[Coded]) -> dict[Coded, Subject]:
     """Whose these codes are, of those we know. While the table goes over to a new epoch, a code is looked for in both."""
-    held = epochs(connection, subjects.c.epoch)
-    sought = {member.carry(c.code, c.epoch, e): c for c in codes if c.code for e in held}
+    wanted = [c for c in codes if c.code]
+    if not wanted:
+        return {}
+    first = epochs(connection, subjects.c.epoch)[0]  # rows may go on to the newest epoch while we look
+    held = range(first, max(member.domain.code_epoch, *(c.epoch for c in wanted), first) + 1)
+    sought: dict[bytes, list[Coded]] = {}
+    for c in wanted:
+        for epoch in held:
+            sought.setdefault(member.carry(c.code, c.epoch, epoch), []).append(c)
     rows = connection.execute(sa.select(subjects).where(subjects.c.code.in_(list(sought))))
-    return {sought[bytes(r.code)]: _subject(r) for r in rows}
+    return {c: _subject(r) for r in rows for c in sought[bytes(r.code)]}
 
 
 def epochs(connection: sa.Connection, column: sa.Column[int]) -> range:

@@ -465,6 +465,12 @@ class Filed(Wire, frozen=True, tag="filed/1"):
     converted: list[Bytes64]
 
 
+class GetShare(Wire, frozen=True, tag="get-share/1"):
+    """A body → a converter: hand me (again) your share of the key of this domain of mine."""
+
+    domain: DomainRef
+
+
 class GetProofs(Wire, frozen=True, tag="get-proofs/1"):
     """A keeper, a party or the portal → a keeper: prove your conversions in these leaves."""
 
@@ -502,8 +508,35 @@ class Failed(Wire, frozen=True, tag="failed/1"):
     sentence: Annotated[str, Meta(max_length=1000)]
 
 
-Call = Proposal | GetHead | GetRounds | Rounds | GetActs | GetPermit | GetBlob | GetTail | GetFiled | GetProofs | Work
-Reply = Cosigned | NotSigned | HeadIs | Rounds | Acts | Permitted | Blob | Tail | Filed | Proofs | Worked | Failed
+Call = (
+    Proposal
+    | GetHead
+    | GetRounds
+    | Rounds
+    | GetActs
+    | GetPermit
+    | GetBlob
+    | GetTail
+    | GetFiled
+    | GetProofs
+    | GetShare
+    | Work
+)
+Reply = (
+    Cosigned
+    | NotSigned
+    | HeadIs
+    | Rounds
+    | Acts
+    | Permitted
+    | Blob
+    | Tail
+    | Filed
+    | Proofs
+    | KeyShare
+    | Worked
+    | Failed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -181,6 +181,8 @@ class State:
                 self._check_rotation(domain_of(body.domain))
             case Retire():
                 entitled = act.sender == body.domain.body
+                if self.retired.get(act.sender) == domain_of(body.domain):
+                    raise NotGenuine("That is done already.", code="repeated")
                 if domain_of(body.domain) != self.domain(act.sender):
                     raise NotGenuine("A body retires what is older than its domain in use.", code="domain")
             case _:
@@ -221,8 +223,9 @@ class State:
 
     def _check_rotation(self, domain: Domain) -> None:
         now = self.domain(domain.body)
-        if now is None or now != self.wanted(domain.body):
-            raise NotGenuine("An earlier domain is still being set up.", code="domain")
+        settled = now == Domain(domain.body) or self.retired.get(domain.body) == now
+        if now is None or now != self.wanted(domain.body) or not settled:
+            raise NotGenuine("An earlier rotation is not over.", code="domain")
         steps = domain.code_epoch - now.code_epoch, domain.key_epoch - now.key_epoch
         if steps not in ((1, 0), (0, 1), (1, 1)):
             raise NotGenuine("A rotation leads to the next epoch of codes, key, or both.", code="domain")
@@ -241,6 +244,8 @@ class State:
         if self._identities.get(enrolment.identity, enrolment.body) != enrolment.body:
             raise NotGenuine("This identity key is already another body's.", code="key-reuse")
         keys = {enrolment.identity, enrolment.seal}
+        if not signing.sealable(enrolment.seal):
+            raise NotGenuine("Nothing can be sealed to this sealing key.", code="bad-key")
         if len(keys) != 2 or nkey_public(enrolment.bus) in keys:
             raise NotGenuine("Identity, bus and sealing keys must be three keys.", code="key-reuse")
 
