@@ -401,6 +401,7 @@ def test_what_the_commission_has_signed_enters_the_record_after_all(hub, unharme
 def test_no_changed_reply_shows_a_member_other_acts(nation, tmp_path):
     """Every field of the acts it hands over, left out or in other order too: nobody is taken for another, no key for another's."""
     ohashi = nation.world.institutions["ohashi-city"]
+    nation.do(ohashi.member.follow())  # so that the truth is all of it
     database = Database(f"sqlite:///{tmp_path}/member.db", packages=("institution",))
     member = Member(ohashi.home, ohashi.keys, database, ohashi.observe, ohashi.clock)
     member.post = ohashi.post

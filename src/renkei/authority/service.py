@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from renkei.authority import roll, store
 from renkei.codes import encrypt, mint
-from renkei.errors import Unavailable
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import Rotation
@@ -86,6 +85,8 @@ class Authority(Institution):
                     requests.append((parcel.sender, message))
                 elif not isinstance(message, Permit):
                     self.observe.count("messages_unexpected")
+        if any(self._is_behind(body, request) for body, request in requests):
+            await self.member.follow()
         outgoing = await asyncio.to_thread(self._issue, requests) if requests else {}
 
         def commit(connection: sa.Connection) -> None:
@@ -95,6 +96,11 @@ class Authority(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
+
+    def _is_behind(self, body: str, request: CodeRequest) -> bool:
+        """Whether the body speaks of a domain of its own that we have not heard of: then we must follow the record first."""
+        known = self.member.state.domain(body)
+        return known is None or known < domain_of(request.domain)
 
     def _code(self, internal_id: bytes, code_epoch: int) -> bytes:
         return self.member.carry(mint(self._prf, internal_id), 1, code_epoch)
@@ -109,9 +115,9 @@ class Authority(Institution):
             if domain_of(request.domain).body != body:
                 self.observe.count("requests_refused")
                 continue
-            if target is None or target < domain_of(request.domain):  # the body knows of its domain before we do
-                self.member.want()
-                raise Unavailable("The record must be followed first.", code="behind")
+            if target is None:
+                self.observe.count("requests_refused")
+                continue
             found = self.database.read_now(lambda c, r=request: store.ids_of(c, [w.number for w in r.wanted]))  # type: ignore[misc]
             codes = [
                 Issued(w.handle, encrypt(self._code(found[w.number], source.code_epoch), key).to_bytes())
