@@ -75,9 +75,9 @@ Primitives in the same run, µs: {primitives}.
 The goal of 1,000 per second is missed by the factor {1000 / r["inquiries_per_second"]:.2f}, that of twice the
 cryptography by {r["cpu_over_floor_busy"] / 2:.2f}. Both cores are busy; what is not cryptography is Python, spread
 thinly over the event loop, threads' hand-overs, HTTP and SQLAlchemy. It costs most where little is done at once: an
-inquiry that travels alone needs two rounds, eight transactions in four bodies and an HTTP call, some 40 ms of
-processor time at five a second, half of that at fifty. So single requests saturate far below files, and the goal of
-250 ms for 99 of 100 at 70 % of the files' rate is not met with every body on one machine.
+inquiry that travels alone needs two rounds, eight transactions in four bodies and an HTTP call. So single requests
+saturate far below files, and the goal of 250 ms for 99 of 100 at 70 % of the files' rate is not met with every body on
+one machine.
 """
 
 
@@ -182,7 +182,8 @@ def growth(r: dict[str, Any]) -> str:
 ## How it grows
 
 {m["cpu"]}, {m["cores"]} cores, {m["memory_gb"]} GB, Python {m["python"]}. Beside the figures stands by how much
-they changed from the smallest size to the largest, and how they are meant to grow.
+they changed from the smallest size to the largest, and how they are meant to grow. A dash: not measured, or disturbed
+by another load.
 """ + "".join(_grown(s) for s in r["sections"].values())
 
 
