@@ -96,7 +96,7 @@ class Member:
 
     def demand_ready(self) -> None:
         """``Unavailable`` until inquiries can be made and answered."""
-        assert self.domain
+        _ = self.domain
 
     @property
     def ready(self) -> bool:
