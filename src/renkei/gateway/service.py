@@ -144,7 +144,9 @@ class Gateway(Institution):
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:
         """Ask the authority for the codes of ``(local id, number)``; how many were asked for."""
         await self.member.until_ready()
-        return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
+        return await self.database.write(
+            lambda c: subjects.request_codes(c, self.post, self.member, people, again=True)
+        )
 
     async def permit_of(self, id_: bytes) -> Permit:
         """The leaf of an inquiry of ours with a fresh proof, verified."""

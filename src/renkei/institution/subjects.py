@@ -62,26 +62,34 @@ class Subject(NamedTuple):
     withheld: bool
 
 
-def request_codes(connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]]) -> int:
-    """Ask the authority for codes of ``(local id, number)`` pairs that have none and were not asked for; how many."""
+def request_codes(
+    connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]], *, again: bool = False
+) -> int:
+    """Ask the authority for codes of ``(local id, number)`` pairs that have none and were not asked for; how many.
+
+    ``again``: also for those that are awaited, under the handle they have: the authority, or we, may have lost the question.
+    """
     ids = [local_id for local_id, _ in people]
     have = set(connection.execute(sa.select(subjects.c.local_id).where(subjects.c.local_id.in_(ids))).scalars())
-    have |= set(connection.execute(sa.select(wanted.c.local_id).where(wanted.c.local_id.in_(ids))).scalars())
-    fresh = list({i: n for i, n in people if i not in have}.items())
-    if not fresh:
+    awaited = {
+        r.local_id: bytes(r.handle) for r in connection.execute(sa.select(wanted).where(wanted.c.local_id.in_(ids)))
+    }
+    numbers = {i: n for i, n in people if i not in have and (again or i not in awaited)}
+    if not numbers:
         return 0
-    handles = [os.urandom(16) for _ in fresh]
-    rows = [{"handle": handle, "local_id": local_id} for handle, (local_id, _) in zip(handles, fresh, strict=True)]
-    connection.execute(wanted.insert(), rows)
+    fresh = {local_id: os.urandom(16) for local_id in numbers if local_id not in awaited}
+    if fresh:
+        connection.execute(wanted.insert(), [{"handle": handle, "local_id": i} for i, handle in fresh.items()])
+    handles = awaited | fresh
     asked = [
-        CodeWanted(handle, number, sha256(b"renkei/v1/local" + handle + local_id.encode()).digest())
-        for handle, (local_id, number) in zip(handles, fresh, strict=True)
+        CodeWanted(handles[i], number, sha256(b"renkei/v1/local" + handles[i] + i.encode()).digest())
+        for i, number in numbers.items()
     ]
     authority = member.state.of_role("authority")
     for at in range(0, len(asked), MAX_BATCH):
         request = CodeRequest(ref_of(member.domain), asked[at : at + MAX_BATCH])
         post.put(connection, authority, [request])
-    return len(fresh)
+    return len(asked)
 
 
 def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, Coded]]:

@@ -173,3 +173,19 @@ def test_a_backup_is_whole_or_refused(nation, files, tmp_path):
     assert {"about.toml", "database", "home/keys.toml", "home/settings.toml", "home/genesis.bin"} <= names
     assert not [n for n in names if n.endswith((".db", ".jsonl", ".lock"))]
     assert Home(nation.folder / "hub").settings().body == "hub"
+
+
+def test_a_code_that_was_lost_on_its_way_is_asked_for_again(nation):
+    """Whoever waits for a code in vain registers the person again: it is asked for under the same handle, and kept once."""
+    body, local_id = "ohashi-city", nation.local_id("ohashi-city", 2)
+    before = nation.code(body, 2)
+    nation.stop_body("numbering-authority")
+    try:
+        nation.register_anew(body, 2)
+        person = {"subjects": [{"local_id": local_id, "number": nation.number(2)}]}
+        assert nation.http(body, "/subjects", person) == (202, {"requested": 1})
+    finally:
+        nation.start_body("numbering-authority")
+    until(lambda: nation.code(body, 2))
+    assert nation.code(body, 2) == before
+    assert nation.http(body, "/subjects", person) == (202, {"requested": 0})
