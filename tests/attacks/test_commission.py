@@ -68,7 +68,7 @@ def test_a_commission_alone_can_enrol_no_ghost_and_replace_no_one(net, body, rol
     known = net.pack.bodies.get(body)
     kinds = list(known.kinds) if kinds is None else kinds
     with pytest.raises(NotGenuine):
-        net.state.check(enrol(net, body, role, kinds))
+        net.state.check(enrol(net, body, role, kinds), NOW)
 
 
 def test_a_converter_cannot_change_the_keys_of_a_domain(net):
@@ -77,8 +77,8 @@ def test_a_converter_cannot_change_the_keys_of_a_domain(net):
 
     again = DomainKeys(ref_of(domain), "hub", 1, *other.public_share(domain), prove_share(other, domain))
     with pytest.raises(NotGenuine):
-        net.state.check(net.identities["hub"].sign(again))
-    net.state.check(net.identities["hub"].sign(net.domain_keys("hub", domain)))  # the same once more is harmless
+        net.state.check(net.identities["hub"].sign(again), NOW)
+    net.state.check(net.identities["hub"].sign(net.domain_keys("hub", domain)), NOW)  # the same once more is harmless
 
 
 def test_acts_that_contradict_each_other_stop_nobody(net):
@@ -89,7 +89,7 @@ def test_acts_that_contradict_each_other_stop_nobody(net):
     twin = Identity("health-insurer", one._secret[:32])
     second = enrol(net, "health-insurer", "gateway", kinds["health-insurer"], twin)
     for act in (first, second):
-        net.state.check(act)
+        net.state.check(act, NOW)
     at = net.state.next_index
     for offset, act in enumerate((first, second)):
         net.state.apply(at + offset, ActLeaf(NOW, act))

@@ -336,8 +336,8 @@ class Commission(Institution):
         if (self.home / "assessments.toml").exists():
             for seed in self.home.read_toml("assessments.toml", Seeds).assessments:
                 assessment = msgspec.convert({"type": "assessment/1", **seed}, Assessment)
-                published = state.assessments.get(assessment.body, [])
-                if assessment.body in state.bodies and assessment not in published and self._due(encode(assessment)):
+                published = assessment.name in state.oversight.assessments.get(assessment.body, {})
+                if assessment.body in state.bodies and not published and self._due(encode(assessment)):
                     acts.append(self.keys.identity.sign(assessment))
         return acts
 

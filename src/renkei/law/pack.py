@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from renkei.errors import RenkeiError
-from renkei.law import tables
-from renkei.law.tables import Fault, Sheet
+from renkei.law import assessment, tables
+from renkei.law.assessment import Level, Oversight, Threshold
+from renkei.law.tables import Fault, Sheet, Title
 from renkei.numbers import FORMATS, recognise
 
 
@@ -34,16 +35,6 @@ class PackFaults(RenkeiError):
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__(f"The pack has {len(faults)} fault(s).", ja=f"パックに{len(faults)}件の誤りがあります。")
         self.faults = faults
-
-
-class Title(NamedTuple):
-    """A short title in both languages."""
-
-    ja: str
-    en: str
-
-    def text(self, language: str) -> str:
-        return self.ja if language == "ja" else self.en
 
 
 class Kind(NamedTuple):
@@ -164,8 +155,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_zone: str
     """IANA name: the law's days begin and end by it."""
     statute: Statute
+    oversight: Oversight
     limits: Limits = Limits()
-    assessment: dict[str, Any] = {}
 
 
 ALONE = ("authority", "hub", "commission", "portal")
@@ -180,8 +171,12 @@ SHEETS = (
     "purposes.csv",
     "codelists.csv",
     "terms.csv",
+    "assessment-levels.csv",
+    "assessment-thresholds.csv",
 )
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
+EXCEPTION = "exception-"
+"""Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
 FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ROLES = ("authority", "hub", "commission", "portal", "gateway")
 NOT_LAW = ("population/",)
@@ -239,6 +234,10 @@ class Pack:
         self.purposes: dict[str, Title] = parts["purposes"]
         self.withholding: frozenset[str] = frozenset(parts["withholding"])
         """Purposes for which the fact of an inquiry may be withheld from the person (art. 23(2))."""
+        self.levels: dict[str, Level] = parts["levels"]
+        """Of impact assessments, lowest first."""
+        self.thresholds: tuple[Threshold, ...] = tuple(parts["thresholds"].values())
+        """Lowest first."""
         self.zone = zoneinfo.ZoneInfo(header.time_zone)
         self.specifications: dict[str, Specification] = parts["specifications"]
         self.linkages = tuple(rows)
@@ -360,6 +359,7 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
             r["example"],
         )
     parts["specifications"] = _specifications(files, parts, faults)
+    parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     _check_use(linkages, lines)
     for name in files:
@@ -367,6 +367,7 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
         _check_header(header, tables.line_finder(files["pack.toml"]), faults)
+        faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
         return None, faults
     return Pack(header, files, parts, linkages), []
@@ -421,7 +422,7 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
         if key in seen:
             r.fault(f"The same linkage stands on line {seen[key]}.", "Remove one of the two lines.")
         seen[key] = r.number
-        if not ROW.fullmatch(r["row"]):
+        if not ROW.fullmatch(r["row"]) or r["row"].startswith(EXCEPTION):
             r.fault("`row` is not a row number.", "Write the number of the statute's row, e.g. 56-2.")
         affair, where = affairs.setdefault(r["row"], (r["affair"], r.number))
         if affair != r["affair"]:

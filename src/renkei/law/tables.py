@@ -8,17 +8,24 @@ import io
 import re
 import tomllib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from renkei.law.pack import Title
 
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TYPES = ("text", "integer", "date", "year-month", "boolean", "code")
+
+
+class Title(NamedTuple):
+    """A short title in both languages."""
+
+    ja: str
+    en: str
+
+    def text(self, language: str) -> str:
+        return self.ja if language == "ja" else self.en
 
 
 class Fault(NamedTuple):
@@ -43,8 +50,6 @@ class Sheet:
         return tuple(self[column].split())
 
     def title(self) -> Title:
-        from renkei.law.pack import Title
-
         for column in ("ja", "en"):
             if not self[column]:
                 self.fault(f"`{column}` is empty.", "Give a short title in both languages.")

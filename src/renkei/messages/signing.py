@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import os
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from renkei.codes.group import transcript
 from renkei.errors import Malformed, NotGenuine
-from renkei.messages.wire import Envelope, encode, signed_bytes
+from renkei.messages.wire import Approval, Decision, Envelope, encode, signed_bytes
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 PADDED_SIZES = (2048, 8192, 32768, 131072, 524288)
@@ -55,6 +57,19 @@ def is_signed(message: bytes, signature: bytes, public: bytes) -> bool:
     return True
 
 
+def decision_bytes(decision: Decision) -> bytes:
+    """What officers sign: the decision without their signatures."""
+    bare = msgspec.structs.replace(decision, approvals=[])
+    return b"renkei/v1/approve" + transcript(encode(bare))
+
+
+def approve(decision: Decision, officer: str, seed: bytes) -> Decision:
+    """``decision`` with this officer's signature (Ed25519, a 32-byte seed) added."""
+    _, secret = nacl.bindings.crypto_sign_seed_keypair(seed)
+    signature = nacl.bindings.crypto_sign(decision_bytes(decision), secret)[:64]
+    return msgspec.structs.replace(decision, approvals=[*decision.approvals, Approval(officer, signature)])
+
+
 class SealKey:
     """An HPKE private key (X25519); ``public`` is what others seal to."""
 
@@ -71,6 +86,34 @@ class SealKey:
             return bytes(_SUITE.decrypt(sealed, self._key, transcript(*context)))
         except (InvalidTag, ValueError):
             raise NotGenuine("The seal does not open: it is damaged or for someone else.", code="seal-wrong") from None
+
+    def agree(self, public: bytes) -> bytes:
+        """32 bytes that only the holders of this key and of ``public`` can work out (X25519, RFC 7748)."""
+        try:
+            shared = self._key.exchange(_public(public))
+        except ValueError:
+            raise Malformed("This sealing key cannot be used.", code="bad-key") from None
+        ends = sorted((self.public, public))
+        return hmac.digest(shared, b"renkei/v1/agree" + transcript(*ends), "sha256")
+
+
+PSEUDONYM_SIZE = 8
+
+
+def hide(pseudonym: bytes, shared: bytes, nonce: bytes) -> bytes:
+    """A clerk's pseudonym (8 bytes) as only the other end of ``shared`` (``SealKey.agree``) can read it, and as different each time as
+    ``nonce``: an inquiry's reply key. Applied twice it is the pseudonym again. Its authenticity is the inquiry's signature. 2 µs."""
+    stream = hmac.digest(shared, b"renkei/v1/clerk" + nonce, "sha256")
+    return bytes(a ^ b for a, b in zip(pseudonym, stream, strict=False))
+
+
+Unveil = Callable[[str, bytes, bytes], bytes]
+"""``unveil(requester, hidden, reply key)``: the pseudonym, at the commission; nothing for anyone else."""
+
+
+def unseen(_requester: str, _hidden: bytes, _nonce: bytes) -> bytes:
+    """``Unveil`` of whoever cannot."""
+    return b""
 
 
 @lru_cache(maxsize=4096)

@@ -104,6 +104,8 @@ class Inquiry(Wire, frozen=True, tag="inquiry/1"):
     """ISO date the data should describe; empty for the present."""
     withheld: bool = False
     """The requester flags the *fact* of this request as withheld from disclosure (art. 23)."""
+    clerk: Annotated[bytes, Meta(max_length=8)] = b""
+    """The pseudonym of the clerk who asks, hidden from all but the commission (``signing.Hidden``; ADR 22)."""
 
 
 class Outcome(Wire, frozen=True, array_like=True):
@@ -178,7 +180,11 @@ class DomainKeys(Wire, frozen=True, tag="keys/1"):
 
 
 class Assessment(Wire, frozen=True, tag="assessment/1"):
-    """The commission's act: an impact assessment is published. ``*`` covers every affair or item of the body."""
+    """The commission's act: an impact assessment is published. ``*`` covers every affair or item of the body.
+
+    One of the same body and ``name`` supersedes the one before. What the level was judged by stands beside it, so that anyone can
+    judge again.
+    """
 
     body: Code
     affairs: Annotated[list[Cover], Meta(max_length=2000)]
@@ -186,6 +192,124 @@ class Assessment(Wire, frozen=True, tag="assessment/1"):
     level: Code
     published: Date
     review_due: Date
+    name: Word = ""
+    people: Count = 0
+    """Persons in all files of the affair."""
+    handlers: Count = 0
+    """People who handle them."""
+    incident: bool = False
+    """Whether there was a serious incident within the year before."""
+    document: Annotated[bytes, Meta(max_length=32)] = b""
+    """SHA-256 of the published text."""
+    lapses: Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z")] = ""
+    """The last day on which it carries linkage; empty for as long as it is not superseded."""
+    follows: bool = False
+    """A disaster: this stands in for an assessment that follows before ``lapses``."""
+
+
+class Officer(Wire, frozen=True, array_like=True):
+    """Someone who may sign for the commission: ``role`` is reader, inspector or commissioner, empty for nobody any more."""
+
+    name: Code
+    role: Word
+    key: Bytes32
+    """Ed25519; signs approvals and nothing else."""
+
+
+class Approval(Wire, frozen=True, array_like=True):
+    """One officer's signature under a decision (``signing.approve``)."""
+
+    officer: Code
+    signature: Bytes64
+
+
+Approvals = Annotated[list[Approval], Meta(max_length=8)]
+Prose = Annotated[str, Meta(max_length=2000)]
+"""A public text of the commission; must name nobody."""
+
+
+class Scope(Wire, frozen=True, array_like=True):
+    """What an order stops: inquiries that agree in every part that is not ``*``. ``body`` agrees with either side."""
+
+    body: Cover = "*"
+    requester: Cover = "*"
+    provider: Cover = "*"
+    affair: Cover = "*"
+    item: Cover = "*"
+    clerk: Annotated[bytes, Meta(max_length=8)] = b""
+    """The pseudonym of a clerk of ``requester``; empty for all."""
+
+
+class Appoint(Wire, frozen=True, tag="appoint/1"):
+    """The commission's act, signed by two officers: this is an officer from now on, or (no role) no more."""
+
+    officer: Officer
+    approvals: Approvals = []
+
+
+class Order(Wire, frozen=True, tag="order/1"):
+    """The commission's act, signed by two officers: what ``scope`` says is refused from the next round on, until lifted."""
+
+    number: Code
+    scope: Scope
+    text: Prose
+    until: Moment = 0
+    """When it ends by itself; 0 for never."""
+    case: Word = ""
+    approvals: Approvals = []
+
+
+class Lift(Wire, frozen=True, tag="lift/1"):
+    """The commission's act, signed by two officers: this order, or exceptional permit, ends."""
+
+    number: Code
+    text: Prose
+    approvals: Approvals = []
+
+
+class ExceptionalPermit(Wire, frozen=True, tag="exception/1"):
+    """The commission's act: what the table does not link is linked for a time (disasters). Two officers sign it; ``emergency``: one,
+    and it ends within hours unless another confirms."""
+
+    number: Code
+    requester: Cover
+    provider: Cover
+    affair: Code
+    item: Code
+    area: Annotated[list[Code], Meta(max_length=2000)]
+    """Bodies of the area concerned: requester or provider must be one; empty for everywhere."""
+    start: Moment
+    end: Moment
+    text: Prose
+    emergency: bool = False
+    approvals: Approvals = []
+
+
+class Confirm(Wire, frozen=True, tag="confirm/1"):
+    """The commission's act: a second officer confirms an exceptional permit that was issued in an emergency."""
+
+    number: Code
+    approvals: Approvals = []
+
+
+class Measure(Wire, frozen=True, tag="measure/1"):
+    """The commission's act, signed by an officer: a step of supervision short of an order. Its words go to the body alone."""
+
+    case: Code
+    kind: Code
+    """One of ``record.oversight.MEASURES``."""
+    body: Code
+    document: Bytes32
+    """Salted hash of the words (``document_hash``)."""
+    due: Moment = 0
+    approvals: Approvals = []
+
+
+class Trail(Wire, frozen=True, tag="trail/1"):
+    """The commission's act: what its officers did in the console is this Merkle tree by now (RFC 6962)."""
+
+    size: Count
+    root: Bytes32
 
 
 class Rotate(Wire, frozen=True, tag="rotate/1"):
@@ -200,7 +324,9 @@ class Retire(Wire, frozen=True, tag="retire/1"):
     domain: DomainRef
 
 
-Act = Enrol | LawVersion | DomainKeys | Assessment | Rotate | Retire
+Decision = Appoint | Order | Lift | ExceptionalPermit | Confirm | Measure
+"""What officers sign."""
+Act = Enrol | LawVersion | DomainKeys | Assessment | Rotate | Retire | Decision | Trail
 Signed = Inquiry | Outcomes | IssuanceBatch | Enrolment | Act
 
 
@@ -216,6 +342,8 @@ class Genesis(Wire, frozen=True, tag="genesis/1"):
     """The commission's cosignature verifier key (vkey text)."""
     pack: bytes
     created: int
+    officers: list[Officer] = []
+    """Who signs for the commission at first."""
 
 
 # ------------------------------------------------------------------ messages in frames
@@ -601,3 +729,8 @@ def _fault(error: Exception) -> str:
 def context_hash(salt: bytes, clerk: str, case: str, text: str) -> bytes:
     """The salted hash by which an inspector can later tie an inquiry to what the requester wrote down."""
     return sha256(b"renkei/v1/context" + transcript(salt, clerk.encode(), case.encode(), text.encode())).digest()
+
+
+def document_hash(salt: bytes, text: str) -> bytes:
+    """The salted hash by which a text outside the record is tied to its act."""
+    return sha256(b"renkei/v1/document" + transcript(salt, text.encode())).digest()

@@ -1,7 +1,7 @@
 """Admission: the ruling on one inquiry. Hub and commission each reach it alone, from the same leaves.
 
-Order of reasons: form and time first, then standing, then assessments, then the table. Decisions use governance as of the end of
-the previous round, and the round's time.
+Order of reasons: form and time first, then standing, then the table or an exceptional permit, then the commission's orders, then
+assessments. Decisions use governance as of the end of the previous round, and the round's time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from renkei.law.decision import REASONS as LAW_REASONS
 from renkei.messages import signing
 from renkei.messages.wire import Inquiry
 from renkei.record.entries import Ruling
+from renkei.record.oversight import row_of
 from renkei.record.state import State, domain_of
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -31,6 +32,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "The law does not let an inquiry for this purpose be withheld from the person.",
         "この目的の照会を本人への開示から除くことは、法律上認められていません。",
     ),
+    "order": (
+        "The commission has ordered that this be stopped.",
+        "委員会の命令により停止されています。",
+    ),
     "requester-assessment": (
         "The requester has no published impact assessment for this affair.",
         "照会者は、この事務の保護評価を公表していません。",
@@ -48,22 +53,28 @@ DAY = 86_400_000
 def rule(state: State, sender: str, inquiry: Inquiry, now: int, *, by: str) -> tuple[Ruling, Domain | None]:
     """The ruling on ``inquiry``, whose signature by ``sender`` is already verified; and the provider's domain.
 
-    ``now`` is the round's time (ms), ``by`` the keeper that rules.
+    ``now`` is the round's time (ms), ``by`` the keeper that rules. Orders against a clerk are the commission's to see (``rounds.fill``).
     """
-    pack = state.pack
+    pack, oversight = state.pack, state.oversight
     reason, target = _standing(state, sender, inquiry, now)
     provider = state.bodies.get(inquiry.provider)
     on = pack.day(now)
     decision = decide(
         pack, state.bodies[sender].kinds, inquiry.affair, provider.kinds if provider else (), inquiry.item, on
     )
+    row, line, rows = decision.row, decision.line, list(decision.rows)
+    if not decision.allowed and not reason and (number := oversight.excepting(pack, sender, inquiry, now)):
+        decision = decision._replace(allowed=True, reason="allowed")
+        row, line, rows = row_of(number), 0, [row_of(number)]
     if decision.allowed and not reason:
-        if not state.assessed(sender, inquiry.affair, ""):
+        if number := oversight.against(sender, inquiry, now):
+            reason, rows = "order", [number]
+        elif not oversight.assessed(sender, inquiry.affair, "", on):
             reason = "requester-assessment"
-        elif not state.assessed(inquiry.provider, "", inquiry.item):
+        elif not oversight.assessed(inquiry.provider, "", inquiry.item, on):
             reason = "provider-assessment"
     allowed = decision.allowed and not reason
-    ruling = Ruling(allowed, reason or decision.reason, by, decision.row, decision.line, list(decision.rows), pack.hash)
+    ruling = Ruling(allowed, reason or decision.reason, by, row, line, rows, pack.hash)
     return ruling, target if allowed else None
 
 

@@ -14,6 +14,7 @@ import msgspec
 from renkei.codes import Ciphertext, Converter, Domain, prove_conversion, verify_conversion
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
+from renkei.messages.signing import Unveil, unseen
 from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed
 from renkei.record.admission import rule
 from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
@@ -61,26 +62,36 @@ def _draft(state: State, converter: Converter, permitted: Permitted, envelope: E
             _outcomes(permitted, sender, body, now)
             return Draft(OutcomeLeaf(now, envelope), body)
         case _:
-            state.check(envelope)
+            state.check(envelope, now)
             return Draft(ActLeaf(now, envelope), body)
 
 
 def fill(
-    state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int, *, prove: bool = False
+    state: State,
+    converter: Converter,
+    permitted: Permitted,
+    entry: Entry,
+    now: int,
+    *,
+    prove: bool = False,
+    unveil: Unveil = unseen,
 ) -> Fill:
     """The commission's part for one drafted entry. ``NotGenuine``: the hub proposed what may not be a leaf.
 
-    ``prove``: both sides' conversions come with proofs; without the hub's, the draft is refused as ``unproven``.
+    ``prove``: both sides' conversions come with proofs; without the hub's, the draft is refused as ``unproven``. ``unveil`` reads the
+    pseudonym of the clerk who asks.
     """
     demand_proofs(state, entry, "hub", always=prove)
-    filled = _fill(state, converter, permitted, entry, now)
+    filled = _fill(state, converter, permitted, entry, now, unveil)
     if not prove or not filled.converted:
         return filled
     made = conversions(complete(entry, filled), "commission")
     return msgspec.structs.replace(filled, proofs=prove_all(converter, made))
 
 
-def _fill(state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int) -> Fill:
+def _fill(
+    state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int, unveil: Unveil = unseen
+) -> Fill:
     if entry.time != now:
         raise NotGenuine("An entry's time is not its round's.", code="round-time")
     envelope = envelope_of(entry)
@@ -101,6 +112,10 @@ def _fill(state: State, converter: Converter, permitted: Permitted, entry: Entry
                 raise NotGenuine("A draft carries what it should not.", code="round-entry")
             if target is None:
                 return Fill([])
+            if state.oversight.orders and body.clerk:
+                clerk = unveil(sender, body.clerk, body.reply_key)
+                if number := state.oversight.against(sender, body, now, clerk):
+                    return Fill([], "order", [number])
             made = converter.convert(domain_of(body.source), target, Ciphertext.split(entry.half))
             return Fill([made.to_bytes()])
         case IssuanceLeaf(), IssuanceBatch():
@@ -112,7 +127,7 @@ def _fill(state: State, converter: Converter, permitted: Permitted, entry: Entry
             _outcomes(permitted, sender, body, now)
             return Fill([])
         case ActLeaf(), _:
-            state.check(envelope)
+            state.check(envelope, now)
             return Fill([])
     raise NotGenuine("The entry's kind does not fit what it holds.", code="round-entry")
 

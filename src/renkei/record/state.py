@@ -23,20 +23,28 @@ from renkei.ledger.notes import Verifier
 from renkei.messages import signing
 from renkei.messages.wire import (
     Act,
+    Appoint,
     Assessment,
+    Confirm,
     DomainKeys,
     DomainRef,
     Enrol,
     Enrolment,
     Envelope,
+    ExceptionalPermit,
     Genesis,
     LawVersion,
+    Lift,
+    Measure,
+    Order,
     Retire,
     Rotate,
+    Trail,
     decode_as,
     decode_signed,
 )
 from renkei.record.entries import ActLeaf, GenesisLeaf
+from renkei.record.oversight import Oversight
 
 CONVERTERS = ("hub", "commission")
 HOLDERS = ("authority", "gateway", "portal")
@@ -99,7 +107,8 @@ class State:
         """Of each body the domains for which both converters have published, oldest first."""
         self.ordered: dict[str, Domain] = {}
         self.retired: dict[str, Domain] = {}
-        self.assessments: dict[str, list[Assessment]] = {}
+        self.oversight = Oversight(self.genesis.officers)
+        """What the commission has decided."""
         self.void = 0
         """Acts in the record that could not take effect."""
         self.next_index = 1
@@ -145,17 +154,8 @@ class State:
         not_older = domain.code_epoch >= oldest.code_epoch and domain.key_epoch >= oldest.key_epoch
         return not_older and self.has_domain(domain)
 
-    def assessed(self, body: str, affair: str, item: str) -> bool:
-        """Whether a published assessment covers the body's part: its affair as requester, or its item as provider."""
-        for a in self.assessments.get(body, ()):
-            if affair and ("*" in a.affairs or affair in a.affairs):
-                return True
-            if item and ("*" in a.items or item in a.items):
-                return True
-        return False
-
-    def check(self, act: Envelope) -> Act:
-        """The act in ``act`` if its author may make it; ``NotGenuine`` otherwise. Changes nothing."""
+    def check(self, act: Envelope, now: int) -> Act:
+        """The act in ``act`` if its author may make it at ``now`` (its round's time, ms); ``NotGenuine`` otherwise. Changes nothing."""
         author = self.body(act.sender)
         signing.verify(act, author.identity)
         body = decode_signed(act.payload)
@@ -163,8 +163,11 @@ class State:
             case Enrol():
                 entitled = act.sender == "commission"
                 self._check_enrolment(body.enrolment)
-            case Assessment():
-                entitled = act.sender == "commission" and body.body in self.bodies
+            case Assessment() if body.body not in self.bodies:
+                entitled = False
+            case Assessment() | Appoint() | Order() | Lift() | ExceptionalPermit() | Confirm() | Measure() | Trail():
+                entitled = act.sender == "commission"
+                self.oversight.check(body, self.pack, self.bodies, now)
             case LawVersion():
                 entitled = act.sender == "hub" and self._fetch_pack(body.hash).hash == body.hash
             case DomainKeys():
@@ -196,7 +199,7 @@ class State:
         if index < self.next_index:
             return
         try:
-            body = self.check(leaf.act)
+            body = self.check(leaf.act, leaf.time)
         except RenkeiError as error:
             if error.code == "no-pack":
                 raise
@@ -213,8 +216,8 @@ class State:
                 self.shares[body.converter, domain] = PublicShare(*(element(e) for e in (body.s, body.u, body.x)))
                 if self.has_domain(domain) and domain not in self.published.get(domain.body, ()):
                     self.published.setdefault(domain.body, []).append(domain)
-            case Assessment():
-                self.assessments.setdefault(body.body, []).append(body)
+            case Assessment() | Appoint() | Order() | Lift() | ExceptionalPermit() | Confirm() | Measure() | Trail():
+                self.oversight.apply(body, index, leaf.time)
             case Rotate():
                 self.ordered[leaf.act.sender] = domain_of(body.domain)
             case Retire():

@@ -9,13 +9,21 @@ import pytest
 
 from renkei.codes import Domain, combine_shares, encrypt, group, prove_share
 from renkei.ledger.notes import COSIGNATURE, NOTE, Signer
-from renkei.messages.signing import Identity, SealKey
-from renkei.messages.wire import Assessment, DomainKeys, Enrol, Enrolment, Genesis, Inquiry, encode
+from renkei.messages.signing import Identity, SealKey, approve
+from renkei.messages.wire import Assessment, DomainKeys, Enrol, Enrolment, Genesis, Inquiry, Officer, encode
 from renkei.record.entries import ActLeaf, GenesisLeaf
 from renkei.record.state import State, Trust, genesis_signature, ref_of
 
 NOW = 1_795_450_000_000
 BODIES = ("ohashi-city", "tax-union", "pension-service", "national-tax", "portal", "numbering-authority")
+
+OFFICERS = {
+    "sato": "inspector",
+    "suzuki": "inspector",
+    "tanaka": "commissioner",
+    "ito": "commissioner",
+    "mori": "reader",
+}
 
 
 def bus_key() -> str:
@@ -32,6 +40,7 @@ class Net:
         self.identities = {b: Identity(b, os.urandom(32)) for b in ("hub", "commission", *BODIES)}
         self.seals = {b: SealKey() for b in self.identities}
         self.signers = [Signer("log", NOTE, os.urandom(32)), Signer("log/commission", COSIGNATURE, os.urandom(32))]
+        self.officers = {name: os.urandom(32) for name in OFFICERS}
         genesis = encode(
             Genesis(
                 "log",
@@ -40,11 +49,13 @@ class Net:
                 *(s.verifier.to_text() for s in self.signers),
                 pack.hash,
                 NOW,
+                [Officer(n, OFFICERS[n], Identity(n, seed).public) for n, seed in self.officers.items()],
             )
         )
         signatures = [genesis_signature(self.identities[b], genesis) for b in ("hub", "commission")]
         self.trust = Trust(bytes(16), encode(GenesisLeaf(NOW, genesis, *signatures)))
         self.state = State(self.trust, lambda _: pack)
+        self.leaves = []
         for body in BODIES:
             self.act("commission", Enrol(self.identities[body].sign(self.enrolment(body))))
             for name in self.converters:
@@ -62,8 +73,28 @@ class Net:
         converter = self.converters[name]
         return DomainKeys(ref_of(domain), name, 1, *converter.public_share(domain), prove_share(converter, domain))
 
-    def act(self, author, body):
-        self.state.apply(self.state.next_index, ActLeaf(NOW, self.identities[author].sign(body)))
+    def act(self, author, body, now=NOW):
+        self.leaves.append((self.state.next_index, ActLeaf(now, self.identities[author].sign(body))))
+        self.state.apply(*self.leaves[-1])
+
+    def replay(self):
+        """The state that someone else folds from the same leaves."""
+        fresh = State(self.trust, lambda _: self.pack)
+        for index, leaf in self.leaves:
+            fresh.apply(index, leaf)
+        return fresh
+
+    @staticmethod
+    def officer_key(seed):
+        return Identity("", seed).public
+
+    def decide(self, decision, *officers, now=NOW):
+        """The commission's act with these officers' signatures, checked as a keeper does, then folded."""
+        for name in officers:
+            decision = approve(decision, name, self.officers[name])
+        self.state.check(self.identities["commission"].sign(decision), now)
+        self.act("commission", decision, now)
+        return decision
 
     def key(self, body):
         return combine_shares(*(c.key_share(Domain(body)) for c in self.converters.values()))

@@ -65,8 +65,9 @@ def test_the_wrong_body_is_refused_with_the_row(net):
 def test_without_an_assessment_nothing_is_asked_and_nothing_is_provided(pack, converters):
     """Act art. 28(6)."""
     net = Net(pack, converters)
-    saved = net.state.assessments.pop("ohashi-city")
+    assessments = net.state.oversight.assessments
+    saved = assessments.pop("ohashi-city")
     assert ruling(net)[0].reason == "requester-assessment"
-    net.state.assessments["ohashi-city"] = saved
-    net.state.assessments.pop("tax-union")
+    assessments["ohashi-city"] = saved
+    assessments.pop("tax-union")
     assert ruling(net)[0].reason == "provider-assessment"

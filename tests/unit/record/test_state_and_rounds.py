@@ -151,7 +151,7 @@ def test_governance_acts_need_their_author(pack, converters):
         ("tax-union", net.domain_keys("hub", Domain("tax-union", 2))),
     ):
         with pytest.raises(NotGenuine):
-            net.state.check(net.identities[author].sign(act))
+            net.state.check(net.identities[author].sign(act), NOW)
 
 
 def test_one_key_serves_one_purpose_and_one_body(pack, converters):
@@ -167,7 +167,7 @@ def test_one_key_serves_one_purpose_and_one_body(pack, converters):
         net.identities["pension-service"].sign(own),
     ):
         with pytest.raises(NotGenuine):
-            net.state.check(net.identities["commission"].sign(Enrol(wrong)))
+            net.state.check(net.identities["commission"].sign(Enrol(wrong)), NOW)
 
 
 def test_a_domain_is_in_use_once_both_converters_published(pack, converters):
