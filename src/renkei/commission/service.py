@@ -11,11 +11,15 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.codes import Ciphertext, Domain
+from renkei.commission.casework import Casework
+from renkei.commission.console import console_pages
+from renkei.commission.officers import Officers
+from renkei.commission.register import Register
 from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.keyholder import AGAIN_AFTER, Keyholder
-from renkei.institution.post import Post
+from renkei.institution.post import Parcel, Post
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
@@ -59,6 +63,9 @@ from renkei.record.state import domain_of
 CLOCK_TOLERANCE = 2000
 """Milliseconds by which a round's time may differ from the commission's clock."""
 LOOK_EVERY = 0.5
+TRAIL_EVERY = 3600.0
+"""Seconds between two entries of the trail's root into the record: each is an act for ever."""
+MESSAGES_AT_ONCE = 64
 
 
 class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +77,7 @@ class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Commission(Institution):
     """The second keeper."""
 
-    packages = ("institution", "ledger", "record")
+    packages = ("institution", "ledger", "record", "commission")
 
     def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
         super().__init__(folder, clock=clock)
@@ -90,6 +97,9 @@ class Commission(Institution):
             self.settings.audit_share,
         )
         self.workers = Workers(self.keys, self.bus, self.observe, self.settings.workers)
+        self.officers = Officers(self.home)
+        self.casework = Casework(self.keys, self.keeper, self.database, self.post, self.observe, clock)
+        self.register = Register(self.keeper, self.database, self.casework, clock)
         self._lock = asyncio.Lock()
         self._tokens = float(self.settings.file_rate)
         self._tokens_at = time.monotonic()
@@ -97,11 +107,14 @@ class Commission(Institution):
 
     async def start(self) -> None:
         await self.join()
-        await self.post.start(self.answer, receives=False)
-        self.run(serve(self.settings, self.observe, [], self.health), "web")
+        await self.post.start(self.answer)
+        self.keep(lambda: self.post.consume(self._take, MESSAGES_AT_ONCE), "worker")
+        handlers, options = console_pages(self)
+        self.run(serve(self.settings, self.observe, handlers, self.health, **options), "web")
         self.keep(self._govern, "governance")
         self.keep(self.auditor.run, "audit")
         self.keep(lambda: self.keeper.retain(self.clock), "retention")
+        self.keep(self._publish_trail, "trail")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -201,7 +214,15 @@ class Commission(Institution):
             try:
                 fills.append(
                     _from_worker(worked.get(at), entry)
-                    or rounds.fill(keeper.state, self.converter, keeper.permitted, entry, proposal.time, prove=prove)
+                    or rounds.fill(
+                        keeper.state,
+                        self.converter,
+                        keeper.permitted,
+                        entry,
+                        proposal.time,
+                        prove=prove,
+                        unveil=rounds.unveil_with(self.keys.hide, keeper.state),
+                    )
                 )
             except RenkeiError as error:
                 raise _BadEntry(at, error.code) from error
@@ -295,6 +316,22 @@ class Commission(Institution):
             given = Ciphertext.split(half.half)
             converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
         return Filed(converted)
+
+    # ------------------------------------------------------------------ the officers' desk
+
+    async def _take(self, parcels: list[Parcel]) -> None:
+        work = self.casework.take([(p.sender, m) for p in parcels for m in p.messages])
+
+        def commit(connection: sa.Connection) -> None:
+            work(connection)
+            self.post.committed(connection, parcels)
+
+        await self.database.write(commit)
+
+    async def _publish_trail(self) -> None:
+        while True:
+            await asyncio.sleep(TRAIL_EVERY)
+            await self.casework.publish_trail()
 
     # ------------------------------------------------------------------ governance
 

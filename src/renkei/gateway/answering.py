@@ -46,7 +46,8 @@ NOBODY = os.urandom(16).hex()
 """The local id that is looked up for an unknown code, so that the path is the same; nobody's, and an ordinary one to any database."""
 Wanted = tuple[str, str, str]
 """Item, day (or empty), local id."""
-RETRIED = "source-unavailable"
+STOPPED = "order"
+RETRIED = ("source-unavailable", STOPPED)
 
 
 class Provided(NamedTuple):
@@ -160,6 +161,8 @@ class Answering:
         local_id = person.local_id if person else None
         if person is None or person.withheld:
             return self._answered(authorised, permit, local_id, [])
+        if self._stopped(authorised):
+            return Provided(authorised, permit, local_id, "held", STOPPED, None, False)
         if isinstance(found, SourceFault):
             self._observe.count("source_faults")
             self._observe.log.error("source.fault", reason=found.reason, fault=str(found))
@@ -167,6 +170,10 @@ class Answering:
         if person.manual:
             return Provided(authorised, permit, local_id, "held", "manual-release", None, False)
         return self._answered(authorised, permit, local_id, found)
+
+    def _stopped(self, authorised: Authorised) -> bool:
+        """Whether the commission has stopped such inquiries since this one was permitted."""
+        return bool(self._member.state.oversight.against(authorised.requester, authorised.inquiry, self._clock()))
 
     def _answered(
         self, authorised: Authorised, permit: Permit, local_id: str | None, records: list[dict[str, Any]]
@@ -221,8 +228,8 @@ class Answering:
         await self._settle(id_, clerk, withheld=True)
 
     async def retry(self) -> None:
-        """Answer what is held only because the source did not respond."""
-        for row in await self._database.read(lambda c: store.held_for(c, RETRIED)):
+        """Answer what is held only because the source did not respond, or an order stood that has been lifted."""
+        for row in await self._database.read(lambda c: [r for why in RETRIED for r in store.held_for(c, why)]):
             with contextlib.suppress(Conflict):
                 await self._settle(bytes(row.id), "", withheld=False)
 
@@ -240,6 +247,14 @@ class Answering:
         now = self._clock()
         authorised = self._authorise_one(permit, now)
         wanted = _wanted(authorised, row.local_id)
+        if not withheld and self._stopped(authorised):
+            raise Conflict(
+                "The commission has stopped this.",
+                ja="委員会の命令により停止されています。",
+                code=STOPPED,
+                remedy="It is answered when the order is lifted, or expires.",
+                remedy_ja="命令が解除されると回答されます。",
+            )
 
         def prepare() -> tuple[Provided, Provided]:
             nothing = self._answered(authorised, permit, row.local_id, [])

@@ -253,6 +253,9 @@ class Desk:
             expires=expires,
             as_of=ask.as_of,
             withheld=ask.withheld,
+            clerk=self._keys.hide(
+                self._keys.pseudonym(clerk), self._member.state.body("commission").seal, reply.public
+            ),
         )
         envelope = self._keys.identity.sign(inquiry)
         row = {
@@ -353,6 +356,9 @@ class Desk:
             for r in receipts
             if not r.allowed
         ]
+
+        if any(r["why"] == "order" for r in refused):
+            self._member.want()  # its reasons are in the record
 
         def commit(connection: sa.Connection) -> None:
             if permitted:

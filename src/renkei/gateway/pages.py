@@ -137,7 +137,10 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
         if row is None:
             raise NotFound("There is no such inquiry.", ja="この照会はありません。")
-        return render(request, "inquiry.html", inquiry=view(gateway, row), row=row)
+        standing = gateway.member.state.oversight.decisions.get(row.rows) if row.reason == "order" else None
+        return render(
+            request, "inquiry.html", inquiry=view(gateway, row), row=row, order=standing.decision if standing else None
+        )
 
     @get("/desk/held", guards=inside, include_in_schema=False)
     async def held_page(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -157,7 +160,20 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
                 raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
         return Redirect("/desk/held", status_code=303)
 
+    @get("/desk/commission", guards=inside, include_in_schema=False)
+    async def commission_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        demands, orders = await gateway.supervision.listed(), gateway.supervision.orders()
+        return render(request, "commission.html", demands=demands, orders=orders, now=gateway.clock())
+
+    @post("/desk/commission/{document:str}", guards=inside, include_in_schema=False)
+    async def explain(request: Request[Any, Any, Any], document: FromPath[str], data: Form) -> Redirect:
+        clerk = request.state.clerk
+        demand(clerk, "explain")
+        await gateway.supervision.answer(inquiry_id(document), data.get("text", ""), clerk.name)
+        return Redirect("/desk/commission", status_code=303)
+
     handlers = [start, signin_page, signin, signout, desk, new_page, new, inquiry, held_page, settle]
+    handlers += [commission_page, explain]
     options = {
         "pages": pages,
         "csrf_secret": gateway.keys.derive("csrf").hex(),

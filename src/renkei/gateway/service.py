@@ -22,6 +22,7 @@ from renkei.gateway.api import api
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
+from renkei.gateway.supervision import Supervision
 from renkei.institution import subjects
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
@@ -32,6 +33,7 @@ from renkei.institution.web import Health, serve
 from renkei.messages.wire import (
     Answer,
     CodeRefused,
+    Demand,
     GetPermit,
     GetProofs,
     KeyShare,
@@ -72,6 +74,7 @@ class Gateway(Institution):
         self.answering = Answering(
             self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
         )
+        self.supervision = Supervision(s.body, self.member, self.database, self.post, self.observe, clock)
         self._fetching: set[bytes] = set()
         """Inquiries whose permit is being fetched from the hub."""
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
@@ -230,6 +233,7 @@ class Gateway(Institution):
                 self.observe.log.warning("permit.refused", reason=error.code)
         if to_answer:
             works.append(self.answering.take(to_answer))
+        works += [self.supervision.take(d) for sender, d in by_type.get(Demand, []) if sender == "commission"]
         reminders = {(sender, remind.inquiry) for sender, remind in by_type.get(Remind, [])}
         works += [self._reminded(*one) for one in islice(reminders, REMINDERS_AT_ONCE)]  # who is left out reminds again
         for sender, refused in by_type.get(CodeRefused, []):

@@ -73,6 +73,20 @@ provisions = sa.Table(
 )
 sa.Index("provisions_state", provisions.c.state, provisions.c.expires)
 
+demands = sa.Table(
+    "demands",
+    metadata,
+    sa.Column("document", sa.LargeBinary(32), primary_key=True),
+    sa.Column("case_number", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False),
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Column("answered_at", sa.BigInteger),
+    sa.Column("answered_by", sa.String(64)),
+)
+"""What the commission has asked of us, or told us."""
 batches = sa.Table(
     "batches",
     metadata,

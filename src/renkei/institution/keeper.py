@@ -225,6 +225,10 @@ class Keeper:
         """Those of these envelopes that have a leaf."""
         return self._database.read_now(lambda c: index.entered(c, ids))
 
+    def parties(self, connection: sa.Connection, position: int) -> tuple[str, str] | None:
+        """Requester and provider of the inquiry at ``position``, if there is one."""
+        return index.parties(connection, [position]).get(position)
+
     def may_challenge(self, sender: str, positions: Sequence[int]) -> None:
         """Whether ``sender`` may have the conversions in these leaves proven: the other keeper, the portal, and parties. ``Refused``."""
         if sender in CONVERTERS or self.state.body(sender).role == "portal":

@@ -15,7 +15,7 @@ from renkei.codes import Converter
 from renkei.errors import NotGenuine, SetupError
 from renkei.institution.settings import Home, Settings
 from renkei.ledger.notes import Signer
-from renkei.messages.signing import Identity, SealKey
+from renkei.messages.signing import PSEUDONYM_SIZE, Identity, SealKey, hide
 from renkei.messages.wire import Enrolment, Envelope
 
 
@@ -43,6 +43,7 @@ class Keys:
         self.bus_seed = b64decode(file.bus)
         self.seal = SealKey(b64decode(file.seal))
         self._vault = SecretBox(b64decode(file.vault))
+        self._agreed: dict[bytes, bytes] = {}
         self._log = file.log
         self._master = file.master
 
@@ -88,6 +89,16 @@ class Keys:
     def derive(self, purpose: str) -> bytes:
         """A 32-byte secret for one purpose, from the vault key."""
         return hmac.digest(bytes(self._vault), b"renkei/v1/derive/" + purpose.encode(), "sha256")
+
+    def pseudonym(self, clerk: str) -> bytes:
+        """What the record calls a clerk of ours: 8 bytes, the same each time, which nobody else can make out."""
+        return hmac.digest(self.derive("clerk"), clerk.encode(), "sha256")[:PSEUDONYM_SIZE]
+
+    def hide(self, pseudonym: bytes, peer: bytes, nonce: bytes) -> bytes:
+        """A pseudonym for whoever has the sealing key ``peer``, or (the same operation) what such a peer hid for us."""
+        if peer not in self._agreed:
+            self._agreed[peer] = self.seal.agree(peer)
+        return hide(pseudonym, self._agreed[peer], nonce)
 
     def lock(self, data: bytes) -> bytes:
         """``data`` encrypted for this institution's own database."""

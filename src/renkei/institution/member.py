@@ -42,6 +42,7 @@ class Member:
         """A converter's key share, and behind it (from the second code epoch on) its δ; by code and key epoch."""
         self._key: dict[Domain, bytes] = {}
         self._wanted = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._following = asyncio.Lock()
         self._changed = asyncio.Condition()
         for position, entry in database.read_now(store.load_acts):
@@ -202,11 +203,14 @@ class Member:
             keep_pack(self._home, pack)
 
     def want(self, _: str = "") -> None:
-        """Follow soon: something refers to an act not seen yet."""
-        self._wanted.set()
+        """Follow soon: something refers to an act not seen yet. From any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                self._loop.call_soon_threadsafe(self._wanted.set)
 
     async def follow_always(self) -> None:
         """Follow for ever; often until ready, then now and then and whenever wanted."""
+        self._loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(Unavailable):
                 try:

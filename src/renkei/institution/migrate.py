@@ -21,10 +21,11 @@ TABLES = {
     "record": "renkei.record.store",
     "institution": "renkei.institution.subjects",
     "authority": "renkei.authority.store",
+    "commission": "renkei.commission.store",
     "gateway": "renkei.gateway.store",
     "portal": "renkei.portal.store",
 }
-"""Where each package declares its ``metadata``. Hub and commission keep only what ledger, record and institution declare."""
+"""Where each package declares its ``metadata``. The hub keeps only what ledger, record and institution declare."""
 
 _ROOT = Path(__file__).parent.parent
 

@@ -33,8 +33,8 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-Duty = Literal["ask", "register", "protect", "release"]
-"""Make inquiries · register persons · set a person's protection flags · release held answers."""
+Duty = Literal["ask", "register", "protect", "release", "explain"]
+"""Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission."""
 
 
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 from renkei.law import Pack
 from renkei.law.decision import REASONS as LAW_REASONS
+from renkei.law.pack import EXCEPTION
 from renkei.record.admission import REASONS as ADMISSION_REASONS
 
 LATEST = 253_370_764_800_000
@@ -37,6 +39,22 @@ EXTRA_REASONS: dict[str, tuple[str, str]] = {
         "回答が大きすぎて送れません。データを直すか、提供しない旨を回答してください。",
     ),
 }
+
+
+MEASURES: dict[str, tuple[str, str]] = {
+    "explanation": ("Request for explanation", "説明要求"),
+    "inspection": ("Inspection", "立入検査"),
+    "advice": ("Advice", "助言"),
+    "guidance": ("Guidance", "指導"),
+    "recommendation": ("Recommendation", "勧告"),
+    "closing": ("Case closed", "終結"),
+}
+"""Steps of supervision (Act art. 33–35)."""
+
+
+def measure(code: str, language: str) -> str:
+    """A step of the commission's supervision."""
+    return _say(MEASURES, code, language)
 
 
 def state(code: str, language: str) -> str:
@@ -115,4 +133,20 @@ class PackWords:
         return str(value)
 
     def cite(self, row: str) -> str:
+        """A row of the table (or several, joined), or the exceptional permit in its place."""
+        if row.startswith(EXCEPTION):
+            number = row.removeprefix(EXCEPTION)
+            return (
+                f"委員会の例外許可 {number}" if self.lang == "ja" else f"the commission's exceptional permit {number}"
+            )
         return self.pack.cite(row, self.lang)
+
+    def needed(self, reason: str, rows: Sequence[str]) -> str:
+        """What a refusal cites: the order that stops it, or the rows that would allow it."""
+        if not rows:
+            return ""
+        ja = self.lang == "ja"
+        if reason == "order":
+            return f"命令 {rows[0]}" if ja else f"Order {rows[0]}."
+        cited = self.cite(", ".join(rows))
+        return f"根拠となりうる項: {cited}" if ja else f"It would have needed: {cited}"

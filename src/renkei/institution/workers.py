@@ -144,7 +144,10 @@ class Worker(Institution):
     def _one(self, one: object, work: Work) -> bytes:
         state, now = self.member.state, work.time
         if isinstance(one, bytes):
-            filled: Fill = rounds.fill(state, self.converter, _none, decode_entry(one), now, prove=work.prove)
+            unveil = rounds.unveil_with(self.keys.hide, state)
+            filled: Fill = rounds.fill(
+                state, self.converter, _none, decode_entry(one), now, prove=work.prove, unveil=unveil
+            )
             return encode(filled)
         return encode(rounds.draft(state, self.converter, _none, one, now, prove=work.prove).entry)  # type: ignore[arg-type]
 

@@ -421,7 +421,63 @@ class KeyShare(Wire, frozen=True, tag="key-share/1"):
     """δ of this converter, by which codes of the epoch before become those of this one; empty in the first epoch."""
 
 
-Message = Submit | Permit | Receipt | Answer | Remind | CodeRequest | CodeRefused | KeyShare
+Letter = Annotated[str, Meta(max_length=8000)]
+"""A text between two bodies, sealed to the receiver; no part of the record."""
+
+
+class Demand(Wire, frozen=True, tag="demand/1"):
+    """Commission → body, sealed: the words of a measure that is in the record (its hash is, with ``salt``)."""
+
+    case: Code
+    kind: Code
+    salt: Bytes16
+    text: Letter
+    due: Moment = 0
+
+
+class Explanation(Wire, frozen=True, tag="explanation/1"):
+    """Body → commission, sealed: its answer to the measure whose words have this hash."""
+
+    case: Code
+    document: Bytes32
+    text: Letter
+
+
+class Report(Wire, frozen=True, tag="report/1"):
+    """Portal → commission, sealed: a resident does not recognise the access at ``index``, or was asked for paper all the same.
+
+    Who the resident is, the commission does not learn; ``reference`` is the portal's.
+    """
+
+    reference: Bytes16
+    index: Count
+    kind: Code
+    text: Letter = ""
+
+
+class Progress(Wire, frozen=True, tag="progress/1"):
+    """Commission → portal, sealed: what became of a report, or (no reference) that an access is being examined."""
+
+    index: Count
+    case: Code
+    state: Code
+    reference: Annotated[bytes, Meta(max_length=16)] = b""
+
+
+Message = (
+    Submit
+    | Permit
+    | Receipt
+    | Answer
+    | Remind
+    | CodeRequest
+    | CodeRefused
+    | KeyShare
+    | Demand
+    | Explanation
+    | Report
+    | Progress
+)
 
 
 # ------------------------------------------------------------------ the sealed answer

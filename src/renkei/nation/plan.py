@@ -19,6 +19,7 @@ from typing import get_args
 import msgspec
 import nkeys
 
+from renkei.commission.officers import Roster, enlist
 from renkei.errors import SetupError
 from renkei.institution.bus import BusServer, BusUser, Node
 from renkei.institution.keeper import keep_pack
@@ -26,7 +27,7 @@ from renkei.institution.keys import Keys
 from renkei.institution.settings import Clerk, Duty, Home, Settings, occupy, system_clock
 from renkei.law import Pack
 from renkei.ledger.notes import COSIGNATURE, NOTE
-from renkei.messages.wire import Assessment, Enrolment, Genesis, decode_as, encode
+from renkei.messages.wire import Assessment, Enrolment, Genesis, Officer, decode_as, encode
 from renkei.nation import population, sources
 from renkei.nation.population import Demography, Resident
 from renkei.record.entries import GenesisLeaf
@@ -60,6 +61,16 @@ class Face(msgspec.Struct, frozen=True):
     local_ids: dict[str, str]
 
 
+class Seat(msgspec.Struct, frozen=True):
+    """An officer of the commission and how to sign in at its console."""
+
+    name: str
+    role: str
+    ja: str
+    en: str
+    passphrase: str
+
+
 class Plan(msgspec.Struct, frozen=True):
     """``nation.toml``: what was laid out. Holds the demo's tokens; a nation's own folder is private."""
 
@@ -73,6 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
     operator: str
     places: tuple[Place, ...]
     personas: tuple[Face, ...]
+    officers: tuple[Seat, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -163,7 +175,8 @@ def lay_out(
         url = f"http://127.0.0.1:{port}"
         places.append(Place(body.code, body.role, url, tokens[body.code] if body.role == "gateway" else ""))
     origin = f"renkei.example/{pack.header.id}/{secrets.token_hex(4)}"
-    _genesis(folder, pack, origin)
+    officers = [Seat(o.name, o.role, o.ja, o.en, secrets.token_urlsafe(9)) for o in demography.officer]
+    _genesis(folder, pack, origin, _enlist(folder, officers))
     _seed_commission(folder, pack)
     faces = _faces(folder, pack, demography, known, seed)
     operator = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER).decode()
@@ -178,6 +191,7 @@ def lay_out(
         operator,
         tuple(places),
         faces,
+        tuple(officers),
     )
     public = nkeys.from_seed(bytearray(operator.encode())).public_key.decode()
     for server in bus_servers(folder, plan):
@@ -218,7 +232,15 @@ def _users(folder: Path, pack: Pack) -> list[BusUser]:
     return [BusUser(b, Keys.load(Home(folder / b), b).bus_public) for b in pack.bodies]
 
 
-def _genesis(folder: Path, pack: Pack, origin: str) -> None:
+def _enlist(folder: Path, seats: Sequence[Seat]) -> list[Officer]:
+    """Give the commission its officers' locked keys; what the genesis says of them."""
+    made = [enlist(o.name, o.role, o.ja, o.en, o.passphrase) for o in seats]
+    roster = Roster(tuple(locked for locked, _ in made))
+    Home(folder / "commission").write_toml("officers.toml", msgspec.to_builtins(roster), private=True)
+    return [officer for _, officer in made]
+
+
+def _genesis(folder: Path, pack: Pack, origin: str, officers: list[Officer]) -> None:
     """Leaf 0, signed by both keepers, given to every body; and the two public keys for ``renkei verify``."""
     homes = {b: Home(folder / b) for b in ("hub", "commission")}
     keys = {b: Keys.load(h, b) for b, h in homes.items()}
@@ -234,6 +256,7 @@ def _genesis(folder: Path, pack: Pack, origin: str) -> None:
             commission_log,
             pack.hash,
             system_clock(),
+            officers,
         )
     )
     signatures = [genesis_signature(keys[b].identity, genesis) for b in ("hub", "commission")]

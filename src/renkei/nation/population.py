@@ -57,6 +57,15 @@ class Visit(msgspec.Struct, frozen=True):
     purpose: str
 
 
+class OfficerOf(msgspec.Struct, frozen=True):
+    """An officer of the invented nation's commission."""
+
+    name: str
+    role: str
+    ja: str
+    en: str
+
+
 class Demography(msgspec.Struct, frozen=True):
     """``population/nation.toml``."""
 
@@ -64,6 +73,7 @@ class Demography(msgspec.Struct, frozen=True):
     holding: tuple[Holding, ...]
     persona: tuple[Persona, ...]
     visit: tuple[Visit, ...]
+    officer: tuple[OfficerOf, ...]
 
     @classmethod
     def read(cls, pack_folder: Path) -> Demography:

@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import Body, FromPath, QueryParameter
 from litestar.response import Redirect
 
-from renkei.errors import NotFound, RenkeiError, Unavailable
+from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.ledger import store as log
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 PAGE = 30
+REPORTS = ("unrecognised", "paper")
+"""What a resident reports to the commission of an access: not recognised · asked for paper that it could have brought."""
 
 
 class Proof(NamedTuple):
@@ -112,7 +114,21 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         codes = await codes_of(request)
         rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
-        return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below)
+        marks = await portal.database.read(lambda c: store.marks_on(c, [r.position for r in rows]))
+        return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below, marks=marks)
+
+    async def show(request: Request[Any, Any, Any], row: Any, problem: Any = None) -> Response[bytes]:
+        reported = await portal.database.read(lambda c: store.reports_on(c, row.position))
+        marks = await portal.database.read(lambda c: store.marks_on(c, [row.position]))
+        return render(
+            request,
+            "record.html",
+            record=row,
+            proof=prove(portal, row.position),
+            reported={r.kind: r.at for r in reported},
+            marks=marks.get(row.position, []),
+            problem=problem,
+        )
 
     @get("/records/{position:int}", guards=inside, include_in_schema=False)
     async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
@@ -122,7 +138,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         row = await portal.database.read(lambda c: store.record(c, codes, position))
         if row is None:
             raise NotFound("There is no such record of yours.", ja="この記録はありません。")
-        return render(request, "record.html", record=row, proof=prove(portal, position))
+        return await show(request, row)
 
     @get(
         "/records/{position:int}/proof",
@@ -137,7 +153,24 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         name = f'attachment; filename="record-{position}.tlog-proof"'
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
 
-    handlers = [start, signin_page, signin, signout, records, record, proof]
+    @post("/records/{position:int}/report", guards=inside, include_in_schema=False)
+    async def report(request: Request[Any, Any, Any], position: FromPath[int], data: Form) -> Response[Any]:
+        codes = await codes_of(request)
+        row = await portal.database.read(lambda c: store.record(c, codes, position)) if position < 2**53 else None
+        if row is None:
+            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+        kind, text = data.get("kind", ""), data.get("text", "").strip()
+        if kind not in REPORTS or len(text) > 4000 or "\0" in text:
+            error = Malformed(
+                "Choose what to report, in 4,000 characters.", ja="申出の種類を選び、4,000文字以内で入力してください。"
+            )
+            response = await show(request, row, error.problem(language(request, portal.settings.language)))
+            response.status_code = error.status
+            return response
+        await portal.complain(position, kind, text)
+        return Redirect(f"/records/{position}", status_code=303)
+
+    handlers = [start, signin_page, signin, signout, records, record, proof, report]
     options = {
         "pages": pages,
         "csrf_secret": portal.keys.derive("csrf").hex(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import CodeRefused, KeyShare, Permit
+from renkei.messages.wire import CodeRefused, KeyShare, Permit, Progress, Report
 from renkei.portal import store
 from renkei.portal.filing import Filing
 from renkei.portal.pages import portal_pages
@@ -109,6 +110,7 @@ class Portal(Institution):
     async def _handle(self, parcels: list[Parcel]) -> None:
         codes: list[tuple[bytes, Coded]] = []
         refused: list[bytes] = []
+        marks: list[Progress] = []
         for parcel in parcels:
             for message in parcel.messages:
                 if isinstance(message, KeyShare):  # first: what else came may need the key
@@ -122,16 +124,32 @@ class Portal(Institution):
                         codes += await asyncio.to_thread(self._codes, message)
                     case CodeRefused() if self.member.state.body(parcel.sender).role == "authority":
                         refused += message.handles
+                    case Progress() if parcel.sender == "commission":
+                        marks.append(message)
                     case _:
                         self.observe.count("messages_unexpected")
 
         def commit(connection: sa.Connection) -> None:
             subjects.keep_codes(connection, self.member, codes)
+            for mark in marks:
+                store.put_mark(connection, mark.index, mark.case, mark.state)
             if refused:
                 subjects.refuse_codes(connection, refused)
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
+
+    async def complain(self, position: int, kind: str, text: str) -> bool:
+        """A resident reports an access of theirs to the commission; ``False`` if it was reported as that before."""
+        reference, now = os.urandom(16), self.clock()
+
+        def commit(connection: sa.Connection) -> bool:
+            fresh = store.add_report(connection, reference, position, kind, now)
+            if fresh:
+                self.post.put(connection, "commission", [Report(reference, position, kind, text)])
+            return fresh
+
+        return await self.database.write(commit)
 
     def _codes(self, permit: Permit) -> list[tuple[bytes, Coded]]:
         leaf = self.member.notary.open(permit)

@@ -41,6 +41,24 @@ records = sa.Table(
     sa.Column("outcome", sa.String(16)),
     sa.Column("outcome_time", sa.BigInteger),
 )
+reports = sa.Table(
+    "reports",
+    metadata,
+    sa.Column("reference", sa.LargeBinary(16), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("position", "kind"),
+)
+"""What residents have reported to the commission; their words are kept there alone."""
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("case_number", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(64), nullable=False),
+)
+"""Accesses the commission is examining, or has."""
 sa.Index("access_records_epoch", records.c.epoch)
 sa.Index("access_records_code", records.c.code, records.c.position)
 
@@ -87,6 +105,35 @@ def record(connection: sa.Connection, codes: Sequence[bytes], position: int) -> 
     """One record, if it is this person's and may be shown."""
     where = records.c.code.in_(codes), records.c.position == position, records.c.withheld.is_(False)
     return connection.execute(sa.select(records).where(*where)).one_or_none()
+
+
+def add_report(connection: sa.Connection, reference: bytes, position: int, kind: str, at: int) -> bool:
+    """Note a report; ``False`` if this access was reported as that before."""
+    same = reports.c.position == position, reports.c.kind == kind
+    if connection.execute(sa.select(reports.c.at).where(*same)).first() is not None:
+        return False
+    connection.execute(reports.insert(), [{"reference": reference, "position": position, "kind": kind, "at": at}])
+    return True
+
+
+def reports_on(connection: sa.Connection, position: int) -> list[sa.Row[Any]]:
+    return list(connection.execute(sa.select(reports).where(reports.c.position == position)))
+
+
+def put_mark(connection: sa.Connection, position: int, case: str, state: str) -> None:
+    same = marks.c.position == position, marks.c.case_number == case
+    if connection.execute(sa.select(marks.c.state).where(*same)).first() is None:
+        connection.execute(marks.insert(), [{"position": position, "case_number": case, "state": state}])
+    else:
+        connection.execute(marks.update().where(*same).values(state=state))
+
+
+def marks_on(connection: sa.Connection, positions: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
+    """The commission's cases about these accesses."""
+    found: dict[int, list[sa.Row[Any]]] = {}
+    for row in connection.execute(sa.select(marks).where(marks.c.position.in_(list(positions)))):
+        found.setdefault(row.position, []).append(row)
+    return found
 
 
 def count(connection: sa.Connection) -> int:

@@ -89,6 +89,15 @@ def fill(
     return msgspec.structs.replace(filled, proofs=prove_all(converter, made))
 
 
+def unveil_with(hide: Callable[[bytes, bytes, bytes], bytes], state: State) -> Unveil:
+    """The commission's ``Unveil``: ``hide`` is its keys'."""
+
+    def unveil(requester: str, hidden: bytes, nonce: bytes) -> bytes:
+        return hide(hidden, state.body(requester).seal, nonce)
+
+    return unveil
+
+
 def _fill(
     state: State, converter: Converter, permitted: Permitted, entry: Entry, now: int, unveil: Unveil = unseen
 ) -> Fill:

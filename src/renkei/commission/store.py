@@ -1,0 +1,307 @@
+"""The commission's desk: cases with their papers, decisions that wait for signatures, assessments on their way, what officers did.
+
+Invariants: what has effect is in the record, never only here; a case's papers and the trail only grow; a proposed decision is kept as
+the very bytes its officers sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+cases = sa.Table(
+    "cases",
+    metadata,
+    sa.Column("number", sa.String(32), primary_key=True),
+    sa.Column("origin", sa.String(16), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.String(64), nullable=False),
+    sa.Column("opened_at", sa.BigInteger, nullable=False),
+    sa.Column("opened_by", sa.String(64), nullable=False),
+    sa.Column("closed_at", sa.BigInteger),
+)
+case_leaves = sa.Table(
+    "case_leaves",
+    metadata,
+    sa.Column("number", sa.String(32), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("reference", sa.LargeBinary(16), nullable=False),
+)
+sa.Index("case_leaves_position", case_leaves.c.position)
+papers = sa.Table(
+    "case_papers",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("number", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("document", sa.LargeBinary(32)),
+    sa.Column("due", sa.BigInteger),
+    sa.Column("answers", sa.LargeBinary(32)),
+)
+sa.Index("case_papers_number", papers.c.number)
+proposals = sa.Table(
+    "proposals",
+    metadata,
+    sa.Column("number", sa.String(32), primary_key=True),
+    sa.Column("decision", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("proposed_by", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+assessments = sa.Table(
+    "assessment_drafts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("body", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("affairs", sa.Text, nullable=False),
+    sa.Column("items", sa.Text, nullable=False),
+    sa.Column("people", sa.BigInteger, nullable=False),
+    sa.Column("handlers", sa.BigInteger, nullable=False),
+    sa.Column("incident", sa.Boolean, nullable=False),
+    sa.Column("level", sa.String(64), nullable=False),
+    sa.Column("follows", sa.Boolean, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+comments = sa.Table(
+    "assessment_comments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("assessment", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+documents = sa.Table(
+    "assessment_texts",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+watched = sa.Table(
+    "watched",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("requester", sa.String(64), nullable=False),
+    sa.Column("clerk", sa.LargeBinary(8), nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("affair", sa.String(64), nullable=False),
+    sa.Column("item", sa.String(64), nullable=False),
+    sa.Column("row", sa.String(64), nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("result", sa.String(16), nullable=False),
+    sa.Column("provided_at", sa.BigInteger),
+)
+"""One line for each inquiry in the record, for alarms and statistics. ``reason`` is empty if it was allowed, ``clerk`` unveiled."""
+sa.Index("watched_time", watched.c.time)
+sa.Index("watched_clerk", watched.c.requester, watched.c.clerk, watched.c.time)
+sa.Index("watched_row", watched.c.row, watched.c.position)
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("subject", sa.String(200), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+    sa.Column("usual", sa.Float, nullable=False),
+    sa.Column("body", sa.String(64), nullable=False),
+    sa.Column("clerk", sa.LargeBinary(8), nullable=False),
+    sa.Column("leaves", sa.Text, nullable=False),
+    sa.Column("case_number", sa.String(32)),
+    sa.Column("dismissed_by", sa.String(64)),
+    sa.UniqueConstraint("kind", "subject", "since"),
+)
+trail = sa.Table(
+    "trail",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+)
+
+
+def next_number(connection: sa.Connection, prefix: str) -> str:
+    """The next number ``prefix``-n: of cases and of decisions alike."""
+    taken = 0
+    for column in (cases.c.number, proposals.c.number):
+        for number in connection.execute(sa.select(column).where(column.startswith(f"{prefix}-"))).scalars():
+            rest = number.removeprefix(f"{prefix}-")
+            taken = max(taken, int(rest) if rest.isdigit() else 0)
+    return f"{prefix}-{taken + 1}"
+
+
+# ---------------------------------------------------------------------- cases
+
+
+def open_case(connection: sa.Connection, row: dict[str, Any], leaves: Sequence[tuple[int, bytes]] = ()) -> None:
+    connection.execute(cases.insert(), [row])
+    if leaves:
+        rows = [{"number": row["number"], "position": at, "reference": reference} for at, reference in leaves]
+        connection.execute(case_leaves.insert(), rows)
+
+
+def add_leaves(connection: sa.Connection, number: str, leaves: Sequence[tuple[int, bytes]]) -> None:
+    """Leaves that a case also is about; those it has stay."""
+    have = set(connection.execute(sa.select(case_leaves.c.position).where(case_leaves.c.number == number)).scalars())
+    fresh = [{"number": number, "position": at, "reference": ref} for at, ref in leaves if at not in have]
+    if fresh:
+        connection.execute(case_leaves.insert(), fresh)
+
+
+def case(connection: sa.Connection, number: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(cases).where(cases.c.number == number)).one_or_none()
+
+
+def case_at(connection: sa.Connection, position: int, origin: str) -> str | None:
+    """The open case of this origin about the leaf at ``position``."""
+    query = (
+        sa.select(cases.c.number)
+        .join(case_leaves, case_leaves.c.number == cases.c.number)
+        .where(case_leaves.c.position == position, cases.c.origin == origin, cases.c.closed_at.is_(None))
+    )
+    return connection.execute(query.limit(1)).scalar()
+
+
+def list_cases(connection: sa.Connection, *, closed: bool, limit: int = 200) -> list[sa.Row[Any]]:
+    ended = cases.c.closed_at.is_not(None) if closed else cases.c.closed_at.is_(None)
+    query = sa.select(cases).where(ended).order_by(cases.c.opened_at.desc(), cases.c.number.desc()).limit(limit)
+    return list(connection.execute(query))
+
+
+def leaves_of(connection: sa.Connection, number: str) -> list[sa.Row[Any]]:
+    return list(
+        connection.execute(
+            sa.select(case_leaves).where(case_leaves.c.number == number).order_by(case_leaves.c.position)
+        )
+    )
+
+
+def add_paper(connection: sa.Connection, row: dict[str, Any]) -> None:
+    connection.execute(papers.insert(), [row])
+
+
+def papers_of(connection: sa.Connection, number: str) -> list[sa.Row[Any]]:
+    return list(connection.execute(sa.select(papers).where(papers.c.number == number).order_by(papers.c.id)))
+
+
+def close_case(connection: sa.Connection, number: str, now: int) -> bool:
+    changed = connection.execute(
+        cases.update().where(cases.c.number == number, cases.c.closed_at.is_(None)).values(closed_at=now)
+    )
+    return bool(changed.rowcount)
+
+
+def unanswered(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Demands with a day that nobody has answered yet, most urgent first."""
+    answered = sa.select(papers.c.answers).where(papers.c.answers.is_not(None))
+    query = (
+        sa.select(papers, cases.c.body)
+        .join(cases, cases.c.number == papers.c.number)
+        .where(papers.c.due.is_not(None), papers.c.document.not_in(answered), cases.c.closed_at.is_(None))
+    )
+    return list(connection.execute(query.order_by(papers.c.due)))
+
+
+# ---------------------------------------------------------------------- decisions
+
+
+def put_proposal(connection: sa.Connection, row: dict[str, Any]) -> None:
+    connection.execute(proposals.insert(), [row])
+
+
+def proposal(connection: sa.Connection, number: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(proposals).where(proposals.c.number == number)).one_or_none()
+
+
+def list_proposals(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Those that wait for a signature, oldest first."""
+    return list(
+        connection.execute(sa.select(proposals).where(proposals.c.state == "proposed").order_by(proposals.c.at))
+    )
+
+
+def sign_proposal(connection: sa.Connection, number: str, before: bytes, after: bytes, state: str) -> bool:
+    """Replace a proposal by itself with one more signature, or withdraw it; whether it was still as ``before``."""
+    where = proposals.c.number == number, proposals.c.decision == before, proposals.c.state == "proposed"
+    return bool(connection.execute(proposals.update().where(*where).values(decision=after, state=state)).rowcount)
+
+
+# ---------------------------------------------------------------------- assessments
+
+
+def put_assessment(connection: sa.Connection, row: dict[str, Any]) -> int:
+    result = connection.execute(assessments.insert().returning(assessments.c.id), row)
+    return int(result.scalar_one())
+
+
+def assessment(connection: sa.Connection, id_: int) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(assessments).where(assessments.c.id == id_)).one_or_none()
+
+
+def list_assessments(connection: sa.Connection, *, states: Sequence[str] = ()) -> list[sa.Row[Any]]:
+    query = sa.select(assessments).order_by(assessments.c.id.desc())
+    return list(connection.execute(query.where(assessments.c.state.in_(states)) if states else query))
+
+
+def move_assessment(connection: sa.Connection, id_: int, before: str, after: str, now: int, note: str) -> bool:
+    where = assessments.c.id == id_, assessments.c.state == before
+    return bool(
+        connection.execute(assessments.update().where(*where).values(state=after, since=now, note=note)).rowcount
+    )
+
+
+def add_comment(connection: sa.Connection, id_: int, now: int, text: str) -> None:
+    connection.execute(comments.insert(), [{"assessment": id_, "at": now, "text": text}])
+
+
+def comments_on(connection: sa.Connection, id_: int) -> list[sa.Row[Any]]:
+    return list(connection.execute(sa.select(comments).where(comments.c.assessment == id_).order_by(comments.c.id)))
+
+
+def put_document(connection: sa.Connection, digest: bytes, title: str, text: str) -> None:
+    connection.execute(documents.delete().where(documents.c.digest == digest))
+    connection.execute(documents.insert(), [{"digest": digest, "title": title, "text": text}])
+
+
+def document(connection: sa.Connection, digest: bytes) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(documents).where(documents.c.digest == digest)).one_or_none()
+
+
+# ---------------------------------------------------------------------- what is watched
+
+
+def uses(connection: sa.Connection, row: str, limit: int) -> list[sa.Row[Any]]:
+    """Inquiries that were allowed under ``row`` (an exceptional permit's), newest first."""
+    query = sa.select(watched).where(watched.c.row == row, watched.c.reason == "")
+    return list(connection.execute(query.order_by(watched.c.position.desc()).limit(limit)))
+
+
+# ---------------------------------------------------------------------- the trail
+
+
+def add_trail(connection: sa.Connection, entry: bytes) -> None:
+    last = connection.execute(sa.select(sa.func.max(trail.c.position))).scalar()
+    connection.execute(trail.insert(), [{"position": 0 if last is None else last + 1, "entry": entry}])
+
+
+def trail_entries(connection: sa.Connection, *, end: int | None = None) -> list[bytes]:
+    query = sa.select(trail.c.entry).order_by(trail.c.position)
+    return [bytes(e) for e in connection.execute(query if end is None else query.limit(end)).scalars()]
+
+
+def trail_size(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(trail)).scalar_one()

@@ -1,0 +1,97 @@
+"""The commission and we: what it asks of this body, in words that come sealed, and what this body answers.
+
+Only what the record bears out is taken in: a measure of the commission against this body, whose hash its words have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from renkei.errors import Conflict, Malformed, NotFound, Unavailable
+from renkei.gateway import store
+from renkei.institution.database import Database
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.post import Post
+from renkei.institution.settings import Clock
+from renkei.messages.wire import Demand, Explanation, Order, document_hash
+from renkei.record.oversight import Standing
+
+MOST = 8000
+demands = store.demands
+
+
+class Supervision:
+    """One body under supervision."""
+
+    def __init__(
+        self, body: str, member: Member, database: Database, post: Post, observe: Observer, clock: Clock
+    ) -> None:
+        self._body, self._member, self._database = body, member, database
+        self._post, self._observe, self._clock = post, observe, clock
+
+    def take(self, demand: Demand) -> Any:
+        """Work for the writer. ``Unavailable`` until the measure that bears the words out is in the record here."""
+        document = document_hash(demand.salt, demand.text)
+        borne_out = any(
+            (m.case, m.kind, m.body, m.document, m.due) == (demand.case, demand.kind, self._body, document, demand.due)
+            for _, _, m in self._member.state.oversight.measures
+        )
+        if not borne_out:
+            self._member.want()
+            raise Unavailable("The record does not bear this measure out yet.", code="behind")
+        row = {
+            "document": document,
+            "case_number": demand.case,
+            "kind": demand.kind,
+            "text": demand.text,
+            "due": demand.due,
+            "received_at": self._clock(),
+        }
+
+        def commit(connection: sa.Connection) -> None:
+            if connection.execute(sa.select(demands.c.document).where(demands.c.document == document)).first() is None:
+                connection.execute(demands.insert(), [row])
+
+        return commit
+
+    async def listed(self) -> list[Any]:
+        """What the commission has asked or told, newest first."""
+        query = sa.select(demands).order_by(demands.c.received_at.desc()).limit(200)
+        return list(await self._database.read(lambda c: c.execute(query).all()))
+
+    async def answer(self, document: bytes, text: str, clerk: str) -> None:
+        """Answer what was asked; once."""
+        text = text.strip()
+        if not text or len(text) > MOST or "\0" in text:
+            raise Malformed(
+                f"An answer has 1 to {MOST:,} characters.", ja=f"回答は{MOST:,}文字以内です。", code="answer"
+            )
+        values = {"answer": text, "answered_at": self._clock(), "answered_by": clerk}
+
+        def commit(connection: sa.Connection) -> None:
+            row = connection.execute(sa.select(demands).where(demands.c.document == document)).one_or_none()
+            if row is None:
+                raise NotFound("There is no such request.", ja="この要求はありません。")
+            changed = connection.execute(
+                demands.update().where(demands.c.document == document, demands.c.answer.is_(None)).values(values)
+            )
+            if not changed.rowcount:
+                raise Conflict("This was answered already.", ja="回答済みです。", code="answered")
+            self._post.put(connection, "commission", [Explanation(row.case_number, document, text)])
+
+        await self._database.write(commit)
+
+    def orders(self) -> list[Standing]:
+        """Standing orders that name this body, or nobody."""
+        oversight, now = self._member.state.oversight, self._clock()
+        found = []
+        for standing in (oversight.decisions[n] for n in oversight.orders):
+            order = standing.decision
+            if isinstance(order, Order) and oversight.holds(standing, self._member.pack, now):
+                named = {order.scope.body, order.scope.requester, order.scope.provider} - {"*"}
+                if not named or self._body in named:
+                    found.append(standing)
+        return found

@@ -1,0 +1,29 @@
+"""A nation of this folder's own: what officers decide must not stop other tests."""
+
+import pytest
+
+from tests.console import Console
+from tests.world import Running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def nation(request, tmp_path_factory):
+    database = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    running = Running(tmp_path_factory.mktemp("supervised") / "nation", residents=60, database=database)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def inspector(nation):
+    return Console(nation, "kujo")
+
+
+@pytest.fixture
+def commissioner(nation):
+    return Console(nation, "mikami")
+
+
+@pytest.fixture
+def reader(nation):
+    return Console(nation, "shirase")
