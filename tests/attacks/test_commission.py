@@ -1,7 +1,7 @@
 """Adversary: the commission, with all its keys.
 
-Claims it tries to break: it alone enrols nobody and replaces nobody; a converter does not change the keys of a domain; what contradicts
-itself in the record stops nobody; a wrong conversion of its own is found.
+Claims it tries to break: it alone enrols nobody and replaces nobody; without its officers' own keys it decides nothing; a converter does
+not change the keys of a domain; what contradicts itself in the record stops nobody; a wrong conversion of its own is found.
 """
 
 import os
@@ -14,22 +14,32 @@ from msgspec.structs import replace
 from renkei.codes import Converter, Domain
 from renkei.errors import NotGenuine, RenkeiError
 from renkei.hub.sequencer import Halted
-from renkei.messages.signing import Identity, SealKey
+from renkei.messages.signing import Identity, SealKey, approve
 from renkei.messages.wire import (
+    Appoint,
+    Confirm,
     Cosigned,
     DomainKeys,
     Enrol,
     Enrolment,
     Envelope,
+    ExceptionalPermit,
     Filed,
     Fill,
     HeadIs,
+    Lift,
+    Measure,
     NotSigned,
+    Officer,
+    Order,
     RoundCopy,
+    Scope,
     Submit,
+    Trail,
     signed_bytes,
 )
 from renkei.record.entries import ActLeaf
+from renkei.record.oversight import DAY
 from renkei.record.state import ref_of
 from tests.attacks.changes import changes, parts, plain
 from tests.attacks.liar import answering, is_caught
@@ -131,6 +141,63 @@ def test_no_changed_act_of_its_own_changes_who_takes_part(nation):
 
 
 KINDS = ("enrol/1", "assessment/1", "keys/1")
+
+
+DECISIONS = [
+    (Order("o-1", Scope(body="tax-union"), "Stop.", NOW + DAY), ("sato", "tanaka")),
+    (ExceptionalPermit("x-1", "*", "*", "child-allowance", "disability", ["ohashi-city"], NOW, NOW + DAY, "Flood."), ("sato", "tanaka")),
+    (ExceptionalPermit("x-1", "ohashi-city", "*", "child-allowance", "disability", [], NOW, NOW + DAY, "Flood.", True), ("tanaka",)),
+    (Appoint(Officer("kato", "commissioner", bytes(range(32)))), ("sato", "tanaka")),
+    (Measure("c-1", "explanation", "tax-union", bytes(32), NOW + DAY), ("sato",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decision", "officers"), DECISIONS, ids=lambda v: type(v).__name__)
+def test_what_officers_have_signed_it_cannot_change(net, decision, officers):
+    """Every field of every decision changed, cut, emptied or swapped for another's, its officers' signatures as they were."""
+    good, other = decision, Order("o-9", Scope(requester="portal", item="local-tax"), "Other.", NOW + 2 * DAY)
+    for officer in officers:
+        good, other = (approve(d, officer, net.officers[officer]) for d in (good, other))
+    net.state.check(net.identities["commission"].sign(good), NOW)
+    tried = 0
+    for where, changed in changes(plain(good), plain(other)):
+        if where == ".approvals:reordered":  # says the same
+            continue
+        try:
+            net.state.check(signed(net.identities["commission"], changed), NOW)
+        except RenkeiError:
+            tried += 1
+        else:
+            raise AssertionError(where)
+    assert tried > 30
+
+
+def test_no_decision_follows_from_another(net):
+    """A lifted order does not come back by the same signatures, nor does a lift or a confirmation serve for a second one."""
+    identity = net.identities["commission"]
+    order = net.decide(Order("o-1", Scope(body="tax-union"), "Stop."), "sato", "tanaka")
+    lift = net.decide(Lift("o-1", "Explained."), "sato", "tanaka")
+    again = net.decide(Order("o-2", Scope(body="tax-union"), "Stop."), "sato", "tanaka")
+    for old in (order, lift, again, replace(lift, number="o-2"), replace(order, number="o-3")):
+        with pytest.raises(NotGenuine):
+            net.state.check(identity.sign(old), NOW)
+    urgent = ExceptionalPermit(
+        "x-1", "*", "*", "child-allowance", "disability", ["ohashi-city"], NOW, NOW + DAY, "", True
+    )
+    for number in ("x-1", "x-2"):
+        net.decide(replace(urgent, number=number), "tanaka")
+    confirmed = net.decide(Confirm("x-1"), "sato")
+    for old in (confirmed, replace(confirmed, number="x-2")):
+        with pytest.raises(NotGenuine):
+            net.state.check(identity.sign(old), NOW)
+
+
+def test_it_cannot_take_back_what_its_trail_was(net):
+    """A trail in the record is never replaced by a shorter one, or by another of the same length."""
+    net.act("commission", Trail(5, b"\1" * 32))
+    for trail in (Trail(5, b"\2" * 32), Trail(4, b"\1" * 32)):
+        with pytest.raises(NotGenuine):
+            net.state.check(net.identities["commission"].sign(trail), NOW)
 
 
 def signed(identity, body):

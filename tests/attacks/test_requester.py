@@ -13,12 +13,16 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from renkei.commission import store as commission_store
+from renkei.gateway import store as gateway_store
 from renkei.messages.wire import (
     Acts,
     Blob,
     Call,
     CodeRequest,
+    Demand,
     DomainRef,
+    Explanation,
     Failed,
     FileHalf,
     GetActs,
@@ -32,9 +36,11 @@ from renkei.messages.wire import (
     GetTail,
     HeadIs,
     KeyShare,
+    Progress,
     Proofs,
     Proposal,
     Remind,
+    Report,
     Retire,
     Rotate,
     RoundCopy,
@@ -43,6 +49,7 @@ from renkei.messages.wire import (
     Work,
     decode_signed,
 )
+from renkei.portal import store as portal_store
 from renkei.record.entries import ActLeaf, decode_entry
 from tests.attacks.changes import changes, plain
 from tests.attacks.measures import BIG, entries, quiet, recorded, size
@@ -424,4 +431,30 @@ def test_no_changed_frame_has_effect(nation, rogue, unharmed, kind):
             rogue.raw("hub", changed, subject=subject)
     until(lambda: nation.counter("hub", "frames_refused") >= refused + sent)
     assert rogue.body not in {e.inquiry.sender for e in entries(nation, "inquiry", after=before)}
+    unharmed()
+
+
+def test_no_demand_or_explanation_of_a_town_s_own_has_effect(nation, rogue, unharmed):
+    """It plays the commission towards another body, and answers what was asked of another; every field changed besides."""
+    demand = Demand("c-2026-1", "explanation", bytes(16), "Send us everything.", 0)
+    told = Explanation("c-2026-1", bytes(32), "We know nothing of it.")
+    victim, here = nation.world.institutions["tax-union"], nation.world.institutions["commission"]
+    rogue.send_each("tax-union", [c for _, c in [("", plain(demand)), *changes(plain(demand))]])
+    rogue.send_each("commission", [c for _, c in [("", plain(told)), *changes(plain(told))]])
+    rogue.until_handled("tax-union")
+    rogue.until_handled("commission")
+    assert victim.database.read_now(lambda c: c.execute(gateway_store.demands.select()).all()) == []
+    assert here.database.read_now(lambda c: c.execute(commission_store.papers.select()).all()) == []
+    unharmed()
+
+
+def test_no_town_tells_the_commission_what_residents_report_or_residents_what_it_examines(nation, rogue, unharmed):
+    report, progress = Report(bytes(16), 1, "unrecognised", "Not mine."), Progress(1, "c-2026-1", "examined")
+    rogue.send_each("commission", [c for _, c in [("", plain(report)), *changes(plain(report))]])
+    rogue.send_each("portal", [c for _, c in [("", plain(progress)), *changes(plain(progress))]])
+    rogue.until_handled("commission")
+    rogue.until_handled("portal")
+    here, portal = nation.world.institutions["commission"], nation.world.institutions["portal"]
+    assert here.database.read_now(lambda c: c.execute(commission_store.cases.select()).all()) == []
+    assert portal.database.read_now(lambda c: c.execute(portal_store.marks.select()).all()) == []
     unharmed()

@@ -2,6 +2,8 @@
 
 import re
 
+from renkei.commission import store
+from renkei.gateway.desk import Ask
 from tests.console import Console
 from tests.world import until
 
@@ -81,8 +83,6 @@ def test_a_clerk_is_stopped_and_the_colleague_goes_on(nation, inspector, commiss
     assert (status, told["state"], told["reason"], told["refused_by"]) == (200, "refused", "order", "commission")
     made = {"local_id": nation.local_id("ohashi-city"), "provider": "tax-union", "affair": "child-allowance"}
     ask = nation.world.institutions["ohashi-city"].desk.ask
-    from renkei.gateway.desk import Ask
-
     other = nation.do(ask(Ask(**made, item="local-tax", purpose="assess-amount"), "colleague", wait=10))
     assert nation.http("ohashi-city", f"/inquiries/{other.hex()}")[1]["state"] == "answered"
     lift(nation, inspector, commissioner, number)
@@ -91,7 +91,7 @@ def test_a_clerk_is_stopped_and_the_colleague_goes_on(nation, inspector, commiss
 def test_what_was_permitted_before_an_order_is_not_answered_while_it_stands(nation, inspector, commissioner):
     """An institution suspended mid-flight: its provider was away, comes back, and holds the answer until the order is lifted."""
     nation.stop_body("tax-union")
-    status, told = nation.ask(wait=1)
+    _, told = nation.ask(wait=1)
     until(lambda: nation.http("ohashi-city", f"/inquiries/{told['id']}")[1]["state"] == "permitted")
     number = order(inspector, commissioner, requester="ohashi-city")
     until(lambda: standing(nation, number))
@@ -136,8 +136,6 @@ def test_every_act_is_in_the_trail_and_the_record_vouches_for_it(nation, inspect
     assert status == 200
     assert "signed a decision" in page
     assert "not the one the record vouches for" not in page
-    from renkei.commission import store
-
     change = (
         store.trail.update()
         .where(store.trail.c.position == 0)
