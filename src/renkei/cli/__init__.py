@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from renkei import __version__
-from renkei.cli import bodies, law, nation, numbers, permits
+from renkei.cli import bodies, law, nation, numbers, permits, witness
 from renkei.cli.shell import fail, misused, out
 from renkei.errors import RenkeiError, SetupError
 
@@ -25,6 +25,7 @@ for name, sub in (
     ("nation", nation.app),
     ("authority", bodies.authority),
     ("commission", bodies.commission),
+    ("witness", witness.app),
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)

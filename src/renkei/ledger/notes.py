@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from nacl.signing import SigningKey, VerifyKey
 from renkei.errors import Malformed, NotGenuine
 from renkei.ledger import merkle
 
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
 NOTE = 0x01
 COSIGNATURE = 0x04
 
@@ -45,7 +47,9 @@ class Verifier(NamedTuple):
         parts = text.strip().split("+", 2)
         if len(parts) != 3:
             raise Malformed("A verifier key has the form name+id+key.", code="bad-vkey")
-        data = _unb64(parts[2], "bad-vkey")
+        if parts[0].split() != [parts[0]]:
+            raise Malformed("A key's name is not empty and has no spaces.", code="bad-vkey")
+        data = from_base64(parts[2], "bad-vkey")
         if len(data) != 33 or data[0] not in (NOTE, COSIGNATURE):
             raise Malformed("A verifier key holds one kind byte and 32 key bytes.", code="bad-vkey")
         key = cls(parts[0], data[0], data[1:])
@@ -82,23 +86,20 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> Checkpoint:
-        """Read the body of a checkpoint note; extension lines are ignored (C2SP tlog-checkpoint)."""
-        lines = text.split("\n")
-        if len(lines) < 4 or not lines[0] or lines[-1]:
+        """Read the body of a checkpoint note; extension lines are ignored, but not empty (C2SP tlog-checkpoint)."""
+        *lines, end = text.split("\n")
+        if len(lines) < 3 or not all(lines) or end:
             raise Malformed("A checkpoint has an origin, a size and a root line.", code="bad-checkpoint")
-        size = lines[1]
-        if not (size.isascii() and size.isdigit()) or (size != "0" and size[0] == "0") or len(size) > 18:
-            raise Malformed("A checkpoint's size is a decimal number.", code="bad-checkpoint")
-        root = _unb64(lines[2], "bad-checkpoint")
+        root = from_base64(lines[2], "bad-checkpoint")
         if len(root) != merkle.HASH_SIZE:
             raise Malformed("A checkpoint's root is 32 bytes.", code="bad-checkpoint")
-        return cls(lines[0], int(size), root)
+        return cls(lines[0], from_decimal(lines[1], "bad-checkpoint"), root)
 
 
 def split_note(note: str) -> tuple[str, list[str]]:
-    """The text of a signed note and its signature lines."""
+    """The text of a signed note and its signature lines. A note holds no control character but line ends (C2SP signed-note)."""
     text, found, signatures = note.rpartition("\n\n")
-    if not found or not signatures.endswith("\n"):
+    if not found or not signatures.endswith("\n") or _CONTROL.search(note):
         raise Malformed("A signed note has a text, an empty line and signature lines.", code="bad-note")
     return text + "\n", signatures[:-1].split("\n")
 
@@ -112,7 +113,7 @@ def verify_note(note: str, verifiers: Sequence[Verifier]) -> str:
         name, _, data = rest.partition(" ")
         if dash != "—" or not name:
             raise Malformed("A signature line has the form — name base64.", code="bad-note")
-        raw = _unb64(data, "bad-note")
+        raw = from_base64(data, "bad-note")
         if len(raw) < 5 or (name, raw[:4]) in signatures:
             raise Malformed("A signature line is too short or repeated.", code="bad-note")
         signatures[name, raw[:4]] = raw[4:]
@@ -160,14 +161,12 @@ class Proof:
             raise Malformed("This is not a c2sp.org/tlog-proof@v1 file.", code="bad-proof")
         extra = b""
         if lines and lines[0].startswith("extra "):
-            extra = _unb64(lines.pop(0)[6:], "bad-proof")
+            extra = from_base64(lines.pop(0)[6:], "bad-proof")
         index = lines.pop(0) if lines else ""
-        digits = index.removeprefix("index ")
-        if digits == index or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        if not index.startswith("index "):
             raise Malformed("A proof names its leaf on a line `index <n>`.", code="bad-proof")
-        if digits != str(int(digits)):
-            raise Malformed("A proof's index has no leading zeros.", code="bad-proof")
-        return cls(int(digits), tuple(_unb64(h, "bad-proof") for h in lines), checkpoint, extra)
+        position = from_decimal(index[6:], "bad-proof")
+        return cls(position, tuple(from_base64(h, "bad-proof") for h in lines), checkpoint, extra)
 
     def verify(self, leaf: bytes, origin: str | None, check: Callable[[str], str]) -> Checkpoint:
         """Verify that leaf hash ``leaf`` is in the log. ``check`` answers a note's text once its signatures are good."""
@@ -186,7 +185,15 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _unb64(text: str, code: str) -> bytes:
+def from_decimal(text: str, code: str) -> int:
+    """A number as these formats write it: ASCII digits without leading zeros, at most 18; else ``Malformed``."""
+    if not (text.isascii() and text.isdigit()) or (text != "0" and text[0] == "0") or len(text) > 18:
+        raise Malformed("A size or index is a decimal number without leading zeros.", code=code)
+    return int(text)
+
+
+def from_base64(text: str, code: str) -> bytes:
+    """Bytes from canonical base64, at least one; else ``Malformed``."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -7,6 +7,7 @@ import pytest
 
 from renkei.cli import entry
 from renkei.institution.settings import Home, Settings
+from renkei.witness.settings import load_settings
 
 
 @pytest.fixture
@@ -32,6 +33,7 @@ def hub_home(tmp_path):
     return home.folder
 
 
+VKEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 EXPLAIN = ("law", "explain", "--requester", "ohashi-city", "--affair", "child-allowance", "--item", "local-tax")
 
 
@@ -55,6 +57,16 @@ EXPLAIN = ("law", "explain", "--requester", "ohashi-city", "--affair", "child-al
         (("authority", "load", "README.md", "--home", "/nonexistent"), 3),
         (("commission", "confirm", "5", "--home", "/nonexistent"), 3),
         (("commission", "confirm", "-5", "--home", "/nonexistent"), 2),
+        (("witness", "init", "/proc/x", "--name", "w.example", "--port", "9000"), 3),
+        (("witness", "init", "/nonexistent", "--name", "a b", "--port", "9000"), 2),
+        (("witness", "init", "/nonexistent", "--name", "w.example", "--port", "0"), 2),
+        (("witness", "log", "/nonexistent", "no-key"), 2),
+        (("witness", "log", "/nonexistent", VKEY), 3),
+        (("witness", "peer", "/nonexistent", "http://127.0.0.1:1", VKEY), 2),
+        (("witness", "run", "/nonexistent"), 3),
+        (("witness", "status", "/nonexistent"), 3),
+        (("witness", "verify-evidence", "/nonexistent", VKEY), 3),
+        (("witness", "verify-evidence", "README.md", VKEY), 1),
         (("nation", "status", "--nation", "/nonexistent"), 3),
         (("nation", "up", "--nation", "/proc/x"), 3),
         (("nation", "up", "--residents", "-5"), 2),
@@ -147,3 +159,25 @@ def test_a_folder_with_something_else_in_it_is_left_alone(run, tmp_path):
     code, _, err = run("nation", "up", "--nation", tmp_path, "--residents", "20")
     assert (code, "not-empty" in err) == (3, True)
     assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_a_witness_is_made_once_and_told_of_logs_and_peers(run, tmp_path):
+    """Its key is printed and does not change; a log or peer given again is replaced; nothing but a key for that use is taken."""
+    home = tmp_path / "w"
+    code, out, _ = run("witness", "init", home, "--name", "w.example/1", "--port", "9000")
+    key = out.strip()
+    assert (code, key.startswith("w.example/1+")) == (0, True)
+    assert run("witness", "init", home, "--name", "w.example/1", "--port", "9000")[0] == 3
+    assert run("witness", "log", home, key)[0] == 2
+    assert run("witness", "log", home, VKEY)[0] == 0
+    assert run("witness", "log", home, VKEY, "--proofs", "ftp://x")[0] == 2
+    assert json.loads(run("witness", "log", home, VKEY, "--proofs", "http://log.example/proof", "--json")[1]) == {
+        "log": "example.com/foo"
+    }
+    assert run("witness", "peer", home, "not an address", key)[0] == 2
+    for address in ("http://a.example", "https://b.example"):
+        assert run("witness", "peer", home, address, key)[0] == 0
+    settings = load_settings(Home(home))
+    assert [(x.origin, x.proofs) for x in settings.logs] == [("example.com/foo", "http://log.example/proof")]
+    assert [x.url for x in settings.peers] == ["https://b.example"]
+    assert run("witness", "status", home)[0] == 3

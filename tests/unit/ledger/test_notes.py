@@ -1,5 +1,6 @@
 """Signed notes, cosignatures and proof files: the published vector, round trips, and no bit that does not matter."""
 
+import base64
 import os
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renkei.errors import Malformed, NotGenuine, RenkeiError
-from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Signer, Verifier, verify_note
+from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Signer, Verifier, split_note, verify_note
 
 VKEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 SIGNATURE = "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM="
@@ -82,3 +83,36 @@ def test_no_text_crashes_the_readers(text):
 def test_sizes_are_plain_decimals(size):
     with pytest.raises(Malformed):
         Checkpoint.from_text(f"log.example\n{size}\n{'A' * 43}=\n")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\u3000b", " "])
+def test_a_key_s_name_has_no_spaces(name):
+    """C2SP signed-note: not empty, no Unicode spaces; such a name would not survive on a signature line."""
+    with pytest.raises(Malformed):
+        Verifier.from_text(Verifier(name, NOTE, bytes(32)).to_text())
+
+
+@pytest.mark.parametrize("bad", ["\r", "\t", "\x00", "\x1b"])
+def test_a_note_holds_no_control_characters(bad):
+    text = f"log.example\n5\n{'A' * 43}=\nextension{bad}\n"
+    with pytest.raises(Malformed):
+        verify_note(f"{text}\n{hub.sign(text)}", [hub.verifier])
+
+
+def test_an_extension_line_is_not_empty():
+    with pytest.raises(Malformed):
+        Checkpoint.from_text(f"log.example\n5\n{'A' * 43}=\n\nextension\n")
+
+
+def test_the_shape_of_the_published_cosigned_checkpoint():
+    """C2SP tlog-cosignature's example reads: a log's and a witness's line, the witness's with its time (1679315147)."""
+    note = (
+        "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
+        "— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+        "— witness.example.com/w1 "
+        "jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n"
+    )
+    assert Checkpoint.from_text(verify_note(note, [])).size == 20852163
+    _, (_, line) = split_note(note)
+    raw = base64.b64decode(line.split(" ")[2])
+    assert (len(raw), int.from_bytes(raw[4:12], "big")) == (4 + 8 + 64, 1679315147)
