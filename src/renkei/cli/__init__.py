@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from renkei import __version__
-from renkei.cli import bodies, law, nation, numbers, permits, witness
+from renkei.cli import bodies, law, nation, numbers, permits, reports, witness
 from renkei.cli.shell import fail, misused, out
 from renkei.errors import RenkeiError, SetupError
 
@@ -34,6 +34,7 @@ app.command()(bodies.rotate)
 app.command()(bodies.backup)
 app.command()(bodies.restore)
 app.command()(nation.inquire)
+app.command()(reports.report)
 
 
 def _version(value: bool) -> None:

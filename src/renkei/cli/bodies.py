@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from renkei.cli.reports import export
 from renkei.cli.shell import Json, err, language, out, setup, show, t
 from renkei.institution.rotation import ORDER
 from renkei.institution.settings import Home
@@ -198,3 +199,6 @@ def _demand(home: Path, role: str) -> None:
             f"{home} は {settings.body}（{settings.role}）のフォルダーで、{role} のものではありません。",
             code="role",
         )
+
+
+commission.command("export")(export)

@@ -29,7 +29,8 @@ _templates = jinja2.Environment(
 
 async def decision_pdf(standing: Standing, words: Words, head: HeadIs, origin: str) -> bytes:
     """A decision as its body receives it on paper: what, for whom, since when, who signed, and where it is in the record."""
-    html = _templates.get_template("decision_paper.html").render(
+    html = render(
+        "decision_paper.html",
         standing=standing,
         decision=standing.decision,
         words=words,
@@ -39,6 +40,11 @@ async def decision_pdf(standing: Standing, words: Words, head: HeadIs, origin: s
         origin=origin,
     )
     return await asyncio.to_thread(pdf, html)
+
+
+def render(template: str, **values: object) -> str:
+    """A document of the commission as HTML, complete in itself."""
+    return _templates.get_template(template).render(**values)
 
 
 def pdf(html: str) -> bytes:

@@ -58,6 +58,13 @@ class Officers:
         self._locked = {o.name: o for o in listed}
         self._failed: dict[str, list[float]] = {}
 
+    @classmethod
+    def none(cls) -> Officers:
+        """Nobody's: where officers go by the names the record has."""
+        empty = cls.__new__(cls)
+        empty._locked, empty._failed = {}, {}
+        return empty
+
     def title(self, name: str, language: str) -> str:
         found = self._locked.get(name)
         return name if found is None else found.ja if language == "ja" else found.en

@@ -46,6 +46,11 @@ STEPS: dict[str, tuple[str, str]] = {
     "published": ("Published", "公表"),
     "withdrawn": ("Withdrawn", "取下げ"),
 }
+RESULTS: dict[str, tuple[str, str]] = {
+    "provided": ("Information was provided", "情報を提供"),
+    "nothing": ("There was nothing to provide", "提供する情報なし"),
+    "expired": ("Ended without an answer", "回答なく終了"),
+}
 ROLES: dict[str, tuple[str, str]] = {
     "reader": ("Reader", "閲覧担当"),
     "inspector": ("Inspector", "検査官"),
@@ -89,6 +94,12 @@ class Words(PackWords):
 
     def act(self, code: str) -> str:
         return self.t(ACTS.get(code, (code, code)))
+
+    def reason(self, code: str) -> str:
+        return wording.reason(code, self.lang)
+
+    def result(self, code: str) -> str:
+        return self.t(RESULTS.get(code, (code, code)))
 
     def level(self, code: str) -> str:
         return self.pack.levels[code].title.text(self.lang) if code in self.pack.levels else code

@@ -23,7 +23,7 @@ from renkei.ledger.notes import Checkpoint, split_note
 from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as, encode
 from renkei.record import store as index
 from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
-from renkei.record.state import CONVERTERS, Enrolled, State
+from renkei.record.state import CONVERTERS, Enrolled, State, Trust
 
 
 @lru_cache(maxsize=8)
@@ -113,6 +113,15 @@ class Keeper:
     def directory(self, body: str) -> Enrolled | None:
         """Who is enrolled as ``body`` now: what ``Post`` goes by."""
         return self.state.bodies.get(body)
+
+    @property
+    def trust(self) -> Trust:
+        """The genesis leaf, as it was checked out of band."""
+        return self._trust
+
+    def law(self, hash_: bytes) -> Pack:
+        """A version of the law by its hash; ``NotFound`` if it is not here."""
+        return law_library(self._home)(hash_)
 
     @property
     def origin(self) -> str:
