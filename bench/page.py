@@ -171,6 +171,42 @@ a clue's advantage over chance, between −½ and ½, with its 99.9 % interval.
 """
 
 
+def orders(r: dict[str, Any]) -> str:
+    """The section of one run of ``bench.orders``."""
+    return f"""
+## Orders
+
+`{r["command"]}` · {r["date"]} · one process per role; meanwhile {r["inquiries"]:,} inquiries without pause,
+{r["inquiry_ms_p50"]} ms each in the median.
+
+From sending an order's last signature in the console to the first inquiry refused by it:
+**{r["signed_to_refused_ms_p50"]} ms** in the median of {r["orders"]}, at most {r["signed_to_refused_ms_max"]} ms, of which
+{r["console_ms_p50"]} ms are the console's (opening the officer's key, and the page). The last inquiry that was still permitted
+was made at most {r["signed_to_last_permitted_ms_max"]} ms after it was sent. Floor: an act enters in one round and takes effect in
+the next.
+"""
+
+
+def alarms(r: dict[str, Any]) -> str:
+    """The section of one run of ``bench.alarms``."""
+    found = "\n".join(f"| {name} | {m['planted']} | {m['found']} |" for name, m in r["misuse"].items())
+    return f"""
+## Alarms
+
+`{r["command"]}` · {r["date"]} · a simulated year: {r["bodies"]} bodies, {r["clerks"]} clerks,
+{r["inquiries"]:,} inquiries; {r["us_per_inquiry"]} µs each.
+
+{r["alarms"]} alarms, {r["false_alarms"]} of them for nothing: {r["false_per_body_and_month"]} per body and month,
+{r["false_per_1000_clerk_days"]} per thousand days of a clerk.
+
+| misuse planted | cases | found |
+| --- | ---: | ---: |
+{found}
+
+Browsing a little every day stays below what a clerk's own days vary: that much is not found by counting, only by the resident who looks.
+"""
+
+
 def _clue(clue: dict[str, Any]) -> str:
     return f"{clue['advantage']:+.4f} ({clue['low']:+.4f} … {clue['high']:+.4f})"
 
@@ -210,7 +246,7 @@ if __name__ == "__main__":
     results = Path("bench/results")
     latest = json.loads((results / "latest.json").read_text("utf-8"))
     text = page(latest) + hosts(latest)
-    for name, section in (("growth", growth), ("soak", soak)):
+    for name, section in (("growth", growth), ("orders", orders), ("alarms", alarms), ("soak", soak)):
         if (results / f"{name}.json").exists():
             text += section(json.loads((results / f"{name}.json").read_text("utf-8")))
     Path("docs/results.md").write_text(text, "utf-8")

@@ -268,6 +268,15 @@ def show_addresses(out: Console, plan: Plan, seconds: float) -> None:
         if place.role == "gateway":
             table.add_row(place.body, place.url, place.token)
     out.print(table)
+    commission = next(p for p in plan.places if p.role == "commission")
+    table = Table(
+        box=None, title=f"\nThe commission's officers: sign in at {commission.url}/signin", title_justify="left"
+    )
+    for column in ("officer", "role", "", "passphrase"):
+        table.add_column(column)
+    for officer in plan.officers:
+        table.add_row(officer.name, officer.role, officer.ja, officer.passphrase)
+    out.print(table)
     hub = next(p for p in plan.places if p.role == "hub")
     out.print(f"\nREST of a gateway: /schema · every body: /health, /metrics · hub {hub.url}\n")
 
