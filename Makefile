@@ -41,6 +41,8 @@ check: setup  ## Format, lint, types, import rules
 bench: setup  ## Measure, and how it grows in short; writes bench/results/latest.json and growth.json
 	@$(BIN)/python -m bench.run
 	@$(BIN)/python -m bench.growth
+	@$(BIN)/python -m bench.orders
+	@$(BIN)/python -m bench.alarms
 
 growth: setup  ## The long form: ten million leaves, 2,000 institutions, a million rows; writes bench/results/growth.json
 	@$(BIN)/python -m bench.growth --long

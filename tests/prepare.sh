@@ -4,6 +4,9 @@ set -u
 missing=""
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 ls /usr/share/fonts/opentype/ipafont-gothic /usr/share/fonts/opentype/noto >/dev/null 2>&1 || missing="$missing fonts-ipafont-gothic"
+for library in libpango-1.0.so.0 libpangoft2-1.0.so.0 libharfbuzz-subset.so.0; do
+  ldconfig -p 2>/dev/null | grep -q "$library" || missing="$missing libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+done
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
   (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing) >/dev/null 2>&1 \
     || echo "Could not install:$missing" >&2
