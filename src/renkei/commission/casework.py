@@ -282,7 +282,10 @@ class Casework:
     # ------------------------------------------------------------------ what comes in
 
     def take(self, messages: Sequence[tuple[str, Any]]) -> Callable[[sa.Connection], None]:
-        """Work for the writer: explanations of bodies, reports of residents through the portal."""
+        """Work for the writer: explanations of bodies, reports of residents through the portal.
+
+        Either may come twice (ADR 9): a report is known by its reference, an explanation by what it answers.
+        """
         now = self._clock()
 
         def commit(connection: sa.Connection) -> None:
@@ -303,6 +306,9 @@ class Casework:
         if case is None or case.body != sender or told.document not in asked:
             self._observe.count("messages_unexpected")
             return
+        if store.is_answered(connection, told.case, told.document):
+            self._observe.count("messages_repeated")
+            return
         paper = {"number": told.case, "kind": "answer", "author": sender, "at": now, "text": told.text}
         store.add_paper(connection, {**paper, "document": None, "due": None, "answers": told.document})
 
@@ -310,6 +316,9 @@ class Casework:
         """One case gathers what residents report of one access; the body it concerns is the one that asked."""
         if report.kind not in REPORTS or report.index >= self._keeper.tree.size:
             self._observe.count("messages_unexpected")
+            return
+        if store.is_reported(connection, report.index, report.reference):
+            self._observe.count("messages_repeated")
             return
         parties = self._keeper.parties(connection, report.index)
         number = store.case_at(connection, report.index, report.kind)
@@ -321,7 +330,7 @@ class Casework:
         else:
             self._post.put(connection, portal, [Progress(report.index, number, "examined", report.reference)])
         paper = {"number": number, "kind": "report", "author": portal, "at": now, "text": report.text}
-        store.add_paper(connection, {**paper, "document": None, "due": None, "answers": None})
+        store.add_paper(connection, {**paper, "document": None, "due": None, "answers": report.reference})
 
     # ------------------------------------------------------------------ the trail
 

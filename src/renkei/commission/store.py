@@ -45,6 +45,7 @@ papers = sa.Table(
     sa.Column("due", sa.BigInteger),
     sa.Column("answers", sa.LargeBinary(32)),
 )
+"""``answers``: of an answer the document it answers, of a report the portal's reference: what each is known by if it comes again."""
 sa.Index("case_papers_number", papers.c.number)
 proposals = sa.Table(
     "proposals",
@@ -196,6 +197,22 @@ def add_paper(connection: sa.Connection, row: dict[str, Any]) -> None:
 
 def papers_of(connection: sa.Connection, number: str) -> list[sa.Row[Any]]:
     return list(connection.execute(sa.select(papers).where(papers.c.number == number).order_by(papers.c.id)))
+
+
+def is_answered(connection: sa.Connection, number: str, document: bytes) -> bool:
+    """Whether the case has an answer to this document."""
+    where = papers.c.number == number, papers.c.kind == "answer", papers.c.answers == document
+    return connection.execute(sa.select(papers.c.id).where(*where).limit(1)).first() is not None
+
+
+def is_reported(connection: sa.Connection, position: int, reference: bytes) -> bool:
+    """Whether a case about the leaf at ``position``, open or closed, has the report of this reference."""
+    query = (
+        sa.select(papers.c.id)
+        .join(case_leaves, case_leaves.c.number == papers.c.number)
+        .where(case_leaves.c.position == position, papers.c.kind == "report", papers.c.answers == reference)
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def close_case(connection: sa.Connection, number: str, now: int) -> bool:

@@ -109,6 +109,32 @@ def test_a_body_is_asked_explains_and_the_case_is_closed(nation, inspector):
     )
 
 
+def test_what_comes_again_is_kept_once(nation, inspector):
+    """A sender restarted before it was acknowledged sends again (ADR 9): a report and an answer, also when the case is closed by then."""
+    told = nation.ask()[1]
+    number = report(nation, told)
+    inspector.form(f"/cases/{number}", kind="explanation", text="Why?", days="14")
+    city, portal = nation.world.institutions["ohashi-city"], nation.world.institutions["portal"]
+    document = bytes(next(p.document for p in papers(nation, number) if p.document))
+    (sent,) = portal.database.read_now(lambda c: portal_store.reports_on(c, told["leaf"]))
+    again = Report(bytes(sent.reference), told["leaf"], "unrecognised", "I never applied.")
+    answer = Explanation(number, document, "An application of the same day.")
+
+    def repeat():
+        before = nation.counter("commission", "messages_repeated")
+        nation.do(portal.post.send("commission", [again]))
+        nation.do(city.post.send("commission", [answer]))
+        until(lambda: nation.counter("commission", "messages_repeated") >= before + 2)
+        return [p.kind for p in papers(nation, number)]
+
+    nation.do(city.post.send("commission", [answer]))
+    until(lambda: "answer" in [p.kind for p in papers(nation, number)])
+    assert repeat() == ["report", "explanation", "answer"]
+    assert inspector.form(f"/cases/{number}", kind="closing", text="Explained.")[0] == 200
+    assert repeat() == ["report", "explanation", "answer", "closing"]
+    assert commission(nation).database.read_now(lambda c: store.case_at(c, told["leaf"], "unrecognised")) is None
+
+
 def test_nobody_answers_for_another_body_and_no_stranger_reports(nation, inspector):
     """A body that is not asked, and a body that plays the portal, change nothing."""
     told = nation.ask()[1]
