@@ -210,6 +210,8 @@ class Casework:
 
         def commit(connection: sa.Connection) -> None:
             state = "submitted" if ready else "proposed"
+            if ready and isinstance(decision, Lift):
+                self._demand_sole(connection, decision)
             if not store.sign_proposal(connection, number, before, encode(decision), state):
                 raise _moved_on()
             if ready:
@@ -218,6 +220,18 @@ class Casework:
 
         await self._database.write(commit)
         return ready
+
+    def _demand_sole(self, connection: sa.Connection, lift: Lift) -> None:
+        """``Conflict`` if another lift of the same decision is signed and, perhaps, still on its way into the record: one counts."""
+        for signed in store.submitted(connection, PREFIXES[Lift]):
+            if decode_as(signed, Lift).number == lift.number:
+                raise Conflict(
+                    "It is being lifted already.",
+                    ja="すでに解除の決定に署名されています。",
+                    code="moved-on",
+                    remedy="Withdraw this one.",
+                    remedy_ja="この案を取り下げてください。",
+                )
 
     async def withdraw(self, officer: Officer, number: str) -> None:
         """A proposal that shall not be decided."""

@@ -251,6 +251,12 @@ def list_proposals(connection: sa.Connection) -> list[sa.Row[Any]]:
     )
 
 
+def submitted(connection: sa.Connection, prefix: str) -> list[bytes]:
+    """Decisions that went to the record, of those whose numbers begin with ``prefix``-."""
+    where = proposals.c.state == "submitted", proposals.c.number.startswith(f"{prefix}-")
+    return [bytes(d) for d in connection.execute(sa.select(proposals.c.decision).where(*where)).scalars()]
+
+
 def sign_proposal(connection: sa.Connection, number: str, before: bytes, after: bytes, state: str) -> bool:
     """Replace a proposal by itself with one more signature, or withdraw it; whether it was still as ``before``."""
     where = proposals.c.number == number, proposals.c.decision == before, proposals.c.state == "proposed"
