@@ -81,7 +81,7 @@ class Casework:
         now = self._clock()
 
         def commit(connection: sa.Connection) -> str:
-            found = [(at, b"") for at in leaves]
+            found = [(at, b"") for at in dict.fromkeys(leaves)]
             number = self._open(connection, "inspector", title, body, officer.name, now, found)
             self.note(connection, officer.name, "open", number)
             return number
@@ -121,7 +121,7 @@ class Casework:
         demand_inspector(signed.officer)
         case = await self._case(number)
         if case.closed_at is not None:
-            raise Conflict("The case is closed.", ja="この事案は終結しています。", code="closed")
+            raise _closed()
         if not case.body and kind != "closing":
             raise Conflict("The case names no body.", ja="この事案には対象機関がありません。", code="no-body")
         if kind not in MEASURES:
@@ -133,6 +133,8 @@ class Casework:
         act = self._complete(approve(bare, signed.officer.name, signed.seed), now)
 
         def commit(connection: sa.Connection) -> None:
+            if store.is_closed(connection, number):  # by somebody else, meanwhile
+                raise _closed()
             paper = {"number": number, "kind": kind, "author": signed.officer.name, "at": now, "text": text}
             store.add_paper(connection, {**paper, "document": document, "due": due or None, "answers": None})
             self.submit(connection, act)
@@ -386,6 +388,10 @@ def demand_inspector(officer: Officer) -> None:
             remedy_ja="検査担当の職員に依頼してください。",
             code="duty",
         )
+
+
+def _closed() -> RenkeiError:
+    return Conflict("The case is closed.", ja="この事案は終結しています。", code="closed")
 
 
 def _moved_on() -> RenkeiError:

@@ -215,6 +215,10 @@ def is_reported(connection: sa.Connection, position: int, reference: bytes) -> b
     return connection.execute(query.limit(1)).first() is not None
 
 
+def is_closed(connection: sa.Connection, number: str) -> bool:
+    return connection.execute(sa.select(cases.c.closed_at).where(cases.c.number == number)).scalar() is not None
+
+
 def close_case(connection: sa.Connection, number: str, now: int) -> bool:
     changed = connection.execute(
         cases.update().where(cases.c.number == number, cases.c.closed_at.is_(None)).values(closed_at=now)

@@ -1,10 +1,12 @@
 """Cases: from a resident's report or an inspector to the body's answer and the end, with every step in the record."""
 
+import asyncio
 import re
 import urllib.parse
 import urllib.request
 
 from renkei.commission import store
+from renkei.commission.casework import Signed
 from renkei.gateway import store as gateway_store
 from renkei.ledger import store as log
 from renkei.messages.wire import Explanation, Report
@@ -133,6 +135,28 @@ def test_what_comes_again_is_kept_once(nation, inspector):
     assert inspector.form(f"/cases/{number}", kind="closing", text="Explained.")[0] == 200
     assert repeat() == ["report", "explanation", "answer", "closing"]
     assert commission(nation).database.read_now(lambda c: store.case_at(c, told["leaf"], "unrecognised")) is None
+
+
+def test_a_case_is_closed_once_though_two_close_it(nation, inspector):
+    """And whoever looked at it before asks nothing of a body in a case that was closed meanwhile."""
+    assert inspector.form("/cases/new", title="Both", body="tax-union")[0] == 200
+    number, here = inspector.at.rpartition("/")[2], commission(nation)
+
+    async def both():
+        oversight = here.casework.oversight
+        seed = await here.officers.unlock(oversight, "kujo", inspector.passphrase)
+        signed = Signed(oversight.officers["kujo"], seed)
+        acts = [here.casework.measure(signed, number, "closing", f"Closed by {who}.", 0) for who in ("one", "another")]
+        return await asyncio.gather(*acts, return_exceptions=True)
+
+    outcomes = nation.do(both())
+    assert sorted(getattr(e, "code", "") for e in outcomes) == ["", "closed"]
+    assert [p.kind for p in papers(nation, number)] == ["closing"]
+
+
+def test_a_leaf_named_twice_is_one(nation, inspector):
+    leaf = nation.ask()[1]["leaf"]
+    assert inspector.form("/cases/new", title="Twice", body="tax-union", leaves=f"{leaf} {leaf}")[0] == 200
 
 
 def test_nobody_answers_for_another_body_and_no_stranger_reports(nation, inspector):
