@@ -1,4 +1,4 @@
-"""The commission's console as its officers use it: a browser without script, with cookies and CSRF fields."""
+"""A browser without script, with cookies and CSRF fields; and the commission's console as its officers use it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from typing import Any
 from tests.world import Running
 
 
-class Console:
-    """One officer (or nobody) at the console. ``form`` fills in the passphrase by itself."""
+class Browser:
+    """Somebody at one body's pages."""
 
-    def __init__(self, nation: Running, officer: str = "", lang: str = "en") -> None:
-        self.url, self.lang = nation.url("commission"), lang
+    passphrase = ""
+
+    def __init__(self, url: str, lang: str = "en") -> None:
+        self.url, self.lang = url, lang
         self._open = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()), urllib.request.HTTPErrorProcessor()
         )
-        self.passphrase = next((o.passphrase for o in nation.plan.officers if o.name == officer), "")
         self.at = ""
-        if officer:
-            status, text = self.form("/signin", officer=officer)
-            assert status == 200, text
 
     def get(self, path: str) -> tuple[int, Any]:
         return self._do(urllib.request.Request(self.url + path))
 
-    def form(self, path: str, to: str = "", **fields: str) -> tuple[int, Any]:
+    def form(self, path: str, to: str = "", /, **fields: str) -> tuple[int, Any]:
         """Open the page at ``path``, fill in its form, send it (``to``); follow on."""
         _, page = self.get(path)
-        token = re.search(r'name="_csrf_token" value="([^"]*)"', page)
+        token = re.search(r'name="_csrf_token" value="([^"]*)"', page) if isinstance(page, str) else None
         data = {"_csrf_token": html.unescape(token[1]) if token else "", "passphrase": self.passphrase, **fields}
         return self._do(urllib.request.Request(self.url + (to or path), urllib.parse.urlencode(data).encode()))
 
@@ -47,3 +45,14 @@ class Console:
         except urllib.error.HTTPError as error:
             status, raw, kind = error.code, error.read(), error.headers.get("content-type", "")
         return status, raw.decode() if "text/html" in kind or "xml" in kind else raw
+
+
+class Console(Browser):
+    """One officer (or nobody) at the console. ``form`` fills in the passphrase by itself."""
+
+    def __init__(self, nation: Running, officer: str = "", lang: str = "en") -> None:
+        super().__init__(nation.url("commission"), lang)
+        self.passphrase = next((o.passphrase for o in nation.plan.officers if o.name == officer), "")
+        if officer:
+            status, text = self.form("/signin", officer=officer)
+            assert status == 200, text

@@ -32,6 +32,7 @@ class Running:
         bus_nodes: int = 1,
         pack: Path = PACK,
         prepare: Callable[[Plan], None] = lambda _: None,
+        world: Callable[[Path], World] = World,
     ) -> None:
         self.folder = folder
         template = "sqlite:///{home}/{body}.db"
@@ -39,7 +40,7 @@ class Running:
             template = _Urls(database)  # type: ignore[assignment]
         self.plan: Plan = lay_out(folder, pack, residents=residents, database=template, bus_nodes=bus_nodes)
         prepare(self.plan)
-        self.world = World(folder)
+        self.world = world(folder)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()

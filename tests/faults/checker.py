@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from renkei.institution.bus import Bus, mailbox
 from renkei.messages.wire import Inquiry, Outcomes, Permit, decode_as
 from renkei.nation.plan import Plan
 from renkei.record.entries import InquiryLeaf, OutcomeLeaf, decode_entry
+from tests.faults import oversight
 from tests.oracle import log as oracle
 
 OPEN = ("submitted", "permitted")
@@ -57,6 +59,7 @@ def examine(folder: Path, plan: Plan) -> World:
     gateways = [p.body for p in plan.places if p.role == "gateway"]
     provided = _provisions(folder, gateways, inquiries, outcomes, keys, wrong)
     states = _inquiries(folder, gateways, inquiries, provided, wrong)
+    wrong += oversight.examine(folder, plan, leaves, provided, partial(rows, folder))
     filed = [r[0] for r in rows(folder, "portal", "select position from access_records order by 1")]
     if filed != sorted(at for at, _ in inquiries.values()):
         wrong.append(f"the portal filed {len(filed)} records of {len(inquiries)} inquiries")

@@ -129,7 +129,7 @@ def report(archive: Archive, year: int, language: str) -> str:
         t=lambda en, ja: words.t((en, ja)),
         table=table,
         total=_told(sum(told.asked.values()), small, words),
-        allowed=_told(sum(told.answered_of.values()), small, words),
+        refusals=_told(sum(told.refused.values()), small, words),
         assessments=list(published(told.state.oversight.assessments)),
         archive=archive,
         root=sha256(archive.head.encode()).hexdigest(),

@@ -83,7 +83,7 @@ class Casework:
         now = self._clock()
 
         def commit(connection: sa.Connection) -> str:
-            found = [(at, b"") for at in leaves]
+            found = [(at, b"") for at in dict.fromkeys(leaves)]
             number = self._open(connection, "inspector", title, body, officer.name, now, found)
             self.note(connection, officer.name, "open", number)
             return number
@@ -123,7 +123,7 @@ class Casework:
         demand_inspector(signed.officer)
         case = await self._case(number)
         if case.closed_at is not None:
-            raise Conflict("The case is closed.", ja="この事案は終結しています。", code="closed")
+            raise _closed()
         if not case.body and kind != "closing":
             raise Conflict("The case names no body.", ja="この事案には対象機関がありません。", code="no-body")
         if kind not in MEASURES:
@@ -135,6 +135,8 @@ class Casework:
         act = self._complete(approve(bare, signed.officer.name, signed.seed), now)
 
         def commit(connection: sa.Connection) -> None:
+            if store.is_closed(connection, number):  # by somebody else, meanwhile
+                raise _closed()
             paper = {"number": number, "kind": kind, "author": signed.officer.name, "at": now, "text": text}
             store.add_paper(connection, {**paper, "document": document, "due": due or None, "answers": None})
             self.submit(connection, act)
@@ -212,6 +214,8 @@ class Casework:
 
         def commit(connection: sa.Connection) -> None:
             state = "submitted" if ready else "proposed"
+            if ready and isinstance(decision, Lift):
+                self._demand_sole(connection, decision)
             if not store.sign_proposal(connection, number, before, encode(decision), state):
                 raise _moved_on()
             if ready:
@@ -220,6 +224,18 @@ class Casework:
 
         await self._database.write(commit)
         return ready
+
+    def _demand_sole(self, connection: sa.Connection, lift: Lift) -> None:
+        """``Conflict`` if another lift of the same decision is signed and, perhaps, still on its way into the record: one counts."""
+        for signed in store.submitted(connection, PREFIXES[Lift]):
+            if decode_as(signed, Lift).number == lift.number:
+                raise Conflict(
+                    "It is being lifted already.",
+                    ja="すでに解除の決定に署名されています。",
+                    code="moved-on",
+                    remedy="Withdraw this one.",
+                    remedy_ja="この案を取り下げてください。",
+                )
 
     async def withdraw(self, officer: Officer, number: str) -> None:
         """A proposal that shall not be decided."""
@@ -284,7 +300,10 @@ class Casework:
     # ------------------------------------------------------------------ what comes in
 
     def take(self, messages: Sequence[tuple[str, Any]]) -> Callable[[sa.Connection], None]:
-        """Work for the writer: explanations of bodies, reports of residents through the portal."""
+        """Work for the writer: explanations of bodies, reports of residents through the portal.
+
+        Either may come twice (ADR 9): a report is known by its reference, an explanation by what it answers.
+        """
         now = self._clock()
 
         def commit(connection: sa.Connection) -> None:
@@ -310,6 +329,9 @@ class Casework:
         if case is None or case.body != sender or told.document not in asked:
             self._observe.count("messages_unexpected")
             return
+        if store.is_answered(connection, told.case, told.document):
+            self._observe.count("messages_repeated")
+            return
         paper = {"number": told.case, "kind": "answer", "author": sender, "at": now, "text": told.text}
         store.add_paper(connection, {**paper, "document": None, "due": None, "answers": told.document})
 
@@ -317,6 +339,9 @@ class Casework:
         """One case gathers what residents report of one access; the body it concerns is the one that asked."""
         if report.kind not in REPORTS or report.index >= self._keeper.tree.size:
             self._observe.count("messages_unexpected")
+            return
+        if store.is_reported(connection, report.index, report.reference):
+            self._observe.count("messages_repeated")
             return
         parties = self._keeper.parties(connection, report.index)
         number = store.case_at(connection, report.index, report.kind)
@@ -328,7 +353,7 @@ class Casework:
         else:
             self._post.put(connection, portal, [Progress(report.index, number, "examined", report.reference)])
         paper = {"number": number, "kind": "report", "author": portal, "at": now, "text": report.text}
-        store.add_paper(connection, {**paper, "document": None, "due": None, "answers": None})
+        store.add_paper(connection, {**paper, "document": None, "due": None, "answers": report.reference})
 
     # ------------------------------------------------------------------ the trail
 
@@ -370,6 +395,10 @@ def demand_inspector(officer: Officer) -> None:
             remedy_ja="検査担当の職員に依頼してください。",
             code="duty",
         )
+
+
+def _closed() -> RenkeiError:
+    return Conflict("The case is closed.", ja="この事案は終結しています。", code="closed")
 
 
 def _moved_on() -> RenkeiError:

@@ -336,8 +336,8 @@ class Commission(Institution):
 
     async def _publish_trail(self) -> None:
         while True:
-            await asyncio.sleep(TRAIL_EVERY)
             await self.casework.publish_trail()
+            await asyncio.sleep(TRAIL_EVERY)
 
     # ------------------------------------------------------------------ governance
 

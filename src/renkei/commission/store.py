@@ -47,6 +47,7 @@ papers = sa.Table(
     sa.Column("due", sa.BigInteger),
     sa.Column("answers", sa.LargeBinary(32)),
 )
+"""``answers``: of an answer the document it answers, of a report the portal's reference: what each is known by if it comes again."""
 sa.Index("case_papers_number", papers.c.number)
 proposals = sa.Table(
     "proposals",
@@ -215,6 +216,26 @@ def papers_of(connection: sa.Connection, number: str) -> list[sa.Row[Any]]:
     return list(connection.execute(sa.select(papers).where(papers.c.number == number).order_by(papers.c.id)))
 
 
+def is_answered(connection: sa.Connection, number: str, document: bytes) -> bool:
+    """Whether the case has an answer to this document."""
+    where = papers.c.number == number, papers.c.kind == "answer", papers.c.answers == document
+    return connection.execute(sa.select(papers.c.id).where(*where).limit(1)).first() is not None
+
+
+def is_reported(connection: sa.Connection, position: int, reference: bytes) -> bool:
+    """Whether a case about the leaf at ``position``, open or closed, has the report of this reference."""
+    query = (
+        sa.select(papers.c.id)
+        .join(case_leaves, case_leaves.c.number == papers.c.number)
+        .where(case_leaves.c.position == position, papers.c.kind == "report", papers.c.answers == reference)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def is_closed(connection: sa.Connection, number: str) -> bool:
+    return connection.execute(sa.select(cases.c.closed_at).where(cases.c.number == number)).scalar() is not None
+
+
 def close_case(connection: sa.Connection, number: str, now: int) -> bool:
     changed = connection.execute(
         cases.update().where(cases.c.number == number, cases.c.closed_at.is_(None)).values(closed_at=now)
@@ -249,6 +270,12 @@ def list_proposals(connection: sa.Connection) -> list[sa.Row[Any]]:
     return list(
         connection.execute(sa.select(proposals).where(proposals.c.state == "proposed").order_by(proposals.c.at))
     )
+
+
+def submitted(connection: sa.Connection, prefix: str) -> list[bytes]:
+    """Decisions that went to the record, of those whose numbers begin with ``prefix``-."""
+    where = proposals.c.state == "submitted", proposals.c.number.startswith(f"{prefix}-")
+    return [bytes(d) for d in connection.execute(sa.select(proposals.c.decision).where(*where)).scalars()]
 
 
 def sign_proposal(connection: sa.Connection, number: str, before: bytes, after: bytes, state: str) -> bool:

@@ -1,10 +1,12 @@
 """Cases: from a resident's report or an inspector to the body's answer and the end, with every step in the record."""
 
+import asyncio
 import re
 import urllib.parse
 import urllib.request
 
 from renkei.commission import store
+from renkei.commission.casework import Signed
 from renkei.gateway import store as gateway_store
 from renkei.ledger import store as log
 from renkei.messages.wire import Explanation, Report
@@ -107,6 +109,54 @@ def test_a_body_is_asked_explains_and_the_case_is_closed(nation, inspector):
             == {"closed"}
         )
     )
+
+
+def test_what_comes_again_is_kept_once(nation, inspector):
+    """A sender restarted before it was acknowledged sends again (ADR 9): a report and an answer, also when the case is closed by then."""
+    told = nation.ask()[1]
+    number = report(nation, told)
+    inspector.form(f"/cases/{number}", kind="explanation", text="Why?", days="14")
+    city, portal = nation.world.institutions["ohashi-city"], nation.world.institutions["portal"]
+    document = bytes(next(p.document for p in papers(nation, number) if p.document))
+    (sent,) = portal.database.read_now(lambda c: portal_store.reports_on(c, told["leaf"]))
+    again = Report(bytes(sent.reference), told["leaf"], "unrecognised", "I never applied.")
+    answer = Explanation(number, document, "An application of the same day.")
+
+    def repeat():
+        before = nation.counter("commission", "messages_repeated")
+        nation.do(portal.post.send("commission", [again]))
+        nation.do(city.post.send("commission", [answer]))
+        until(lambda: nation.counter("commission", "messages_repeated") >= before + 2)
+        return [p.kind for p in papers(nation, number)]
+
+    nation.do(city.post.send("commission", [answer]))
+    until(lambda: "answer" in [p.kind for p in papers(nation, number)])
+    assert repeat() == ["report", "explanation", "answer"]
+    assert inspector.form(f"/cases/{number}", kind="closing", text="Explained.")[0] == 200
+    assert repeat() == ["report", "explanation", "answer", "closing"]
+    assert commission(nation).database.read_now(lambda c: store.case_at(c, told["leaf"], "unrecognised")) is None
+
+
+def test_a_case_is_closed_once_though_two_close_it(nation, inspector):
+    """And whoever looked at it before asks nothing of a body in a case that was closed meanwhile."""
+    assert inspector.form("/cases/new", title="Both", body="tax-union")[0] == 200
+    number, here = inspector.at.rpartition("/")[2], commission(nation)
+
+    async def both():
+        oversight = here.casework.oversight
+        seed = await here.officers.unlock(oversight, "kujo", inspector.passphrase)
+        signed = Signed(oversight.officers["kujo"], seed)
+        acts = [here.casework.measure(signed, number, "closing", f"Closed by {who}.", 0) for who in ("one", "another")]
+        return await asyncio.gather(*acts, return_exceptions=True)
+
+    outcomes = nation.do(both())
+    assert sorted(getattr(e, "code", "") for e in outcomes) == ["", "closed"]
+    assert [p.kind for p in papers(nation, number)] == ["closing"]
+
+
+def test_a_leaf_named_twice_is_one(nation, inspector):
+    leaf = nation.ask()[1]["leaf"]
+    assert inspector.form("/cases/new", title="Twice", body="tax-union", leaves=f"{leaf} {leaf}")[0] == 200
 
 
 def test_nobody_answers_for_another_body_and_no_stranger_reports(nation, inspector):

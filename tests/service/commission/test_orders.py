@@ -105,6 +105,24 @@ def test_what_was_permitted_before_an_order_is_not_answered_while_it_stands(nati
     until(lambda: nation.http("ohashi-city", f"/inquiries/{told['id']}")[1]["state"] == "answered", 30)
 
 
+def test_an_order_is_lifted_once_though_two_proposed_it(nation, inspector, commissioner):
+    """While the first lift is on its way into the record (here: the hub is away), a second one is not signed into nothing."""
+    number = order(inspector, commissioner, provider="pension-service")
+    until(lambda: standing(nation, number))
+    paths = []
+    for text in ("Explained.", "Mended."):
+        assert inspector.form(f"/decisions/{number}", act="lift", text=text)[0] == 200
+        paths.append(inspector.at)
+    nation.stop_body("hub")
+    assert commissioner.form(paths[0], act="sign")[0] == 200
+    status, page = commissioner.form(paths[1], act="sign")
+    assert (status, "It is being lifted already" in page) == (409, True)
+    nation.start_body("hub")
+    until(lambda: standing(nation, number).lifted)
+    assert inspector.form(paths[1], act="withdraw")[0] == 200
+    assert nation.world.institutions["commission"].keeper.state.void == 0
+
+
 def test_a_decision_prints(nation, inspector, commissioner):
     number = order(inspector, commissioner, item="disability")
     until(lambda: standing(nation, number))
