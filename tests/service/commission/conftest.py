@@ -5,10 +5,14 @@ import pytest
 from tests.console import Console
 from tests.world import Running
 
+BOTH = pytest.mark.parametrize("nation", ["sqlite", "postgresql"], indirect=True, scope="module")
+"""Marks a module whose tables and queries are tried on both engines."""
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+
+@pytest.fixture(scope="module")
 def nation(request, tmp_path_factory):
-    database = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    engine = getattr(request, "param", "sqlite")
+    database = request.getfixturevalue("postgres") if engine == "postgresql" else None
     running = Running(tmp_path_factory.mktemp("supervised") / "nation", residents=60, database=database)
     yield running
     running.stop()

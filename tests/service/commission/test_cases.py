@@ -12,7 +12,10 @@ from renkei.ledger import store as log
 from renkei.messages.wire import Explanation, Report
 from renkei.portal import store as portal_store
 from tests.console import Console
+from tests.service.commission.conftest import BOTH
 from tests.world import until
+
+pytestmark = BOTH
 
 
 def commission(nation):
