@@ -31,12 +31,14 @@ class Running:
         database: Callable[[str], str] | None = None,
         bus_nodes: int = 1,
         pack: Path = PACK,
+        prepare: Callable[[Plan], None] = lambda _: None,
     ) -> None:
         self.folder = folder
         template = "sqlite:///{home}/{body}.db"
         if database:
             template = _Urls(database)  # type: ignore[assignment]
         self.plan: Plan = lay_out(folder, pack, residents=residents, database=template, bus_nodes=bus_nodes)
+        prepare(self.plan)
         self.world = World(folder)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)

@@ -174,7 +174,7 @@ def _change(home: Path, settings: Settings, told: dict[str, str], json: bool) ->
 
 async def _ask(settings: Settings) -> dict[str, Any]:
     """What the running witness says of itself; ``SetupError`` if it does not answer."""
-    from renkei.witness.gossip import fetch
+    from renkei.institution.outside import fetch
 
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  # asked, not listened on
     status, text = await fetch(f"http://{host}:{settings.port}/status", within=10)

@@ -66,6 +66,8 @@ class Casework:
     ) -> None:
         self._keys, self._keeper, self._database = keys, keeper, database
         self._post, self._observe, self._clock = post, observe, clock
+        self.unknown: Callable[[sa.Connection, Report, int], None] = lambda _connection, _report, _now: None
+        """What is done about an access that the portal knows nobody for."""
 
     @property
     def oversight(self) -> Oversight:
@@ -290,12 +292,17 @@ class Casework:
                 match message:
                     case Explanation():
                         self._explained(connection, sender, message, now)
-                    case Report() if self._keeper.state.body(sender).role == "portal":
+                    case Report(kind="unknown") if self._is_portal(sender):
+                        self.unknown(connection, message, now)
+                    case Report() if self._is_portal(sender):
                         self._reported(connection, sender, message, now)
                     case _:
                         self._observe.count("messages_unexpected")
 
         return commit
+
+    def _is_portal(self, sender: str) -> bool:
+        return self._keeper.state.body(sender).role == "portal"
 
     def _explained(self, connection: sa.Connection, sender: str, told: Explanation, now: int) -> None:
         case = store.case(connection, told.case)

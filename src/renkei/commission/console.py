@@ -21,13 +21,13 @@ from litestar.response import Redirect
 from renkei.commission import store, wordings
 from renkei.commission.casework import Signed, days_left, midnight
 from renkei.commission.documents import atom, decision_pdf
+from renkei.commission.figures import figure_pages
 from renkei.commission.register import UNDER_WAY, Draft
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.institution import wording
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.ledger import store as log
 from renkei.messages.wire import Decision, ExceptionalPermit, Lift, Officer, Order, Scope, decode_as
-from renkei.record import store as index
 from renkei.record.entries import InquiryLeaf, decode_entry
 from renkei.record.oversight import DAY, HOUR, MEASURES, row_of
 
@@ -125,10 +125,8 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
         now, pack = here.clock(), keeper.state.pack
         standing = [s for s in oversight.decisions.values() if oversight.holds(s, pack, now)]
         proposed = [(r.number, _decision(r.decision), r.proposed_by) for r in waiting]
-        findings = await here.database.read(index.findings)
-        return render(
-            request, "desk.html", cases=cases, proposed=proposed, standing=standing, due=due, findings=findings
-        )
+        fresh = await here.database.read(lambda c: store.list_alarms(c, dealt_with=False))
+        return render(request, "desk.html", cases=cases, proposed=proposed, standing=standing, due=due, alarms=fresh)
 
     @get("/cases", guards=inside, include_in_schema=False)
     async def cases(request: Ask) -> Response[bytes]:
@@ -464,6 +462,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
         draft,
         draft_page,
         advance,
+        *figure_pages(here, render, inside, stepped_up),
     ]
     options = {"pages": pages, "csrf_secret": here.keys.derive("csrf").hex(), "middleware": [session.middleware]}
     return handlers, options

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from renkei.codes import Ciphertext, Domain
 from renkei.commission.casework import Casework
 from renkei.commission.console import console_pages
+from renkei.commission.monitoring import Monitor
 from renkei.commission.officers import Officers
 from renkei.commission.register import Register
 from renkei.errors import Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
@@ -99,6 +100,8 @@ class Commission(Institution):
         self.workers = Workers(self.keys, self.bus, self.observe, self.settings.workers)
         self.officers = Officers(self.home)
         self.casework = Casework(self.keys, self.keeper, self.database, self.post, self.observe, clock)
+        self.monitor = Monitor(self.keys, self.keeper, self.database, self.casework, self.observe, clock)
+        self.casework.unknown = self.monitor.unknown
         self.register = Register(self.keeper, self.database, self.casework, clock)
         self._lock = asyncio.Lock()
         self._tokens = float(self.settings.file_rate)
@@ -115,6 +118,7 @@ class Commission(Institution):
         self.keep(self.auditor.run, "audit")
         self.keep(lambda: self.keeper.retain(self.clock), "retention")
         self.keep(self._publish_trail, "trail")
+        self.keep(self.monitor.run, "monitor")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -160,6 +164,8 @@ class Commission(Institution):
         if await self.database.read(lambda c: index.flag(c, "held")):
             return NotSigned("held", tree.size, tree.root())
         if (proposal.previous_size, proposal.previous_root) != (tree.size, tree.root()):
+            if proposal.previous_size == tree.size:  # one size, two histories
+                await self.database.write(lambda c: index.set_flag(c, "fork", str(tree.size)))
             return NotSigned("head", tree.size, tree.root())
         last = self.keeper.head.time if self.keeper.head else 0
         if proposal.time < last or abs(proposal.time - self.clock()) > CLOCK_TOLERANCE:

@@ -6,10 +6,12 @@ the very bytes its officers sign.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+
+from renkei.rows import Rows
 
 metadata = sa.MetaData()
 
@@ -95,6 +97,7 @@ watched = sa.Table(
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("id", sa.LargeBinary(32), nullable=False, unique=True),
     sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("late", sa.BigInteger, nullable=False),
     sa.Column("requester", sa.String(64), nullable=False),
     sa.Column("clerk", sa.LargeBinary(8), nullable=False),
     sa.Column("provider", sa.String(64), nullable=False),
@@ -107,8 +110,22 @@ watched = sa.Table(
 )
 """One line for each inquiry in the record, for alarms and statistics. ``reason`` is empty if it was allowed, ``clerk`` unveiled."""
 sa.Index("watched_time", watched.c.time)
-sa.Index("watched_clerk", watched.c.requester, watched.c.clerk, watched.c.time)
 sa.Index("watched_row", watched.c.row, watched.c.position)
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("requester", sa.String(64), primary_key=True),
+    sa.Column("provider", sa.String(64), primary_key=True),
+    sa.Column("affair", sa.String(64), primary_key=True),
+    sa.Column("item", sa.String(64), primary_key=True),
+    sa.Column("asked", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.BigInteger, nullable=False),
+    sa.Column("provided", sa.BigInteger, nullable=False),
+    sa.Column("empty", sa.BigInteger, nullable=False),
+    sa.Column("waited", sa.BigInteger, nullable=False),
+)
+"""A day's counts of one use; ``waited`` is the sum of milliseconds until the answers."""
 alarms = sa.Table(
     "alarms",
     metadata,
@@ -282,6 +299,131 @@ def document(connection: sa.Connection, digest: bytes) -> sa.Row[Any] | None:
 
 
 # ---------------------------------------------------------------------- what is watched
+
+
+class Watched(NamedTuple):
+    """A line of ``watched`` that has no outcome yet."""
+
+    position: int
+    id: bytes
+    time: int
+    late: int
+    requester: str
+    clerk: bytes
+    provider: str
+    affair: str
+    item: str
+    row: str
+    reason: str
+    result: str = ""
+
+
+class Use(NamedTuple):
+    """The key of a day's counts."""
+
+    day: str
+    requester: str
+    provider: str
+    affair: str
+    item: str
+
+
+_ADD = Rows(watched.insert())
+_SETTLE = Rows(
+    watched.update()
+    .where(watched.c.id == sa.bindparam("inquiry"))
+    .values(result=sa.bindparam("told"), provided_at=sa.bindparam("at"))
+)
+COUNTS = ("asked", "refused", "provided", "empty", "waited")
+
+
+def add_watched(connection: sa.Connection, lines: Sequence[Watched]) -> None:
+    _ADD(connection, [{**line._asdict(), "provided_at": None} for line in lines])
+
+
+def settle_watched(connection: sa.Connection, outcomes: Sequence[tuple[bytes, str, int]]) -> None:
+    _SETTLE(connection, [{"inquiry": i, "told": result, "at": at} for i, result, at in outcomes])
+
+
+def watched_of(connection: sa.Connection, ids: Sequence[bytes]) -> dict[bytes, Any]:
+    if not ids:
+        return {}
+    rows = connection.execute(sa.select(watched).where(watched.c.id.in_(ids)))
+    return {bytes(r.id): r for r in rows}
+
+
+def watched_at(connection: sa.Connection, position: int) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(watched).where(watched.c.position == position)).one_or_none()
+
+
+def watched_since(connection: sa.Connection, since: int) -> Iterator[Any]:
+    """Lines from ``since`` (ms) on, in order; memory is constant."""
+    query = sa.select(watched).where(watched.c.time >= since).order_by(watched.c.position)
+    yield from connection.execution_options(yield_per=1000).execute(query)
+
+
+def prune(connection: sa.Connection, before: int) -> None:
+    connection.execute(watched.delete().where(watched.c.time < before))
+
+
+def add_usage(connection: sa.Connection, uses: Mapping[Use, Mapping[str, int]]) -> None:
+    """Add to the counts of each use; one writer."""
+    for use, more in uses.items():
+        same = [usage.c[k] == v for k, v in use._asdict().items()]
+        values = {c: usage.c[c] + more.get(c, 0) for c in COUNTS}
+        if not connection.execute(usage.update().where(*same).values(values)).rowcount:
+            connection.execute(usage.insert(), [{**use._asdict(), **{c: more.get(c, 0) for c in COUNTS}}])
+
+
+def used(connection: sa.Connection, first: str, last: str) -> list[sa.Row[Any]]:
+    """The counts of each linkage (requester, provider, affair, item) between two days, both included."""
+    key = usage.c.requester, usage.c.provider, usage.c.affair, usage.c.item
+    sums = [sa.func.sum(usage.c[c]).cast(sa.BigInteger).label(c) for c in COUNTS]
+    return list(connection.execute(sa.select(*key, *sums).where(usage.c.day.between(first, last)).group_by(*key)))
+
+
+def used_by_day(connection: sa.Connection, first: str, last: str) -> list[tuple[str, int]]:
+    total = sa.func.sum(usage.c.asked).cast(sa.BigInteger)
+    query = sa.select(usage.c.day, total).where(usage.c.day.between(first, last)).group_by(usage.c.day)
+    return [(r[0], int(r[1])) for r in connection.execute(query.order_by(usage.c.day))]
+
+
+def paper_reports(connection: sa.Connection) -> dict[tuple[str, str, str, str], int]:
+    """How often residents reported that paper was asked for, by linkage."""
+    key = watched.c.requester, watched.c.provider, watched.c.affair, watched.c.item
+    query = (
+        sa.select(*key, sa.func.count())
+        .join(case_leaves, case_leaves.c.position == watched.c.position)
+        .join(cases, cases.c.number == case_leaves.c.number)
+        .where(cases.c.origin == "paper")
+        .group_by(*key)
+    )
+    return {(r[0], r[1], r[2], r[3]): int(r[4]) for r in connection.execute(query)}
+
+
+def add_alarm(connection: sa.Connection, alarm: Any) -> bool:
+    """Keep an alarm; ``False`` if there is one of this kind, subject and beginning."""
+    same = alarms.c.kind == alarm.kind, alarms.c.subject == alarm.subject, alarms.c.since == alarm.since
+    if connection.execute(sa.select(alarms.c.id).where(*same)).first() is not None:
+        return False
+    row = {k: getattr(alarm, k) for k in ("kind", "subject", "at", "since", "seen", "usual", "body", "clerk")}
+    connection.execute(alarms.insert(), [{**row, "leaves": " ".join(map(str, alarm.leaves))}])
+    return True
+
+
+def list_alarms(connection: sa.Connection, *, dealt_with: bool, limit: int = 200) -> list[sa.Row[Any]]:
+    ended = sa.or_(alarms.c.case_number.is_not(None), alarms.c.dismissed_by.is_not(None))
+    query = sa.select(alarms).where(ended if dealt_with else sa.not_(ended))
+    return list(connection.execute(query.order_by(alarms.c.id.desc()).limit(limit)))
+
+
+def alarm(connection: sa.Connection, id_: int) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(alarms).where(alarms.c.id == id_)).one_or_none()
+
+
+def end_alarm(connection: sa.Connection, id_: int, *, case: str | None = None, dismissed_by: str | None = None) -> None:
+    values = {"case_number": case, "dismissed_by": dismissed_by}
+    connection.execute(alarms.update().where(alarms.c.id == id_).values(values))
 
 
 def uses(connection: sa.Connection, row: str, limit: int) -> list[sa.Row[Any]]:

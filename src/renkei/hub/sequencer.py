@@ -17,13 +17,14 @@ import sqlalchemy as sa
 
 from renkei.codes import Converter
 from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.hub.witnesses import AheadOfUs, Witnesses
 from renkei.institution.keeper import Keeper, Staged
 from renkei.institution.observe import Observer
 from renkei.institution.post import Parcel, Post
 from renkei.institution.tasks import end
 from renkei.institution.workers import Workers, costly
 from renkei.ledger import store as log
-from renkei.ledger.notes import Signer, verify_note
+from renkei.ledger.notes import Signer, Verifier, verify_note
 from renkei.ledger.store import Leaf
 from renkei.messages.wire import (
     Cosigned,
@@ -93,11 +94,14 @@ class Sequencer:
         round_size: int,
         prove: bool,
         workers: Workers,
+        witnesses: Witnesses,
         after: Callable[[Sequence[Envelope]], object],
     ) -> None:
         self.keeper, self._converter, self._signer, self._post = keeper, converter, signer, post
         self._observe, self._write, self._clock, self._after = observe, write, clock, after
-        self._size, self._prove, self._workers = round_size, prove, workers
+        self._size, self._prove, self._workers, self._witnesses = round_size, prove, workers, witnesses
+        self.undelivered = False
+        """Whether rounds were adopted whose permits have yet to leave."""
         self._own: list[Envelope] = []
         self._own_tried = False
         self._taken: list[Parcel] = []
@@ -304,7 +308,11 @@ class Sequencer:
 
         ``always``: halt if the commission has not proven its conversions; an adopted round may be from before that was demanded.
         """
-        staged, note, deliveries = await asyncio.to_thread(self._finish, stage, root, cosignature, always)
+        need, keys = self.keeper.state.witnesses if deliver else (0, ())
+        staged, note = await asyncio.to_thread(self._finish, stage, root, cosignature, always)
+        if need:
+            note, deliver = await self._witnessed(note, need, keys)
+        deliveries = await asyncio.to_thread(self._deliveries, staged, note) if deliver else {}
 
         def commit(connection: sa.Connection) -> object:
             head = self.keeper.store(connection, staged, note)
@@ -326,9 +334,7 @@ class Sequencer:
         self._observe.set("log_size", staged.checkpoint.size)
         self._after(acts)
 
-    def _finish(
-        self, stage: Callable[[], Staged], root: bytes, cosignature: str, always: bool
-    ) -> tuple[Staged, str, dict[str, list[Message]]]:
+    def _finish(self, stage: Callable[[], Staged], root: bytes, cosignature: str, always: bool) -> tuple[Staged, str]:
         try:
             staged = stage()
             text = staged.checkpoint.to_text()
@@ -341,7 +347,18 @@ class Sequencer:
         except RenkeiError as error:
             self.keeper.abandon()
             raise Halted(error.code) from error
-        return staged, note, self._deliveries(staged, note)
+        return staged, note
+
+    async def _witnessed(self, note: str, need: int, keys: Sequence[Verifier]) -> tuple[str, bool]:
+        """The note with enough cosignatures, and whether its permits may leave: of an adopted round they leave with a later note."""
+        try:
+            return await self._witnesses.cosigned(note, self.keeper.tree, need, keys), True
+        except AheadOfUs:
+            self.undelivered = True
+            return note, False
+        except BaseException:
+            self.keeper.abandon()
+            raise
 
     def _deliveries(self, staged: Staged, note: str) -> dict[str, list[Message]]:
         """Who is owed what: the provider its permit, the requester its receipt, an institution its codes."""

@@ -8,15 +8,20 @@ on one head. Whoever finds rounds it did not propose stops, and stands by when i
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import sqlalchemy as sa
+from litestar import MediaType, get
+from litestar.params import QueryParameter
 
 from renkei.codes import Ciphertext
 from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.hub.sequencer import Halted, Sequencer
+from renkei.hub.witnesses import Witnesses
 from renkei.institution.auditor import Auditor
 from renkei.institution.keeper import Keeper, law_library
 from renkei.institution.keyholder import Keyholder
@@ -58,6 +63,7 @@ from renkei.record.state import domain_of, ref_of
 
 ACTS_AT_ONCE = 64
 TAIL_AT_ONCE = 256
+Size = Annotated[int, QueryParameter(ge=0, lt=2**53)]
 
 RECOVER_WITHIN = 10.0
 """Seconds after which a question of recovery is asked again: who was asked may have been restarted meanwhile."""
@@ -82,6 +88,7 @@ class Hub(Institution):
         self.keeper = Keeper(self.home, self.database)
         self.converter = self.keys.converter()
         self.post = Post(self.keys, self.bus, self.database, self.keeper.directory, self.observe)
+        self.witnesses = Witnesses(self.settings.witnesses, self.observe)
         self.sequencer = Sequencer(
             self.keeper,
             self.converter,
@@ -93,6 +100,7 @@ class Hub(Institution):
             round_size=self.settings.round_size,
             prove=self.settings.proves,
             workers=Workers(self.keys, self.bus, self.observe, self.settings.workers),
+            witnesses=self.witnesses,
             after=self._after_round,
         )
         self.keyholder = Keyholder("hub", self.converter, self.keys.identity, self.keeper, self.post)
@@ -113,7 +121,7 @@ class Hub(Institution):
 
     async def start(self) -> None:
         await self.join()
-        self.run(serve(self.settings, self.observe, [], self.health), "web")
+        self.run(serve(self.settings, self.observe, [self._consistency()], self.health), "web")
         if await self._at_work() == "nobody":
             await self._take_up()
         else:
@@ -127,6 +135,8 @@ class Hub(Institution):
         self.keep(self.auditor.run, "audit")
         self.keep(lambda: self.keeper.retain(self.clock), "retention")
         self.keep(self._pulse, "pulse")
+        if self.settings.witnesses:
+            self.keep(self._show, "witnesses")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -140,6 +150,18 @@ class Hub(Institution):
         if abs(self._apart) > APART_MOST:
             wrong["clock_apart_ms"] = str(self._apart)
         return Health(not self.halted and not wrong, {**details, **wrong})
+
+    def _consistency(self) -> Any:
+        """``GET /consistency?old=&new=``: for witnesses that compare notes, that one checkpoint's log is the beginning of another's."""
+
+        @get("/consistency", media_type=MediaType.TEXT, summary="Proof that the record only grew", tags=["record"])
+        async def consistency(old: Size, new: Size) -> str:
+            if not 0 < old <= new <= self.keeper.tree.size:
+                raise NotFound("The record has no such sizes.", ja="記録にその件数はありません。", code="no-size")
+            path = await asyncio.to_thread(self.keeper.tree.consistency, old, new)
+            return "".join(base64.b64encode(h).decode() + "\n" for h in path)
+
+        return consistency
 
     # ------------------------------------------------------------------ standing by
 
@@ -213,6 +235,16 @@ class Hub(Institution):
                 self.observe.log.warning("hub.waiting", reason="database")
                 await asyncio.sleep(0.5)
 
+    async def _show(self) -> None:
+        """Show the witnesses the newest checkpoint, unless the law makes every round wait for them."""
+        shown = 0
+        while True:
+            head = self.keeper.head
+            if head and head.size > shown and not self.keeper.state.witnesses[0]:
+                await self.witnesses.show_all(head.note, self.keeper.tree)
+                shown = head.size
+            await asyncio.sleep(1)
+
     async def _publish(self) -> None:
         while True:
             await self.keyholder.publish(self.sequencer.submit)
@@ -244,6 +276,9 @@ class Hub(Institution):
             if head.size == tree.size:
                 if head.root != tree.root():
                     raise Halted("equal size, different roots")
+                if self.sequencer.undelivered:
+                    await self._deliver_again()
+                    self.sequencer.undelivered = False
                 return
             if head.size < tree.size:
                 if head.root != tree.root(head.size):

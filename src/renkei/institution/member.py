@@ -36,7 +36,7 @@ class Member:
         self._clock_off = 0
         """Milliseconds by which our clock was behind the hub's when we last asked."""
         self.state = State(home.trust(), law_library(home))
-        self.notary = Notary(self.state.verifiers)
+        self.notary = Notary(self.state.verifiers, witnessed=lambda: self.state.witnesses)
         self.post: Post | None = None
         self._shares: dict[tuple[str, int, int], bytes] = {}
         """A converter's key share, and behind it (from the second code epoch on) its δ; by code and key epoch."""

@@ -84,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256
     """Hub: entries in one round at most."""
+    witnesses: tuple[str, ...] = ()
+    """Hub: addresses of witnesses that are shown every checkpoint."""
     workers: int = 0
     """Hub and commission: parts into which a round's work is divided for worker processes (role ``worker``); 0: it works alone."""
     audit_share: float = 0.02

@@ -144,6 +144,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issued_within_seconds: int = 120
 
 
+class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[witnesses]``: whose cosignatures permits carry besides the two keepers'."""
+
+    need: int = 0
+    """How many of them; 0 for none."""
+    keys: tuple[str, ...] = ()
+    """Their verifier keys (vkey text of kind cosignature/v1)."""
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``pack.toml``."""
 
@@ -157,6 +166,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statute: Statute
     oversight: Oversight
     limits: Limits = Limits()
+    witnesses: Witnesses = Witnesses()
 
 
 ALONE = ("authority", "hub", "commission", "portal")
@@ -177,6 +187,7 @@ SHEETS = (
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
+VKEY = re.compile(r"[!-*,-~]{1,200}\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}")
 FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ROLES = ("authority", "hub", "commission", "portal", "gateway")
 NOT_LAW = ("population/",)
@@ -394,6 +405,11 @@ def _check_header(header: Header, line: Callable[[str], int], faults: list[Fault
             continue
         if "\0" not in named:
             fault(key, f"`{key}` does not name the row: the citation needs it.", f"Put {{row}} into {key}.")
+    if not 0 <= header.witnesses.need <= len(set(header.witnesses.keys)):
+        fault("need", "`need` asks for more witnesses than there are keys.", "Name their keys, or need fewer.")
+    for key in header.witnesses.keys:
+        if not VKEY.fullmatch(key):
+            fault("keys", "A witness's key is no vkey.", "Use what `renkei witness init` printed.")
     limits = header.limits
     for key, value, least, most in (
         ("expires_days", limits.expires_days, 1, limits.expires_days_max),

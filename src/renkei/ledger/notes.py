@@ -122,6 +122,18 @@ def verify_note(note: str, verifiers: Sequence[Verifier]) -> str:
     return text
 
 
+def cosigners(note: str, verifiers: Sequence[Verifier]) -> list[Verifier]:
+    """Those of ``verifiers`` whose good signature ``note`` carries."""
+    found = []
+    for verifier in verifiers:
+        try:
+            verify_note(note, [verifier])
+        except NotGenuine:
+            continue
+        found.append(verifier)
+    return found
+
+
 def _verify_one(text: str, verifier: Verifier, signature: bytes | None) -> None:
     if signature is None:
         raise NotGenuine(f"The checkpoint carries no signature of {verifier.name}.", code="signature-missing")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,13 +21,17 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import CodeRefused, KeyShare, Permit, Progress, Report
+from renkei.messages.wire import CodeRefused, KeyShare, Message, Permit, Progress, Report
 from renkei.portal import store
 from renkei.portal.filing import Filing
 from renkei.portal.pages import portal_pages
 from renkei.record.entries import IssuanceLeaf
 
 MESSAGES_AT_ONCE = 256
+GRACE = 3_600_000
+"""Milliseconds for which a code may still be on its way to us."""
+CHECK_EVERY = 30.0
+CHECKED_AT_ONCE = 500
 
 
 class Portal(Institution):
@@ -52,6 +57,7 @@ class Portal(Institution):
         self.keep(lambda: self.post.consume(self._handle, MESSAGES_AT_ONCE), "worker")
         self.keep(self._file, "filing")
         self.keep(self.rotation.run, "rotation")
+        self.keep(self._strangers, "strangers")
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         await self._open_accounts()
@@ -150,6 +156,26 @@ class Portal(Institution):
             return fresh
 
         return await self.database.write(commit)
+
+    async def _strangers(self) -> None:
+        """Tell the commission of accesses that after ``GRACE`` still concern nobody known here: someone may be made up."""
+        while True:
+            rows = await self.database.read(lambda c: store.unchecked(c, self.clock() - GRACE, CHECKED_AT_ONCE))
+            if rows:
+                await self._check(rows)
+            await asyncio.sleep(0.0 if len(rows) == CHECKED_AT_ONCE else CHECK_EVERY)
+
+    async def _check(self, rows: Sequence[Any]) -> None:
+        codes = {r.position: Coded(bytes(r.code), r.epoch) for r in rows}
+        known = await self.database.read(lambda c: subjects.by_code(c, self.member, codes.values()))
+        told: list[Message] = [Report(os.urandom(16), at, "unknown") for at, code in codes.items() if code not in known]
+
+        def commit(connection: sa.Connection) -> None:
+            if told:
+                self.post.put(connection, "commission", told)
+            store.checked(connection, rows[-1].position)
+
+        await self.database.write(commit)
 
     def _codes(self, permit: Permit) -> list[tuple[bytes, Coded]]:
         leaf = self.member.notary.open(permit)

@@ -59,6 +59,12 @@ marks = sa.Table(
     sa.Column("state", sa.String(64), nullable=False),
 )
 """Accesses the commission is examining, or has."""
+watermarks = sa.Table(
+    "watermarks",
+    metadata,
+    sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
 sa.Index("access_records_epoch", records.c.epoch)
 sa.Index("access_records_code", records.c.code, records.c.position)
 
@@ -134,6 +140,19 @@ def marks_on(connection: sa.Connection, positions: Sequence[int]) -> dict[int, l
     for row in connection.execute(sa.select(marks).where(marks.c.position.in_(list(positions)))):
         found.setdefault(row.position, []).append(row)
     return found
+
+
+def unchecked(connection: sa.Connection, before: int, limit: int) -> list[sa.Row[Any]]:
+    """Records filed by ``before`` (ms) of which it was not yet checked whether somebody here is meant."""
+    at = connection.execute(sa.select(watermarks.c.position).where(watermarks.c.name == "checked")).scalar()
+    query = sa.select(records).where(records.c.position > (-1 if at is None else at), records.c.time < before)
+    return list(connection.execute(query.order_by(records.c.position).limit(limit)))
+
+
+def checked(connection: sa.Connection, position: int) -> None:
+    """Everything up to ``position`` was checked."""
+    connection.execute(watermarks.delete().where(watermarks.c.name == "checked"))
+    connection.execute(watermarks.insert(), [{"name": "checked", "position": position}])
 
 
 def count(connection: sa.Connection) -> int:

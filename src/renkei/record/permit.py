@@ -7,13 +7,13 @@ can check it too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.ledger.merkle import commitment, leaf_hash
-from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, verify_note
+from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, cosigners, verify_note
 from renkei.messages import signing
 from renkei.messages.wire import Inquiry, Permit, decode_as
 from renkei.record.entries import Entry, InquiryLeaf, decode_entry
@@ -23,22 +23,40 @@ from renkei.record.state import CONVERTERS, State, domain_of
 SALT_SIZE = 16
 
 
-class Notary:
-    """Verifies checkpoint notes against the log's two keys, remembering recent good ones: signatures are per round."""
+Witnessed = Callable[[], tuple[int, Sequence[Verifier]]]
 
-    def __init__(self, verifiers: Sequence[Verifier], *, memory: int = 256) -> None:
+
+def unwitnessed() -> tuple[int, Sequence[Verifier]]:
+    """The two keepers suffice."""
+    return 0, ()
+
+
+def demand_witnesses(note: str, need: int, witnesses: Sequence[Verifier]) -> None:
+    """``NotGenuine`` unless ``need`` of the witnesses have cosigned."""
+    if need and len(cosigners(note, witnesses)) < need:
+        raise NotGenuine("Too few witnesses have cosigned the checkpoint.", code="witnesses")
+
+
+class Notary:
+    """Verifies checkpoint notes against the log's two keys, remembering recent good ones: signatures are per round.
+
+    ``witnessed`` answers of how many witnesses a cosignature is needed besides, and their keys.
+    """
+
+    def __init__(self, verifiers: Sequence[Verifier], *, witnessed: Witnessed = unwitnessed, memory: int = 256) -> None:
         if sorted(v.kind for v in verifiers) != [NOTE, COSIGNATURE]:
             raise Malformed("Verifying takes one log key and one cosignature key.", code="bad-vkey")
         self._verifiers = tuple(verifiers)
         self.origin = next(v.name for v in verifiers if v.kind == NOTE)
         self._good: OrderedDict[str, str] = OrderedDict()
-        self._memory = memory
+        self._memory, self._witnessed = memory, witnessed
 
     def text(self, note: str) -> str:
         """The checkpoint text of ``note`` once both signatures are good; ``NotGenuine`` otherwise."""
         text = self._good.get(note)
         if text is None:
             text = verify_note(note, self._verifiers)
+            demand_witnesses(note, *self._witnessed())
             self._good[note] = text
             if len(self._good) > self._memory:
                 self._good.popitem(last=False)

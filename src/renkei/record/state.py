@@ -121,6 +121,12 @@ class State:
         """The two keys a checkpoint must be signed with."""
         return self.hub_key, self.commission_key
 
+    @property
+    def witnesses(self) -> tuple[int, tuple[Verifier, ...]]:
+        """Of how many witnesses a permit's checkpoint must carry a cosignature, and their keys: by the law in force."""
+        rule = self.pack.header.witnesses
+        return rule.need, tuple(Verifier.from_text(key) for key in rule.keys) if rule.need else ()
+
     def of_role(self, role: str) -> str:
         """The body that alone has ``role``; ``NotFound`` if none is enrolled as that."""
         for enrolled in self.bodies.values():

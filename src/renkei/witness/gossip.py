@@ -9,15 +9,13 @@ one; a signed checkpoint that is not proven to fit within ``PATIENCE`` rounds is
 from __future__ import annotations
 
 import asyncio
-import http.client
-import io
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from renkei.errors import Malformed, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.observe import Observer
+from renkei.institution.outside import fetch
 from renkei.ledger import merkle
 from renkei.ledger.notes import Verifier, verify_note
 from renkei.witness import rules
@@ -29,8 +27,6 @@ PATIENCE = 5
 """Rounds in which a checkpoint may stay unproven before that is an alarm."""
 SILENT_AFTER = 5
 """Rounds in which a peer may not be heard before the operator is told."""
-ANSWER_MOST = 16_000_000
-ANSWER_WITHIN = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,49 +180,3 @@ async def prove(log: Log, one: Seen, other: Seen) -> None:
     if status != 200:
         raise Unavailable(f"The log answers {status}.", code="log-failed")
     merkle.verify_consistency(old.size, old.root, new.size, new.root, rules.read_proof(text.rstrip("\n").split("\n")))
-
-
-class _Received:
-    """What was received, in the shape ``http.client`` reads from."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def makefile(self, *_: Any) -> io.BytesIO:
-        return io.BytesIO(self._raw)
-
-
-async def fetch(url: str, *, most: int = ANSWER_MOST, within: float = ANSWER_WITHIN) -> tuple[int, str]:
-    """Status and text of a GET, all of it within a time and a size; ``Unavailable`` if it does not come so. Follows no redirect."""
-    parts = urllib.parse.urlsplit(url)
-    tls = parts.scheme == "https"
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    raw = bytearray()
-    try:
-        async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_connection(
-                parts.hostname, parts.port or (443 if tls else 80), ssl=tls or None
-            )
-            try:
-                writer.write(
-                    f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode("ascii")
-                )
-                while (chunk := await reader.read(65_536)) and len(raw) <= most:
-                    raw += chunk
-            finally:
-                writer.close()
-        response = http.client.HTTPResponse(_Received(bytes(raw[:most])))  # type: ignore[arg-type]  # it only reads
-        response.begin()
-        return response.status, response.read().decode()
-    except (
-        OSError,
-        ValueError,
-        http.client.HTTPException,
-    ):  # TimeoutError is an OSError, IncompleteRead an HTTPException
-        raise Unavailable(
-            f"Nothing answers at {parts.netloc}.",
-            ja=f"{parts.netloc} が応答しません。",
-            code="no-answer",
-            remedy="Check the address and that the witness runs.",
-            remedy_ja="アドレスと、立会人が起動しているかを確認してください。",
-        ) from None

@@ -110,10 +110,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_table(
+        "usage",
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("requester", sa.String(length=64), nullable=False),
+        sa.Column("provider", sa.String(length=64), nullable=False),
+        sa.Column("affair", sa.String(length=64), nullable=False),
+        sa.Column("item", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.BigInteger(), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.Column("provided", sa.BigInteger(), nullable=False),
+        sa.Column("empty", sa.BigInteger(), nullable=False),
+        sa.Column("waited", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "requester", "provider", "affair", "item"),
+    )
+    op.create_table(
         "watched",
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("id", sa.LargeBinary(length=32), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("late", sa.BigInteger(), nullable=False),
         sa.Column("requester", sa.String(length=64), nullable=False),
         sa.Column("clerk", sa.LargeBinary(length=8), nullable=False),
         sa.Column("provider", sa.String(length=64), nullable=False),
@@ -126,7 +141,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position"),
         sa.UniqueConstraint("id"),
     )
-    op.create_index("watched_clerk", "watched", ["requester", "clerk", "time"], unique=False)
     op.create_index("watched_row", "watched", ["row", "position"], unique=False)
     op.create_index("watched_time", "watched", ["time"], unique=False)
     # ### end Alembic commands ###

@@ -26,4 +26,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("reference"),
         sa.UniqueConstraint("position", "kind"),
     )
+    op.create_table(
+        "watermarks",
+        sa.Column("name", sa.String(length=16), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     # ### end Alembic commands ###
