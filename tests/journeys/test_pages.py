@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-import axe_core_python
 import pytest
-from playwright.sync_api import sync_playwright
 
+from tests.browser import JOURNEY, sign_in, sound, violations
 from tests.world import Running, until
 
-CHROMIUM = Path("/usr/bin/chromium")
-AXE = next(Path(axe_core_python.__file__).parent.rglob("axe*.js")).read_text("utf-8")
-VIEWS = [("ja", 320), ("en", 320), ("ja", 1280), ("en", 1280)]
-
-pytestmark = [
-    pytest.mark.journey,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed"),
-]
+pytestmark = JOURNEY
 
 
 @pytest.fixture(scope="module")
@@ -26,48 +18,6 @@ def nation(tmp_path_factory):
     until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 2)
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=VIEWS, ids=lambda v: f"{v[0]}-{v[1]}")
-def page(request, browser):
-    lang, width = request.param
-    context = browser.new_context(viewport={"width": width, "height": 800}, locale=lang, java_script_enabled=False)
-    page = context.new_page()
-    page.lang = lang
-    yield page
-    context.close()
-
-
-def sound(page):
-    """No sideways scrolling of the page, right language, one first heading."""
-    assert page.locator("h1").count() == 1
-    assert page.locator("html").get_attribute("lang") == page.lang
-    box = page.locator("main").bounding_box()
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= page.viewport_size["width"] + 1
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-
-
-def sign_in(page, url, field, secret):
-    page.goto(f"{url}/signin?lang={page.lang}")
-    page.fill(field, secret)
-    page.press(field, "Enter")
 
 
 def test_a_resident_sees_who_asked_and_that_it_is_genuine(nation, page):
@@ -129,11 +79,7 @@ def test_accessibility_of_every_page(nation, browser):
         ]
         for address in addresses:
             page.goto(address)
-            page.evaluate(AXE)
-            found = page.evaluate(
-                "async () => (await axe.run()).violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))"
-            )
-            assert found == [], (scheme, address)
+            assert violations(page) == [], (scheme, address)
         context.close()
 
 

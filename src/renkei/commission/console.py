@@ -184,12 +184,12 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
     @post("/cases/{number:str}", guards=inside, include_in_schema=False)
     async def measure(request: Ask, number: FromPath[str], data: Form) -> Response[Any]:
         async def act() -> None:
-            text = _prose(data.get("text", ""), 8000)
+            signed, text = await stepped_up(request, data), _prose(data.get("text", ""), 8000)
             if data.get("kind") == "note":
-                await casework.note_down(request.state.officer, number, text)
+                await casework.note_down(signed.officer, number, text)
                 return
             days = _number(data.get("days", "0") or "0", 366)
-            await casework.measure(await stepped_up(request, data), number, data.get("kind", ""), text, days)
+            await casework.measure(signed, number, data.get("kind", ""), text, days)
 
         return await tried(
             request, act(), f"/cases/{number}", lambda problem: case_view(request, number, problem, data)
@@ -259,7 +259,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
 
         return await tried(request, act(), "/decisions/{0}", lambda p: new_decision(request, "exception", p, data))
 
-    async def decision_view(request: Ask, number: str, problem: Any = None) -> Response[bytes]:
+    async def decision_view(request: Ask, number: str, problem: Any = None, given: Any = None) -> Response[bytes]:
         oversight, now, pack = keeper.state.oversight, here.clock(), keeper.state.pack
         standing = oversight.decisions.get(number)
         row = await here.database.read(lambda c: store.proposal(c, number))
@@ -267,6 +267,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             raise NotFound("There is no such decision.", ja="この決定はありません。")
         decision = standing.decision if standing else _decision(row.decision)  # type: ignore[union-attr]
         emergency = isinstance(decision, ExceptionalPermit) and decision.emergency
+        meant = oversight.decisions.get(decision.number) if isinstance(decision, Lift) else None
         return render(
             request,
             "decision.html",
@@ -277,7 +278,9 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             holds=standing is not None and oversight.holds(standing, pack, now),
             confirm_by=standing.since + pack.header.oversight.confirm_hours * HOUR if standing and emergency else 0,
             uses=await here.database.read(lambda c: store.uses(c, row_of(number), SHOWN)) if standing else [],
+            done=meant.lifted if meant else 0,
             problem=problem,
+            given=given or {},
         )
 
     @get("/decisions/{number:str}", guards=inside, include_in_schema=False)
@@ -291,7 +294,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
                 case "sign":
                     await casework.sign(await stepped_up(request, data), number)
                 case "withdraw":
-                    await casework.withdraw(request.state.officer, number)
+                    await casework.withdraw((await stepped_up(request, data)).officer, number)
                 case "confirm":
                     await casework.confirm(await stepped_up(request, data), number)
                 case "lift":
@@ -301,7 +304,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
                     raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
             return number
 
-        return await tried(request, act(), "/decisions/{0}", lambda p: decision_view(request, number, p))
+        return await tried(request, act(), "/decisions/{0}", lambda p: decision_view(request, number, p, data))
 
     @get("/decisions/{number:str}/pdf", guards=inside, include_in_schema=False)
     async def pdf(request: Ask, number: FromPath[str]) -> Response[bytes]:
@@ -340,12 +343,14 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
         found, before = await register.one(owner, "" if name == "-" else name)
         return render(request, "assessment.html", r=found, before=before)
 
-    async def comment_view(request: Ask, id_: int, problem: Any = None, said: str = "") -> Response[bytes]:
+    async def comment_view(
+        request: Ask, id_: int, problem: Any = None, said: str = "", given: Any = None
+    ) -> Response[bytes]:
         row = await register.get(id_)
         if row.state != "comment":
             raise NotFound("This is not open to comment.", ja="意見の募集は行っていません。")
         ends = register.comment_ends(row)
-        return render(request, "comment.html", row=row, ends=ends, problem=problem, said=said)
+        return render(request, "comment.html", row=row, ends=ends, problem=problem, said=said, given=given or {})
 
     @get("/comment/{id:int}", include_in_schema=False)
     async def comment_page(request: Ask, id: FromPath[int], thanks: FromQuery[str] = "") -> Response[bytes]:
@@ -357,7 +362,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             request,
             register.comment(_id(id), data.get("text", "")),
             f"/comment/{id}?thanks=yes",
-            lambda p: comment_view(request, _id(id), p),
+            lambda p: comment_view(request, _id(id), p, given=data),
         )
 
     @get("/assessments", guards=inside, include_in_schema=False)
@@ -394,7 +399,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
 
         return await tried(request, act(), "/assessments/{0}", lambda p: new_draft(request, p, data))
 
-    async def draft_view(request: Ask, id_: int, problem: Any = None) -> Response[bytes]:
+    async def draft_view(request: Ask, id_: int, problem: Any = None, given: Any = None) -> Response[bytes]:
         row = await register.get(id_)
         steps = ("draft", *register.steps(row.body, row.level), "published")
         said = await here.database.read(lambda c: store.comments_on(c, id_))
@@ -409,6 +414,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             next=register.next_step(row) if under_way else "",
             ends=register.comment_ends(row),
             problem=problem,
+            given=given or {},
         )
 
     @get("/assessments/{id:int}", guards=inside, include_in_schema=False)
@@ -424,7 +430,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             else:
                 await register.advance(request.state.officer, _id(id), _text(data.get("note", ""), 4000))
 
-        return await tried(request, act(), f"/assessments/{id}", lambda p: draft_view(request, _id(id), p))
+        return await tried(request, act(), f"/assessments/{id}", lambda p: draft_view(request, _id(id), p, data))
 
     handlers = [
         start,

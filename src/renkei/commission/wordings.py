@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,10 @@ KINDS: dict[str, tuple[str, str]] = {
     **wording.MEASURES,
 }
 ORIGINS: dict[str, tuple[str, str]] = {
-    "inspector": ("Opened by an inspector", "職員が開始"),
-    "alarm": ("Raised by an alarm", "警報による"),
-    "unrecognised": ("A resident does not recognise an access", "住民「心当たりがない」"),
-    "paper": ("A resident was asked for paper", "住民「書類を求められた」"),
+    "inspector": ("Opened by an inspector", "職権による開始"),
+    "alarm": ("Raised by an alarm", "警報による開始"),
+    "unrecognised": ("A resident does not recognise an access", "住民からの申出（心当たりのない照会）"),
+    "paper": ("A resident was asked for paper", "住民からの申出（書類の提出を求められた）"),
 }
 STEPS: dict[str, tuple[str, str]] = {
     "draft": ("Draft", "案"),
@@ -64,9 +65,19 @@ ACTS: dict[str, tuple[str, str]] = {
     "sign": ("signed a decision", "決定に署名"),
     "withdraw": ("withdrew a proposal", "決定案を取下げ"),
     "confirm": ("confirmed a permit", "許可を確認"),
+    "note": ("wrote a note", "メモを作成"),
+    "explanation": ("asked for an explanation", "説明を要求"),
+    "inspection": ("announced an inspection", "立入検査を通知"),
+    "advice": ("gave advice", "助言"),
+    "guidance": ("gave guidance", "指導"),
+    "recommendation": ("made a recommendation", "勧告"),
+    "closing": ("closed a case", "事案を終結"),
     "draft": ("took in an assessment", "評価書案を登録"),
-    **STEPS,
-    **KINDS,
+    "comment": ("opened an assessment to comment", "評価書案の意見募集を開始"),
+    "review": ("passed an assessment to third-party review", "評価書案を第三者点検へ"),
+    "approval": ("passed an assessment to the commission", "評価書案を委員会の承認へ"),
+    "published": ("published an assessment", "評価書を公表"),
+    "withdrawn": ("withdrew an assessment", "評価書案を取下げ"),
 }
 
 
@@ -112,6 +123,13 @@ class Words(PackWords):
         """What a case is called: what a resident reports has no title of its own."""
         return self.origin(case.title) if case.title in ORIGINS else str(case.title)
 
+    def day(self, iso: str) -> str:
+        """A day of the record (ISO) as people write it."""
+        try:
+            return self.on(dt.date.fromisoformat(iso))
+        except ValueError:
+            return iso
+
     def affairs(self) -> list[tuple[str, str]]:
         return sorted(((c, a.title.text(self.lang)) for c, a in self.pack.affairs.items()), key=lambda p: p[1])
 
@@ -130,11 +148,11 @@ class Words(PackWords):
         ja = self.lang == "ja"
         match decision:
             case Order():
-                said = "、".join(self.scope(decision)) if ja else ", ".join(self.scope(decision))
-                return f"停止命令: {said}" if ja else f"Order to stop: {said}"
+                said = self.scope(decision.scope)
+                return f"停止命令（{'、'.join(said)}）" if ja else f"Order to stop: {', '.join(said)}"
             case ExceptionalPermit():
                 what = self.item(decision.item)
-                return f"例外許可: {what}" if ja else f"Exceptional permit: {what}"
+                return f"例外許可（{what}）" if ja else f"Exceptional permit: {what}"
             case Lift():
                 return f"{decision.number} の解除" if ja else f"Lift {decision.number}"
             case Confirm():
@@ -151,10 +169,10 @@ class Words(PackWords):
         t = self.t
         match decision:
             case Order():
-                until = self.moment(decision.until) if decision.until else t(("until lifted", "解除まで"))
                 case = [(t(("Case", "事案")), decision.case)] if decision.case else []
-                what = (t((", ", "、"))).join(self.scope(decision))
-                return [(t(("Stops", "停止の対象")), what), (t(("Until", "終期")), until), *case, self._why(decision)]
+                what = (t((", ", "、"))).join(self.scope(decision.scope))
+                until = (t(("Until", "終期")), self.until(decision.until))
+                return [(t(("Stops", "停止の対象")), what), until, *case, self._why(decision)]
             case ExceptionalPermit():
                 sides = f"{self._any(decision.requester)} → {self._any(decision.provider)}"
                 area = t((", ", "、")).join(self.body(b) for b in decision.area) or t(("everywhere", "全域"))
@@ -171,6 +189,14 @@ class Words(PackWords):
                 return [self._why(decision)]
         return []
 
+    def addressees(self, decision: Order | ExceptionalPermit) -> list[str]:
+        """The bodies a decision names, to whom its paper goes."""
+        if isinstance(decision, Order):
+            named = [decision.scope.body, decision.scope.requester, decision.scope.provider]
+        else:
+            named = [decision.requester, decision.provider]
+        return [b for b in dict.fromkeys(named) if b != "*"]
+
     def _why(self, decision: Order | ExceptionalPermit | Lift) -> tuple[str, str]:
         return self.t(("Reasons", "理由")), decision.text
 
@@ -180,19 +206,6 @@ class Words(PackWords):
     def asked(self, leaf: InquiryLeaf) -> Inquiry:
         """The inquiry of a leaf."""
         return decode_as(leaf.inquiry.payload, Inquiry)
-
-    def scope(self, order: Order) -> list[str]:
-        """What an order stops, part by part."""
-        s = order.scope
-        parts = [
-            (("Body", "機関"), s.body, self.body),
-            (("Requester", "照会者"), s.requester, self.body),
-            (("Provider", "提供者"), s.provider, self.body),
-            (("Affair", "事務"), s.affair, self.affair),
-            (("Item", "情報"), s.item, self.item),
-        ]
-        said = [f"{self.t(title)} {say(code)}" for title, code, say in parts if code != "*"]
-        return [*said, f"{self.t(('Clerk', '職員'))} {s.clerk.hex()}"] if s.clerk else said
 
 
 def trail_view(entries: Sequence[bytes], committed: Trail, most: int) -> dict[str, Any]:

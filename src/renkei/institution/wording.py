@@ -9,6 +9,7 @@ from typing import Any
 from renkei.law import Pack
 from renkei.law.decision import REASONS as LAW_REASONS
 from renkei.law.pack import EXCEPTION
+from renkei.messages.wire import Scope
 from renkei.record.admission import REASONS as ADMISSION_REASONS
 
 LATEST = 253_370_764_800_000
@@ -94,9 +95,37 @@ class PackWords:
         if milliseconds is None or not 0 <= milliseconds < LATEST:
             return "–"
         at = dt.datetime.fromtimestamp(milliseconds / 1000, self.pack.zone)
-        if self.lang == "ja":
-            return f"{at.year}年{at.month}月{at.day}日 {at:%H:%M}"
-        return f"{at.day} {at:%B %Y, %H:%M}"
+        return f"{self.on(at.date())}{' ' if self.lang == 'ja' else ', '}{at:%H:%M}"
+
+    def on(self, day: dt.date) -> str:
+        """A day as people write it."""
+        return f"{day.year}年{day.month}月{day.day}日" if self.lang == "ja" else f"{day.day} {day:%B %Y}"
+
+    def until(self, milliseconds: int) -> str:
+        """When an order is over: the end of a day, unless it waits to be lifted (0)."""
+        ja = self.lang == "ja"
+        if not milliseconds:
+            return "解除まで" if ja else "until it is lifted"
+        if not 0 < milliseconds < LATEST:
+            return "–"
+        at = dt.datetime.fromtimestamp(milliseconds / 1000, self.pack.zone)
+        if at.time() != dt.time():
+            return self.moment(milliseconds)
+        last = self.on(at.date() - dt.timedelta(days=1))
+        return f"{last}まで" if ja else f"the end of {last}"
+
+    def scope(self, scope: Scope) -> list[str]:
+        """What an order stops, part by part."""
+        ja = self.lang == "ja"
+        parts = [
+            ("body", "機関", scope.body, self.body),
+            ("requester", "照会者", scope.requester, self.body),
+            ("provider", "提供者", scope.provider, self.body),
+            ("affair", "事務", scope.affair, self.affair),
+            ("item", "情報", scope.item, self.item),
+        ]
+        said = [f"{title if ja else en} {say(code)}" for en, title, code, say in parts if code != "*"]
+        return [*said, f"{'職員' if ja else 'clerk'} {scope.clerk.hex()}"] if scope.clerk else said
 
     def affair(self, code: str) -> str:
         return self.pack.affairs[code].title.text(self.lang) if code in self.pack.affairs else code

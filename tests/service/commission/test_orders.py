@@ -57,7 +57,7 @@ def test_one_officer_alone_stops_nothing(nation, inspector, commissioner):
     assert inspector.form(path, act="sign")[0] == 409
     assert Console(nation, "shirase").form(path, act="sign")[0] == 403
     status, page = Console(nation, "asahina").form(path, act="sign")
-    assert (status, "waits for a second signature" in page) == (200, True)
+    assert (status, "waits for a commissioner" in page) == (200, True)
     assert nation.ask()[1]["state"] == "answered"
     status, page = inspector.form(path, act="withdraw")
     assert (status, "withdrawn" in page) == (200, True)
