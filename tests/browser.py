@@ -31,6 +31,7 @@ MEASURE = """() => {
 
 def sound(page):
     """No sideways scrolling of the page, right language, one first heading."""
+    page.wait_for_load_state()  # with its style
     headings, lang, left, right, needed = page.evaluate(MEASURE)
     width = page.viewport_size["width"]
     assert (headings, lang) == (1, page.lang), page.url
