@@ -196,7 +196,7 @@ class Register:
             row.people,
             row.handlers,
             row.incident,
-            sha256(row.text.encode()).digest(),
+            sha256(f"{row.title}\n{row.text}".encode()).digest(),
             lapses,
             row.follows,
         )

@@ -200,7 +200,7 @@ class Assessment(Wire, frozen=True, tag="assessment/1"):
     incident: bool = False
     """Whether there was a serious incident within the year before."""
     document: Annotated[bytes, Meta(max_length=32)] = b""
-    """SHA-256 of the published text."""
+    """SHA-256 of the published title, a newline, and text."""
     lapses: Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z")] = ""
     """The last day on which it carries linkage; empty for as long as it is not superseded."""
     follows: bool = False

@@ -3,8 +3,6 @@
 import datetime as dt
 import xml.etree.ElementTree as ET
 
-import pytest
-
 from renkei.commission import store
 from renkei.messages.wire import Assessment
 from tests.console import Console
@@ -135,9 +133,8 @@ def test_a_withdrawn_draft_goes_no_further(nation, inspector):
     assert "gone" not in assessments(nation, "ohashi-city")
 
 
-@pytest.mark.xfail(strict=True, reason="titles are kept under the hash of the text alone (store.put_document)")
 def test_two_assessments_of_the_same_text_keep_their_own_titles(nation, inspector):
-    """Many have no text at all. Whoever publishes the second renames the first on the public register."""
+    """Many have no text at all: what is published and hashed is title and text."""
     for name, title in (("same-1", "Child allowance"), ("same-2", "Local tax, too")):
         _, _, id_ = take_in(inspector, name=name, title=title, text="The same words.")
         assert inspector.form(f"/assessments/{id_}", act="advance", note="")[0] == 200
