@@ -44,10 +44,12 @@ from renkei.messages.wire import (
     document_hash,
     encode,
 )
-from renkei.record.oversight import DAY, MEASURES, Oversight
+from renkei.record.oversight import DAY, MEASURES, Oversight, Standing, row_of
 
 REPORTS = ("unrecognised", "paper")
 """What residents report: an access they do not recognise · paper was asked for that the network could have brought."""
+USES_MOST = 10_000
+"""Uses of an exceptional permit that one review lists."""
 PREFIXES: dict[type[Any], str] = {Order: "o", ExceptionalPermit: "x", Lift: "l", Appoint: "a"}
 
 
@@ -89,6 +91,34 @@ class Casework:
             return number
 
         return await self._database.write(commit)
+
+    async def review(self, officer: Officer, number: str) -> str:
+        """The review that is due when an exceptional permit has ended: a case about every use of it; its number."""
+        demand_inspector(officer)
+        now = self._clock()
+
+        def commit(connection: sa.Connection) -> str:
+            if number not in [s.decision.number for s in self.due_for_review(connection, now)]:
+                raise Conflict("No review of this is due.", ja="点検の時期ではないか、点検済みです。", code="no-review")
+            leaves = [(u.position, b"") for u in store.uses(connection, row_of(number), USES_MOST)]
+            case = self._open(connection, "review", number, "", officer.name, now, leaves)
+            self.note(connection, officer.name, "open", case)
+            return case
+
+        return await self._database.write(commit)
+
+    def due_for_review(self, connection: sa.Connection, now: int) -> list[Standing]:
+        """Exceptional permits that have ended, and whose uses nobody has reviewed."""
+        oversight, done = self.oversight, store.reviewed(connection)
+        pack = self._keeper.state.pack
+        return [
+            s
+            for s in oversight.decisions.values()
+            if isinstance(s.decision, ExceptionalPermit)
+            and s.decision.number not in done
+            and now >= s.decision.start
+            and not oversight.holds(s, pack, now)
+        ]
 
     def _open(
         self,

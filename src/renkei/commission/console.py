@@ -126,7 +126,15 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
         standing = [s for s in oversight.decisions.values() if oversight.holds(s, pack, now)]
         proposed = [(r.number, _decision(r.decision), r.proposed_by) for r in waiting]
         fresh = await here.database.read(lambda c: store.list_alarms(c, dealt_with=False))
-        return render(request, "desk.html", cases=cases, proposed=proposed, standing=standing, due=due, alarms=fresh)
+        reviews = await here.database.read(lambda c: casework.due_for_review(c, now))
+        given: dict[str, Any] = {
+            "proposed": proposed,
+            "standing": standing,
+            "due": due,
+            "alarms": fresh,
+            "reviews": reviews,
+        }
+        return render(request, "desk.html", cases=cases, **given)
 
     @get("/cases", guards=inside, include_in_schema=False)
     async def cases(request: Ask) -> Response[bytes]:
@@ -277,6 +285,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
             state=row.state if row else "submitted",
             holds=standing is not None and oversight.holds(standing, pack, now),
             confirm_by=standing.since + pack.header.oversight.confirm_hours * HOUR if standing and emergency else 0,
+            review=standing in await here.database.read(lambda c: casework.due_for_review(c, now)),
             uses=await here.database.read(lambda c: store.uses(c, row_of(number), SHOWN)) if standing else [],
             done=meant.lifted if meant else 0,
             problem=problem,
@@ -299,12 +308,15 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
                     await casework.confirm(await stepped_up(request, data), number)
                 case "lift":
                     text = _prose(data.get("text", ""), 2000)
-                    return await casework.propose(await stepped_up(request, data), lambda _: Lift(number, text))
+                    lift = await casework.propose(await stepped_up(request, data), lambda _: Lift(number, text))
+                    return f"/decisions/{lift}"
+                case "review":
+                    return f"/cases/{await casework.review((await stepped_up(request, data)).officer, number)}"
                 case _:
                     raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
-            return number
+            return f"/decisions/{number}"
 
-        return await tried(request, act(), "/decisions/{0}", lambda p: decision_view(request, number, p, data))
+        return await tried(request, act(), "{0}", lambda p: decision_view(request, number, p, data))
 
     @get("/decisions/{number:str}/pdf", guards=inside, include_in_schema=False)
     async def pdf(request: Ask, number: FromPath[str]) -> Response[bytes]:

@@ -90,7 +90,7 @@ def figure_pages(commission: Commission, render: Render, inside: list[Any], step
             first=start,
             last=end,
             days=shown,
-            chart=Markup(statistics.bars(shown, title)),  # noqa: S704 - drawn here from figures and escaped days
+            chart=Markup(statistics.bars(statistics.every_day(shown, start, end), title)),  # noqa: S704 - drawn here from figures and escaped days
             shown=SHOWN,
         )
 

@@ -7,6 +7,7 @@ could be worked out.
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -151,6 +152,13 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
     return out.getvalue()
+
+
+def every_day(days: Sequence[tuple[str, int]], first: str, last: str) -> list[tuple[str, int]]:
+    """The counts of all days from ``first`` to ``last``, those without any among them."""
+    counts, start = dict(days), dt.date.fromisoformat(first)
+    span = (dt.date.fromisoformat(last) - start).days + 1
+    return [(day, counts.get(day, 0)) for day in ((start + dt.timedelta(days=n)).isoformat() for n in range(span))]
 
 
 def bars(days: Sequence[tuple[str, int]], title: str) -> str:

@@ -194,6 +194,11 @@ def case_at(connection: sa.Connection, position: int, origin: str) -> str | None
     return connection.execute(query.limit(1)).scalar()
 
 
+def reviewed(connection: sa.Connection) -> set[str]:
+    """The exceptional permits whose review was opened."""
+    return set(connection.execute(sa.select(cases.c.title).where(cases.c.origin == "review")).scalars())
+
+
 def list_cases(connection: sa.Connection, *, closed: bool, limit: int = 200) -> list[sa.Row[Any]]:
     ended = cases.c.closed_at.is_not(None) if closed else cases.c.closed_at.is_(None)
     query = sa.select(cases).where(ended).order_by(cases.c.opened_at.desc(), cases.c.number.desc()).limit(limit)

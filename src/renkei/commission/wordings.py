@@ -37,6 +37,7 @@ ORIGINS: dict[str, tuple[str, str]] = {
     "inspector": ("Opened by an inspector", "職権による開始"),
     "alarm": ("Raised by an alarm", "警報による開始"),
     "unrecognised": ("A resident does not recognise an access", "住民からの申出（心当たりのない照会）"),
+    "review": ("Review of an exceptional permit", "例外許可の事後点検"),
     "paper": ("A resident was asked for paper", "住民からの申出（書類の提出を求められた）"),
 }
 STEPS: dict[str, tuple[str, str]] = {
@@ -121,6 +122,8 @@ class Words(PackWords):
 
     def case(self, case: Any) -> str:
         """What a case is called: what a resident reports has no title of its own."""
+        if case.origin == "review":
+            return f"{self.origin('review')} {case.title}"
         return self.origin(case.title) if case.title in ORIGINS else str(case.title)
 
     def day(self, iso: str) -> str:

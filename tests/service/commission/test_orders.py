@@ -171,3 +171,27 @@ def test_readers_look_and_nobody_enters_unasked(nation, reader):
         assert reader.get(path)[0] == 200
         assert Console(nation).get(path)[0] == 401
     assert reader.form("/decisions/order", text="x", body="tax-union")[0] == 403
+
+
+def test_an_exceptional_permit_is_used_ends_and_its_uses_are_reviewed(nation, inspector, commissioner):
+    """What the table does not link is linked for the time, each use is marked and listed, and a review is due at the end, once."""
+    linkage = {"requester": "ohashi-city", "provider": "tax-union", "affair": "child-allowance", "item": "disability"}
+    assert nation.ask(item="disability")[1]["reason"] == "item-outside-row"
+    status, page = inspector.form("/decisions/exception", **linkage, days="2", text="Flood.")
+    assert status == 200, page
+    number = inspector.at.rpartition("/")[2]
+    assert commissioner.form(f"/decisions/{number}", act="sign")[0] == 200
+    until(lambda: standing(nation, number))
+    told = nation.ask(item="disability")[1]
+    assert (told["state"], told["rows"]) == ("answered", [f"exception-{number}"])
+    until(lambda: f" {told['leaf']}</span>" in inspector.get(f"/decisions/{number}")[1])
+    assert inspector.form(f"/decisions/{number}", act="review")[0] == 409  # it has not ended
+    inspector.form(f"/decisions/{number}", act="lift", text="The water has gone.")
+    assert commissioner.form(inspector.at, act="sign")[0] == 200
+    until(lambda: standing(nation, number).lifted)
+    assert nation.ask(item="disability")[1]["reason"] == "item-outside-row"
+    assert f"/decisions/{number}" in inspector.get("/desk")[1].partition("Reviews due")[2]
+    status, page = inspector.form(f"/decisions/{number}", act="review")
+    assert (status, inspector.at.startswith("/cases/"), str(told["leaf"]) in page) == (200, True, True)
+    assert "Reviews due" not in inspector.get("/desk")[1]
+    assert inspector.form(f"/decisions/{number}", act="review")[0] == 409

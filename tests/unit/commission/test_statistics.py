@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renkei.commission import statistics
-from renkei.commission.statistics import COLUMNS, WHY, bars, lines, summary, suppressed, to_csv
+from renkei.commission.statistics import COLUMNS, WHY, bars, every_day, lines, summary, suppressed, to_csv
 from tests.unit.record.conftest import NOW, Net
 
 
@@ -95,3 +95,8 @@ def test_a_chart_shows_each_day_and_holds_no_markup_of_others():
     assert drawn.count("<rect") == 2
     assert "<script>" not in drawn
     assert bars([], "nothing").count("<rect") == 0
+
+
+def test_the_chart_has_a_place_for_every_day():
+    days = every_day([("2028-02-29", 7)], "2028-02-27", "2028-03-01")
+    assert days == [("2028-02-27", 0), ("2028-02-28", 0), ("2028-02-29", 7), ("2028-03-01", 0)]
