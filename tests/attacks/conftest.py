@@ -51,3 +51,5 @@ def audited(nation):
         nation.stop_body(keeper)
         home.write_toml("settings.toml", msgspec.to_builtins(settings))
         nation.start_body(keeper)
+        # a question that the other keeper lost with its process is asked again after RECOVER_WITHIN
+        until(lambda: nation.ask()[1]["state"] == "answered", 40)

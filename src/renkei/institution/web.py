@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import jinja2
 from granian.constants import Interfaces
@@ -93,6 +94,7 @@ class Pages:
             t=t,
             site=self._title(lang),
             path="/" + request.url.path.lstrip("/\\"),  # two slashes would lead to another site
+            query=urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "lang"]),
             csrf=value_or_default(ScopeState.from_scope(request.scope).csrf_token, ""),
             signed_in=bool(request.scope.get("session")),
             **values,

@@ -141,3 +141,9 @@ def test_two_assessments_of_the_same_text_keep_their_own_titles(nation, inspecto
         until(lambda name=name: assessments(nation, "ohashi-city").get(name))
     assert "Child allowance" in Console(nation).get("/register/ohashi-city/same-1")[1]
     assert "Local tax, too" in Console(nation).get("/register/ohashi-city/same-2")[1]
+
+
+def test_the_other_language_shows_the_same_search(nation):
+    """And what is in the address stays an address."""
+    _, page = Console(nation).get('/register?q=a+b&x="><script>')
+    assert 'href="/register?lang=ja&amp;q=a+b&amp;x=%22%3E%3Cscript%3E"' in page
