@@ -145,5 +145,5 @@ def test_two_assessments_of_the_same_text_keep_their_own_titles(nation, inspecto
 
 def test_the_other_language_shows_the_same_search(nation):
     """And what is in the address stays an address."""
-    _, page = Console(nation).get('/register?q=a+b&x="><script>')
+    _, page = Console(nation).get('/register?q=a+b&x=%22%3E%3Cscript%3E')
     assert 'href="/register?lang=ja&amp;q=a+b&amp;x=%22%3E%3Cscript%3E"' in page
