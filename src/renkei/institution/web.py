@@ -94,7 +94,7 @@ class Pages:
             t=t,
             site=self._title(lang),
             path="/" + request.url.path.lstrip("/\\"),  # two slashes would lead to another site
-            query=urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "lang"]),
+            query=urlencode(sorted((k, v) for k, v in request.query_params.multi_items() if k != "lang")),
             csrf=value_or_default(ScopeState.from_scope(request.scope).csrf_token, ""),
             signed_in=bool(request.scope.get("session")),
             **values,
