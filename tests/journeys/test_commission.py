@@ -14,6 +14,9 @@ from tests.world import Running, until
 pytestmark = JOURNEY
 
 BOTH = pytest.mark.parametrize("view", [("ja", 320), ("en", 1280)], ids=["ja-320", "en-1280"])
+PHONE = pytest.mark.parametrize("view", [("ja", 320)], ids=["ja-320"])
+DESK = pytest.mark.parametrize("view", [("en", 1280)], ids=["en-1280"])
+"""Journeys that are taken once; every page they show is looked at in all views below."""
 CASE = (
     "児童手当法による児童手当の支給に関する事務において、申請の受付件数を大きく上回る地方税関係情報の照会が行われた件"
 )
@@ -134,7 +137,7 @@ def test_an_order_is_proposed_signed_obeyed_read_and_lifted(nation, opened, view
     assert number not in read(clerk, nation.url("ohashi-city") + "/desk/commission")
 
 
-@BOTH
+@PHONE
 def test_an_emergency_permit_is_issued_used_and_confirmed_by_another(nation, opened, view):
     """One commissioner suffices for the first hours; whoever issued it is not offered to confirm it; every use is listed."""
     commissioner, inspector = (come(nation, opened(*view), n) for n in ("mikami", "kujo"))
@@ -219,7 +222,7 @@ def test_a_resident_reports_an_access_and_sees_the_end_of_it(nation, opened, vie
     until(lambda: say(resident, "has examined", "調査が終わりました") in read(resident, record))
 
 
-@BOTH
+@DESK
 def test_an_assessment_goes_from_draft_past_the_public_to_the_register_and_its_feed(nation, opened, view):
     """Everyone reads and comments while it is open; what is published is found by its words, and in the feed."""
     name, inspector, public = f"all-{view[0]}", come(nation, opened(*view), "kujo"), opened(*view)
@@ -268,7 +271,7 @@ def test_an_assessment_goes_from_draft_past_the_public_to_the_register_and_its_f
     assert title in "".join(ET.fromstring(text).itertext())
 
 
-@BOTH
+@DESK
 def test_the_trail_tells_who_looked_and_the_record_vouches_for_it(nation, opened, view):
     inspector = come(nation, opened(*view), "kujo")
     nation.do(commission(nation).casework.publish_trail())
