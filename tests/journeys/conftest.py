@@ -6,7 +6,7 @@ from playwright.sync_api import sync_playwright
 from tests.browser import CHROMIUM, FLAGS, VIEWS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
