@@ -168,7 +168,7 @@ def stormy(tmp_path_factory):
             bureau = Bureau(nation, pause=0.2)
             unsure = both_ways(bureau, faults)
             faults.rate = 0.06
-            bureau.work(lambda: time.sleep(6 * ROUNDS))
+            bureau.work(lambda: time.sleep(4 * ROUNDS))
             faults.rate = 0.0
             bureau.clear()
             yield nation, bureau, faults, unsure, settled(nation)

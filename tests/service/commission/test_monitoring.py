@@ -15,10 +15,7 @@ from renkei.nation.plan import local_ids
 from renkei.portal import service as portal_service
 from renkei.portal import store as portal_store
 from tests.console import Console
-from tests.service.commission.conftest import BOTH
 from tests.world import until
-
-pytestmark = BOTH
 
 BROWSED = 14
 

@@ -124,7 +124,7 @@ def test_an_order_is_lifted_once_though_two_proposed_it(nation, inspector, commi
 
 
 def test_a_decision_prints(nation, inspector, commissioner):
-    number = order(inspector, commissioner, item="disability")
+    number = order(inspector, commissioner, item="resident-record")
     until(lambda: standing(nation, number))
     status, data = inspector.get(f"/decisions/{number}/pdf")
     assert (status, data[:5]) == (200, b"%PDF-")

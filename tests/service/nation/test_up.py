@@ -66,7 +66,7 @@ def test_it_stops_at_once_whenever_it_is_told(tmp_path, after):
     started = Started(tmp_path / "nation")
     time.sleep(after)
     code, seconds, said = started.end()
-    assert code in (0, 130)
+    assert code in (0, 130, -2)  # -2: while Python itself was still loading
     assert seconds < 8, said
     assert "Traceback" not in said
     assert "InvalidState" not in said
