@@ -60,7 +60,7 @@ def left(nation):
 
 def settled(nation):
     with contextlib.suppress(AssertionError):  # then the tests say what is wrong
-        until(lambda: not examine(nation.folder, nation.plan).wrong and not left(nation), 60)
+        until(lambda: not examine(nation.folder, nation.plan).wrong and not left(nation), 100)
     return left(nation)
 
 
@@ -168,7 +168,7 @@ def stormy(tmp_path_factory):
             bureau = Bureau(nation, pause=0.2)
             unsure = both_ways(bureau, faults)
             faults.rate = 0.06
-            bureau.work(lambda: time.sleep(4 * ROUNDS))
+            bureau.work(lambda: time.sleep(6 * ROUNDS))
             faults.rate = 0.0
             bureau.clear()
             yield nation, bureau, faults, unsure, settled(nation)
