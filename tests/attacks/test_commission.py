@@ -149,6 +149,7 @@ DECISIONS = [
     (ExceptionalPermit("x-1", "ohashi-city", "*", "child-allowance", "disability", [], NOW, NOW + DAY, "Flood.", True), ("tanaka",)),
     (Appoint(Officer("kato", "commissioner", bytes(range(32)))), ("sato", "tanaka")),
     (Measure("c-1", "explanation", "tax-union", bytes(32), NOW + DAY), ("sato",)),
+    (Measure("c-1", "inspection", "tax-union", bytes(32), NOW + DAY, 7, 9), ("sato",)),
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from renkei.commission import store as commission_store
 from renkei.gateway import store as gateway_store
 from renkei.messages.wire import (
     Acts,
+    AskedRecord,
     Blob,
     Call,
     CodeRequest,
@@ -34,11 +35,13 @@ from renkei.messages.wire import (
     GetRounds,
     GetShare,
     GetTail,
+    GivenRecord,
     HeadIs,
     KeyShare,
     Progress,
     Proofs,
     Proposal,
+    Records,
     Remind,
     Report,
     Retire,
@@ -438,13 +441,17 @@ def test_no_demand_or_explanation_of_a_town_s_own_has_effect(nation, rogue, unha
     """It plays the commission towards another body, and answers what was asked of another; every field changed besides."""
     demand = Demand("c-2026-1", "explanation", bytes(16), "Send us everything.", 0)
     told = Explanation("c-2026-1", bytes(32), "We know nothing of it.")
+    asked = AskedRecord(bytes(32), bytes(16), "sato", "A-1", "An application.")
+    handed = Records("c-2026-1", bytes(32), [asked], [GivenRecord(bytes(32), "answered", "sato", 1)])
     victim, here = nation.world.institutions["tax-union"], nation.world.institutions["commission"]
     rogue.send_each("tax-union", [c for _, c in [("", plain(demand)), *changes(plain(demand))]])
     rogue.send_each("commission", [c for _, c in [("", plain(told)), *changes(plain(told))]])
+    rogue.send_each("commission", [c for _, c in [("", plain(handed)), *changes(plain(handed))]])
     rogue.until_handled("tax-union")
     rogue.until_handled("commission")
     assert victim.database.read_now(lambda c: c.execute(gateway_store.demands.select()).all()) == []
     assert here.database.read_now(lambda c: c.execute(commission_store.papers.select()).all()) == []
+    assert here.database.read_now(lambda c: c.execute(commission_store.handed_records.select()).all()) == []
     unharmed()
 
 

@@ -29,6 +29,7 @@ for name, sub in (
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)
+app.command()(permits.evidence)
 app.command()(bodies.run)
 app.command()(bodies.rotate)
 app.command()(bodies.backup)

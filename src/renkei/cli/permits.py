@@ -1,4 +1,4 @@
-"""``renkei verify``: a permit checked with nothing but two public keys."""
+"""``renkei verify`` and ``renkei evidence``: checked with nothing but two public keys."""
 
 from __future__ import annotations
 
@@ -23,17 +23,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Verify a permit with nothing but two public keys: no network, no database. Exit 0 if it is genuine."""
-    try:
-        verifiers = [Verifier.from_text(line) for line in read(keys).splitlines() if line.strip()]
-        notary = Notary(verifiers)
-    except Malformed as error:
-        raise setup(
-            f"{keys} does not hold the two public keys: {error.sentence}",
-            f"{keys} に2つの公開鍵がありません。",
-            code="keys",
-            remedy="Use the file verifiers.txt of the nation.",
-            remedy_ja="verifiers.txt を指定してください。",
-        ) from None
+    verifiers, notary = _notary(keys)
     raw = permit.read_bytes()
     try:
         told = _told(notary, raw)
@@ -49,6 +39,54 @@ def verify(
     for key, value in told.items():
         table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
     out.print(table)
+
+
+def evidence(
+    file: Annotated[Path, typer.Argument(help="An inspection's evidence, as the commission's console gives it out.")],
+    keys: Annotated[Path, typer.Option(help="File with the two public keys, one vkey a line.")],
+    json: Json = False,
+) -> None:
+    """Check an inspection's evidence with nothing but two public keys: proofs, words and findings. Exit 0 if all of it holds."""
+    from renkei.commission.inspection import check
+
+    _, notary = _notary(keys)
+    try:
+        found = check(file, notary)
+    except RenkeiError as error:
+        fail(error, genuine=False)
+    measure = found.measure
+    told = {"genuine": True, "log": notary.origin, "case": measure.case, "body": measure.body}
+    told |= {"first": measure.first, "end": measure.end, "leaves": found.leaves, "findings": found.tally}
+    if json:
+        show(told)
+        return
+    out.print(t("Genuine.", "真正です。"), style="bold", end=" ")
+    out.print(
+        t(
+            "The findings follow from the log and from what the body handed over.",
+            "検査結果は、ログと機関の提出物のとおりです。",
+        )
+    )
+    table = Table(box=None, show_header=False)
+    for key in ("log", "case", "body", "leaves"):
+        table.add_row(key, str(told[key]))
+    for what, count in found.tally.items():
+        table.add_row(what, f"{count:,}")
+    out.print(table)
+
+
+def _notary(keys: Path) -> tuple[list[Verifier], Notary]:
+    try:
+        verifiers = [Verifier.from_text(line) for line in read(keys).splitlines() if line.strip()]
+        return verifiers, Notary(verifiers)
+    except Malformed as error:
+        raise setup(
+            f"{keys} does not hold the two public keys: {error.sentence}",
+            f"{keys} に2つの公開鍵がありません。",
+            code="keys",
+            remedy="Use the file verifiers.txt of the nation.",
+            remedy_ja="verifiers.txt を指定してください。",
+        ) from None
 
 
 def _told(notary: Notary, raw: bytes) -> dict[str, Any]:

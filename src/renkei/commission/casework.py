@@ -6,7 +6,6 @@ their salted hash. Everything an officer does is kept in the trail, in the trans
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.commission import store
-from renkei.errors import Conflict, NotFound, NotGenuine, Refused, RenkeiError
+from renkei.commission.inspection import CONCERNED_MOST
+from renkei.errors import Conflict, NotFound, NotGenuine, Refused, RenkeiError, Unavailable
 from renkei.institution.database import Database
 from renkei.institution.keeper import Keeper
 from renkei.institution.keys import Keys
@@ -37,17 +37,22 @@ from renkei.messages.wire import (
     Officer,
     Order,
     Progress,
+    Records,
     Report,
     Submit,
     Trail,
     decode_as,
+    decode_signed,
     document_hash,
     encode,
 )
+from renkei.record.entries import ActLeaf, Entry
 from renkei.record.oversight import DAY, MEASURES, Oversight, Standing, row_of
 
 REPORTS = ("unrecognised", "paper")
 """What residents report: an access they do not recognise · paper was asked for that the network could have brought."""
+RECORDS_MOST = 2 * CONCERNED_MOST
+"""Of one body for one inspection: asked and given."""
 USES_MOST = 10_000
 """Uses of an exceptional permit that one review lists."""
 PREFIXES: dict[type[Any], str] = {Order: "o", ExceptionalPermit: "x", Lift: "l", Appoint: "a"}
@@ -68,8 +73,6 @@ class Casework:
     ) -> None:
         self._keys, self._keeper, self._database = keys, keeper, database
         self._post, self._observe, self._clock = post, observe, clock
-        self.unknown: Callable[[sa.Connection, Report, int], None] = lambda _connection, _report, _now: None
-        """What is done about an access that the portal knows nobody for."""
 
     @property
     def oversight(self) -> Oversight:
@@ -148,8 +151,13 @@ class Casework:
         for portal in portals if leaves else ():
             self._post.put(connection, portal, [Progress(at, number, state, ref) for at, ref in leaves])
 
-    async def measure(self, signed: Signed, number: str, kind: str, text: str, days: int) -> None:
-        """A step of supervision: into the record, its words to the body. ``closing`` ends the case."""
+    async def measure(
+        self, signed: Signed, number: str, kind: str, text: str, days: int, leaves: tuple[int, int] = (0, 0)
+    ) -> None:
+        """A step of supervision: into the record, and once it is there its words to the body. ``closing`` ends the case.
+
+        An inspection is of the ``leaves`` (first, end) whose inquiries the body is to hand its own records of.
+        """
         demand_inspector(signed.officer)
         case = await self._case(number)
         if case.closed_at is not None:
@@ -161,17 +169,18 @@ class Casework:
         now, salt = self._clock(), os.urandom(16)
         due = now + days * DAY if days and kind in ("explanation", "inspection", "recommendation") else 0
         document = document_hash(salt, text)
-        bare = Measure(number, kind, case.body or self._keys.body, document, due)
+        first, end = leaves if kind == "inspection" else (0, 0)
+        bare = Measure(number, kind, case.body or self._keys.body, document, due, first, end)
         act = self._complete(approve(bare, signed.officer.name, signed.seed), now)
 
         def commit(connection: sa.Connection) -> None:
             if store.is_closed(connection, number):  # by somebody else, meanwhile
                 raise _closed()
             paper = {"number": number, "kind": kind, "author": signed.officer.name, "at": now, "text": text}
-            store.add_paper(connection, {**paper, "document": document, "due": due or None, "answers": None})
+            store.add_paper(
+                connection, {**paper, "document": document, "salt": salt, "due": due or None, "answers": None}
+            )
             self.submit(connection, act)
-            if case.body:
-                self._post.put(connection, case.body, [Demand(number, kind, salt, text, due)])
             if kind == "closing":
                 store.close_case(connection, number, now)
                 leaves = [(r.position, bytes(r.reference)) for r in store.leaves_of(connection, number)]
@@ -179,6 +188,16 @@ class Casework:
             self.note(connection, signed.officer.name, kind, number)
 
         await self._database.write(commit)
+
+    def recorded(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
+        """In the transaction of a round: send the words of the measures that are in the record now, to the bodies they are for."""
+        for entry in entries:
+            act = decode_signed(entry.act.payload) if isinstance(entry, ActLeaf) else None
+            if isinstance(act, Measure) and act.body != self._keys.body:
+                paper = store.paper_of(connection, act.document)
+                if paper is not None:
+                    demand = Demand(act.case, act.kind, bytes(paper.salt), paper.text, act.due)
+                    self._post.put(connection, act.body, [demand])
 
     async def note_down(self, officer: Officer, number: str, text: str) -> None:
         """A note of an officer's own, which goes nowhere."""
@@ -282,9 +301,15 @@ class Casework:
     async def confirm(self, signed: Signed, number: str) -> None:
         """A second officer confirms an exceptional permit that was issued in an emergency."""
         demand_inspector(signed.officer)
-        act = self._complete(approve(Confirm(number), signed.officer.name, signed.seed), self._clock())
+        now = self._clock()
+        act = self._complete(approve(Confirm(number), signed.officer.name, signed.seed), now)
+        name = f"k-{number}"
+        row = {"number": name, "decision": encode(act), "proposed_by": signed.officer.name, "at": now}
 
         def commit(connection: sa.Connection) -> None:
+            if store.proposal(connection, name) is not None:  # on its way into the record, by somebody else
+                raise _moved_on()
+            store.put_proposal(connection, {**row, "state": "submitted"})
             self.submit(connection, act)
             self.note(connection, signed.officer.name, "confirm", number)
 
@@ -295,7 +320,7 @@ class Casework:
         row = await self._database.read(lambda c: store.proposal(c, number))
         if row is None or row.state != "proposed":
             raise NotFound("No such proposal waits for a signature.", ja="署名を待つ案はありません。")
-        return decode_as(bytes(row.decision), Decision)  # type: ignore[arg-type]  # a union is a type to msgspec
+        return decision_of(row)
 
     def _ready(self, decision: Decision, now: int) -> bool:
         """Whether enough officers have signed. Raises what else is wrong with it."""
@@ -329,10 +354,12 @@ class Casework:
 
     # ------------------------------------------------------------------ what comes in
 
-    def take(self, messages: Sequence[tuple[str, Any]]) -> Callable[[sa.Connection], None]:
-        """Work for the writer: explanations of bodies, reports of residents through the portal.
+    def take(
+        self, messages: Sequence[tuple[str, Any]], unknown: Callable[[sa.Connection, Report, int], None]
+    ) -> Callable[[sa.Connection], None]:
+        """Work for the writer: what bodies answer, what residents report through the portal; ``unknown`` are accesses it knows nobody for.
 
-        Either may come twice (ADR 9): a report is known by its reference, an explanation by what it answers.
+        Anything may come twice (ADR 9): a report is known by its reference, an answer by what it answers.
         """
         now = self._clock()
 
@@ -341,8 +368,10 @@ class Casework:
                 match message:
                     case Explanation():
                         self._explained(connection, sender, message, now)
+                    case Records():
+                        self._handed(connection, sender, message)
                     case Report(kind="unknown") if self._is_portal(sender):
-                        self.unknown(connection, message, now)
+                        unknown(connection, message, now)
                     case Report() if self._is_portal(sender):
                         self._reported(connection, sender, message, now)
                     case _:
@@ -354,22 +383,36 @@ class Casework:
         return self._keeper.state.body(sender).role == "portal"
 
     def _explained(self, connection: sa.Connection, sender: str, told: Explanation, now: int) -> None:
-        case = store.case(connection, told.case)
-        asked = {bytes(p.document): p for p in store.papers_of(connection, told.case) if p.document is not None}
-        if case is None or case.body != sender or told.document not in asked:
-            self._observe.count("messages_unexpected")
-            return
-        if store.is_answered(connection, told.case, told.document):
-            self._observe.count("messages_repeated")
+        if not self._awaits(connection, sender, told):
             return
         paper = {"number": told.case, "kind": "answer", "author": sender, "at": now, "text": told.text}
         store.add_paper(connection, {**paper, "document": None, "due": None, "answers": told.document})
 
+    def _awaits(self, connection: sa.Connection, sender: str, told: Explanation | Records) -> bool:
+        """Whether this body was asked what it tells, and has not answered yet."""
+        case, paper = store.case(connection, told.case), store.paper_of(connection, told.document)
+        if case is None or case.body != sender or paper is None or paper.number != told.case:
+            self._observe.count("messages_unexpected")
+            return False
+        if store.is_answered(connection, told.case, told.document):
+            self._observe.count("messages_repeated")
+            return False
+        return True
+
+    def _handed(self, connection: sa.Connection, sender: str, told: Records) -> None:
+        """A body's own records, for an inspection; what it hands over once stays as it was handed over."""
+        if not self._awaits(connection, sender, told):
+            return
+        if not store.hand_over(connection, told.document, told.asked, told.given, RECORDS_MOST):
+            self._observe.count("messages_unexpected")
+
     def _reported(self, connection: sa.Connection, portal: str, report: Report, now: int) -> None:
         """One case gathers what residents report of one access; the body it concerns is the one that asked."""
-        if report.kind not in REPORTS or report.index >= self._keeper.tree.size:
+        if report.kind not in REPORTS:
             self._observe.count("messages_unexpected")
             return
+        if report.index >= self._keeper.tree.size:  # we were restored: the hub has it, and gives it back
+            raise Unavailable("The record here does not reach to this leaf yet.", code="behind")
         if store.is_reported(connection, report.index, report.reference):
             self._observe.count("messages_repeated")
             return
@@ -407,6 +450,11 @@ class Casework:
         return self._keeper.state.pack.day(now).year
 
 
+def decision_of(proposal: Any) -> Decision:
+    """The decision in a row of proposals."""
+    return decode_as(bytes(proposal.decision), Decision)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
 def trail_root(entries: Sequence[bytes]) -> bytes:
     """The root over the trail's entries (RFC 6962 §2.1)."""
     tiles: dict[tuple[int, int], bytes] = {}
@@ -439,13 +487,3 @@ def _moved_on() -> RenkeiError:
         remedy_ja="もう一度確認してください。",
         code="moved-on",
     )
-
-
-def days_left(due: int, now: int) -> int:
-    """Whole days until ``due``; below 0 when it has passed."""
-    return (due - now) // DAY
-
-
-def midnight(day: dt.date, zone: dt.tzinfo) -> int:
-    """The moment (ms) a day begins in the law's country."""
-    return int(dt.datetime.combine(day, dt.time(), zone).timestamp() * 1000)

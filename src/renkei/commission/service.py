@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from renkei.codes import Ciphertext, Domain
 from renkei.commission.casework import Casework
 from renkei.commission.console import console_pages
+from renkei.commission.inspection import Inspections
 from renkei.commission.monitoring import Monitor
 from renkei.commission.officers import Officers
 from renkei.commission.register import Register
@@ -101,7 +102,7 @@ class Commission(Institution):
         self.officers = Officers(self.home)
         self.casework = Casework(self.keys, self.keeper, self.database, self.post, self.observe, clock)
         self.monitor = Monitor(self.keys, self.keeper, self.database, self.casework, self.observe, clock)
-        self.casework.unknown = self.monitor.unknown
+        self.inspections = Inspections(self.keys, self.keeper, self.database, self.post)
         self.register = Register(self.keeper, self.database, self.casework, clock)
         self._lock = asyncio.Lock()
         self._tokens = float(self.settings.file_rate)
@@ -246,6 +247,7 @@ class Commission(Institution):
 
         def commit(connection: sa.Connection) -> log.Head:
             index.put_reply(connection, proposal.previous_size, digest, encode(reply))
+            self.casework.recorded(connection, staged.entries)
             return self.keeper.store(connection, staged, f"{text}\n{line}")
 
         try:
@@ -286,8 +288,13 @@ class Commission(Institution):
         if Checkpoint.from_text(text) != staged.checkpoint:
             self.keeper.abandon()
             raise NotGenuine("The hub's round is not the one we signed.", code="root-differs")
+
+        def commit(connection: sa.Connection) -> log.Head:
+            self.casework.recorded(connection, staged.entries)
+            return self.keeper.store(connection, staged, copy.checkpoint)
+
         try:
-            head = await self.database.write(lambda c: self.keeper.store(c, staged, copy.checkpoint))
+            head = await self.database.write(commit)
         except BaseException:
             self.keeper.abandon()
             raise
@@ -326,7 +333,7 @@ class Commission(Institution):
     # ------------------------------------------------------------------ the officers' desk
 
     async def _take(self, parcels: list[Parcel]) -> None:
-        work = self.casework.take([(p.sender, m) for p in parcels for m in p.messages])
+        work = self.casework.take([(p.sender, m) for p in parcels for m in p.messages], self.monitor.unknown)
 
         def commit(connection: sa.Connection) -> None:
             work(connection)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from renkei.messages.wire import AskedRecord, GivenRecord, decode_as, encode
 from renkei.rows import Rows
 
 metadata = sa.MetaData()
@@ -44,11 +45,21 @@ papers = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("document", sa.LargeBinary(32)),
+    sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("due", sa.BigInteger),
     sa.Column("answers", sa.LargeBinary(32)),
 )
 """``answers``: of an answer the document it answers, of a report the portal's reference: what each is known by if it comes again."""
 sa.Index("case_papers_number", papers.c.number)
+handed_records = sa.Table(
+    "handed_records",
+    metadata,
+    sa.Column("document", sa.LargeBinary(32), primary_key=True),
+    sa.Column("side", sa.String(8), primary_key=True),
+    sa.Column("inquiry", sa.LargeBinary(32), primary_key=True),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+)
+"""What a body handed over of its own for an inspection, by the hash of the inspection's words. ``side`` is asked or given."""
 proposals = sa.Table(
     "proposals",
     metadata,
@@ -219,6 +230,43 @@ def add_paper(connection: sa.Connection, row: dict[str, Any]) -> None:
 
 def papers_of(connection: sa.Connection, number: str) -> list[sa.Row[Any]]:
     return list(connection.execute(sa.select(papers).where(papers.c.number == number).order_by(papers.c.id)))
+
+
+def paper_of(connection: sa.Connection, document: bytes) -> sa.Row[Any] | None:
+    """The measure whose words have this hash, if it can be sent."""
+    return connection.execute(
+        sa.select(papers).where(papers.c.document == document, papers.c.salt.is_not(None))
+    ).one_or_none()
+
+
+def hand_over(
+    connection: sa.Connection, document: bytes, asked: Sequence[AskedRecord], given: Sequence[GivenRecord], most: int
+) -> bool:
+    """Keep records that a body handed over; those that are here stay as they are. ``False`` if it were more than ``most``."""
+    ours = handed_records.c.document == document
+    count = connection.execute(sa.select(sa.func.count()).select_from(handed_records).where(ours)).scalar_one()
+    if count + len(asked) + len(given) > most:
+        return False
+    for side, records in (("asked", asked), ("given", given)):
+        fresh = {r.inquiry: encode(r) for r in records}
+        same = ours, handed_records.c.side == side, handed_records.c.inquiry.in_(list(fresh))
+        have = {bytes(i) for i in connection.execute(sa.select(handed_records.c.inquiry).where(*same)).scalars()}
+        rows = [
+            {"document": document, "side": side, "inquiry": i, "record": record}
+            for i, record in fresh.items()
+            if i not in have
+        ]
+        if rows:
+            connection.execute(handed_records.insert(), rows)
+    return True
+
+
+def handed(connection: sa.Connection, document: bytes) -> tuple[dict[bytes, AskedRecord], dict[bytes, GivenRecord]]:
+    """What a body handed over for an inspection, by inquiry: of those it asked, and of those it was asked."""
+    rows = connection.execute(sa.select(handed_records).where(handed_records.c.document == document)).all()
+    asked = (decode_as(bytes(r.record), AskedRecord) for r in rows if r.side == "asked")
+    given = (decode_as(bytes(r.record), GivenRecord) for r in rows if r.side == "given")
+    return {a.inquiry: a for a in asked}, {g.inquiry: g for g in given}
 
 
 def is_answered(connection: sa.Connection, number: str, document: bytes) -> bool:

@@ -26,6 +26,7 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.record.entries import InquiryLeaf
+from renkei.record.oversight import DAY
 
 KINDS: dict[str, tuple[str, str]] = {
     "note": ("Note", "メモ"),
@@ -47,6 +48,14 @@ STEPS: dict[str, tuple[str, str]] = {
     "approval": ("The commission's approval", "委員会の承認"),
     "published": ("Published", "公表"),
     "withdrawn": ("Withdrawn", "取下げ"),
+}
+FOUND: dict[str, tuple[str, str]] = {
+    "agrees": ("agrees with the record", "台帳と一致"),
+    "missing": ("no record was handed over", "記録の提出なし"),
+    "altered": ("not what the body was bound to when it asked", "照会時の内容と不一致"),
+    "clerk": ("the clerk's name and pseudonym do not go together", "職員名と仮名の不整合"),
+    "outcome": ("not the outcome the body put into the record", "台帳の提供結果と不一致"),
+    "unknown": ("the record knows no such inquiry", "台帳にない照会"),
 }
 RESULTS: dict[str, tuple[str, str]] = {
     "provided": ("Information was provided", "情報を提供"),
@@ -72,6 +81,7 @@ ACTS: dict[str, tuple[str, str]] = {
     "advice": ("gave advice", "助言"),
     "guidance": ("gave guidance", "指導"),
     "recommendation": ("made a recommendation", "勧告"),
+    "evidence": ("took out the evidence of an inspection", "立入検査の証拠を出力"),
     "closing": ("closed a case", "事案を終結"),
     "draft": ("took in an assessment", "評価書案を登録"),
     "comment": ("opened an assessment to comment", "評価書案の意見募集を開始"),
@@ -109,6 +119,9 @@ class Words(PackWords):
 
     def reason(self, code: str) -> str:
         return wording.reason(code, self.lang)
+
+    def found(self, code: str) -> str:
+        return self.t(FOUND.get(code, (code, code)))
 
     def result(self, code: str) -> str:
         return self.t(RESULTS.get(code, (code, code)))
@@ -218,3 +231,8 @@ def trail_view(entries: Sequence[bytes], committed: Trail, most: int) -> dict[st
         not committed.size or trail_root(entries[: committed.size]) == committed.root
     )
     return {"entries": shown, "total": len(entries), "committed": committed, "genuine": genuine}
+
+
+def days_left(due: int, now: int) -> int:
+    """Whole days until ``due``; below 0 when it has passed."""
+    return (due - now) // DAY

@@ -160,16 +160,38 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
                 raise Malformed("The form is incomplete.", ja="フォームに不足があります。", code="form")
         return Redirect("/desk/held", status_code=303)
 
+    async def commission_view(
+        request: Request[Any, Any, Any], problem: Any = None, document: str = "", text: str = "", status: int = 200
+    ) -> Response[bytes]:
+        given: dict[str, Any] = {
+            "demands": await gateway.supervision.listed(),
+            "orders": gateway.supervision.orders(),
+            "may_explain": "explain" in request.state.clerk.duties,
+        }
+        return render(
+            request,
+            "commission.html",
+            now=gateway.clock(),
+            problem=problem,
+            document=document,
+            text=text,
+            status=status,
+            **given,
+        )
+
     @get("/desk/commission", guards=inside, include_in_schema=False)
     async def commission_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        demands, orders = await gateway.supervision.listed(), gateway.supervision.orders()
-        return render(request, "commission.html", demands=demands, orders=orders, now=gateway.clock())
+        return await commission_view(request)
 
     @post("/desk/commission/{document:str}", guards=inside, include_in_schema=False)
-    async def explain(request: Request[Any, Any, Any], document: FromPath[str], data: Form) -> Redirect:
-        clerk = request.state.clerk
+    async def explain(request: Request[Any, Any, Any], document: FromPath[str], data: Form) -> Response[Any]:
+        clerk, text = request.state.clerk, data.get("text", "")
         demand(clerk, "explain")
-        await gateway.supervision.answer(inquiry_id(document), data.get("text", ""), clerk.name)
+        try:
+            await gateway.supervision.answer(inquiry_id(document), text, clerk.name)
+        except RenkeiError as error:
+            problem = error.problem(language(request, gateway.settings.language))
+            return await commission_view(request, problem, document, text, error.status)
         return Redirect("/desk/commission", status_code=303)
 
     handlers = [start, signin_page, signin, signout, desk, new_page, new, inquiry, held_page, settle]

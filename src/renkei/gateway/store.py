@@ -81,12 +81,14 @@ demands = sa.Table(
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("due", sa.BigInteger, nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("end", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("received_at", sa.BigInteger, nullable=False),
     sa.Column("answer", sa.Text),
     sa.Column("answered_at", sa.BigInteger),
     sa.Column("answered_by", sa.String(64)),
 )
-"""What the commission has asked of us, or told us."""
+"""What the commission has asked of us, or told us; an inspection is of our records of the leaves ``first`` … ``end`` (exclusive)."""
 batches = sa.Table(
     "batches",
     metadata,
@@ -269,6 +271,20 @@ def held_overdue(connection: sa.Connection, now: int) -> list[bytes]:
         sa.select(provisions.c.id).where(provisions.c.state == "held", provisions.c.expires <= now).limit(500)
     )
     return [bytes(i) for i in rows.scalars()]
+
+
+def asked_between(connection: sa.Connection, first: int, end: int) -> list[sa.Row[Any]]:
+    """What is kept of the inquiries asked whose leaves are ``first`` … ``end`` (exclusive). Looks through all of them."""
+    i = inquiries.c
+    query = sa.select(i.id, i.salt, i.clerk, i.case_number, i.reason_text).where(i.leaf >= first, i.leaf < end)
+    return list(connection.execute(query.order_by(i.leaf)))
+
+
+def given_between(connection: sa.Connection, first: int, end: int) -> list[sa.Row[Any]]:
+    """The same of the inquiries answered, or to be answered."""
+    p = provisions.c
+    query = sa.select(p.id, p.state, p.settled_by, p.finished_at).where(p.leaf >= first, p.leaf < end)
+    return list(connection.execute(query.order_by(p.leaf)))
 
 
 def add_batch(connection: sa.Connection, row: dict[str, Any]) -> None:

@@ -16,7 +16,16 @@ from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
-from renkei.messages.wire import Demand, Explanation, Order, document_hash
+from renkei.messages.wire import (
+    MAX_RECORDS,
+    AskedRecord,
+    Demand,
+    Explanation,
+    GivenRecord,
+    Order,
+    Records,
+    document_hash,
+)
 from renkei.record.oversight import Standing
 
 MOST = 8000
@@ -35,11 +44,16 @@ class Supervision:
     def take(self, demand: Demand) -> Any:
         """Work for the writer. ``Unavailable`` until the measure that bears the words out is in the record here."""
         document = document_hash(demand.salt, demand.text)
-        borne_out = any(
-            (m.case, m.kind, m.body, m.document, m.due) == (demand.case, demand.kind, self._body, document, demand.due)
-            for _, _, m in self._member.state.oversight.measures
+        measure = next(
+            (
+                m
+                for _, _, m in reversed(self._member.state.oversight.measures)
+                if (m.case, m.kind, m.body, m.document, m.due)
+                == (demand.case, demand.kind, self._body, document, demand.due)
+            ),
+            None,
         )
-        if not borne_out:
+        if measure is None:
             self._member.want()
             raise Unavailable("The record does not bear this measure out yet.", code="behind")
         row = {
@@ -48,6 +62,8 @@ class Supervision:
             "kind": demand.kind,
             "text": demand.text,
             "due": demand.due,
+            "first": measure.first,
+            "end": measure.end,
             "received_at": self._clock(),
         }
 
@@ -63,12 +79,13 @@ class Supervision:
         return list(await self._database.read(lambda c: c.execute(query).all()))
 
     async def answer(self, document: bytes, text: str, clerk: str) -> None:
-        """Answer what was asked; once."""
+        """Answer what was asked; once. To an inspection, our own records of the inquiries it is about go with the answer."""
         text = text.strip()
         if not text or len(text) > MOST or "\0" in text:
             raise Malformed(
                 f"An answer has 1 to {MOST:,} characters.", ja=f"回答は{MOST:,}文字以内です。", code="answer"
             )
+        records = await self._database.read(lambda c: _records(c, document))
         values = {"answer": text, "answered_at": self._clock(), "answered_by": clerk}
 
         def commit(connection: sa.Connection) -> None:
@@ -80,7 +97,7 @@ class Supervision:
             )
             if not changed.rowcount:
                 raise Conflict("This was answered already.", ja="回答済みです。", code="answered")
-            self._post.put(connection, "commission", [Explanation(row.case_number, document, text)])
+            self._post.put(connection, "commission", [*records, Explanation(row.case_number, document, text)])
 
         await self._database.write(commit)
 
@@ -95,3 +112,23 @@ class Supervision:
                 if not named or self._body in named:
                     found.append(standing)
         return found
+
+
+def _records(connection: sa.Connection, document: bytes) -> list[Records]:
+    """What we hand over for the inspection of this document: nothing for any other measure."""
+    row = connection.execute(sa.select(demands).where(demands.c.document == document)).one_or_none()
+    if row is None or not row.end:
+        return []
+    asked = [
+        AskedRecord(bytes(r.id), bytes(r.salt), r.clerk, r.case_number, r.reason_text)
+        for r in store.asked_between(connection, row.first, row.end)
+    ]
+    given = [
+        GivenRecord(bytes(r.id), r.state, r.settled_by or "", r.finished_at or 0)
+        for r in store.given_between(connection, row.first, row.end)
+    ]
+    found = []
+    for at in range(0, max(len(asked), len(given)), MAX_RECORDS):
+        some = slice(at, at + MAX_RECORDS)
+        found.append(Records(row.case_number, document, asked[some], given[some]))
+    return found

@@ -296,6 +296,10 @@ class Pack:
         """The law's day at ``moment`` (milliseconds since 1970 UTC)."""
         return dt.datetime.fromtimestamp(moment / 1000, self.zone).date()
 
+    def midnight(self, day: dt.date) -> int:
+        """The moment (milliseconds since 1970 UTC) at which the law's ``day`` begins."""
+        return int(dt.datetime.combine(day, dt.time(), self.zone).timestamp() * 1000)
+
     def cite(self, row: str, language: str) -> str:
         """The citation of ``row``."""
         s = self.header.statute

@@ -23,6 +23,8 @@ MAX_MESSAGE = 4_000_000
 """Largest encoded message accepted, bytes; the bus carries a little more."""
 MAX_BATCH = 256
 """Codes in one issuance batch, codes wanted in one request, outcomes under one signature: at most."""
+MAX_RECORDS = 64
+"""A body's own records in one message; the longest that can be written down fit into a parcel."""
 MAX_PAYLOAD = 500_000
 """Largest signed body, bytes."""
 MAX_ANSWER = 600_000
@@ -302,6 +304,9 @@ class Measure(Wire, frozen=True, tag="measure/1"):
     document: Bytes32
     """Salted hash of the words (``document_hash``)."""
     due: Moment = 0
+    first: Count = 0
+    end: Count = 0
+    """Of an inspection: the body hands over its own records of the inquiries at leaves ``first`` … ``end`` (exclusive)."""
     approvals: Approvals = []
 
 
@@ -443,6 +448,39 @@ class Explanation(Wire, frozen=True, tag="explanation/1"):
     text: Letter
 
 
+Noted = Annotated[str, Meta(max_length=2000)]
+"""Something a body wrote down for itself."""
+
+
+class AskedRecord(Wire, frozen=True, array_like=True):
+    """What a body has of an inquiry it asked: all that ``Inquiry.context`` commits it to."""
+
+    inquiry: Bytes32
+    salt: Bytes16
+    clerk: Noted
+    case: Noted
+    reason: Noted
+
+
+class GivenRecord(Wire, frozen=True, array_like=True):
+    """What a body has of an inquiry it answered, or did not: no word of the person, nor of the answer."""
+
+    inquiry: Bytes32
+    state: Word
+    by: Noted
+    """The clerk who settled what was held; empty if it was answered by itself."""
+    at: Moment
+
+
+class Records(Wire, frozen=True, tag="records/1"):
+    """Body → commission, sealed: some of its own records, for the inspection whose words have this hash."""
+
+    case: Code
+    document: Bytes32
+    asked: Annotated[list[AskedRecord], Meta(max_length=MAX_RECORDS)] = []
+    given: Annotated[list[GivenRecord], Meta(max_length=MAX_RECORDS)] = []
+
+
 class Report(Wire, frozen=True, tag="report/1"):
     """Portal → commission, sealed: a resident does not recognise the access at ``index``, or was asked for paper all the same.
 
@@ -475,6 +513,7 @@ Message = (
     | KeyShare
     | Demand
     | Explanation
+    | Records
     | Report
     | Progress
 )

@@ -129,6 +129,8 @@ class Oversight:
             case Measure():
                 if act.kind not in MEASURES or act.body not in bodies:
                     raise NotGenuine("There is no such measure, or no such body.", code="measure")
+                if (act.first or act.end) and not (act.kind == "inspection" and act.first < act.end):
+                    raise NotGenuine("Only an inspection is of leaves of the record, and of some.", code="measure")
                 self._demand(act, officers=1)
             case Assessment():
                 check_assessment(act, pack)

@@ -5,7 +5,7 @@ Written only in the transaction that appends the leaves they describe, so index 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -124,6 +124,33 @@ def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tu
     columns = inquiries.c.position, inquiries.c.requester, inquiries.c.provider
     rows = connection.execute(sa.select(*columns).where(inquiries.c.position.in_(list(positions))))
     return {r.position: (r.requester, r.provider) for r in rows}
+
+
+def of_body(connection: sa.Connection, body: str, first: int, end: int) -> list[Known]:
+    """The inquiries at positions ``first`` … ``end`` (exclusive) that ``body`` asked or was asked, in order."""
+    rows = connection.execute(sa.select(inquiries).where(*_of(body, first, end)).order_by(inquiries.c.position))
+    return [Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome) for r in rows]
+
+
+def outcomes(connection: sa.Connection, ids: Sequence[bytes]) -> list[int]:
+    """Where the outcomes of these inquiries are, of those that have one."""
+    found: list[int] = []
+    for at in range(0, len(ids), 1000):
+        where = inquiries.c.id.in_(ids[at : at + 1000]), inquiries.c.outcome.is_not(None)
+        found += connection.execute(sa.select(inquiries.c.outcome).where(*where)).scalars()
+    return found
+
+
+def count_of(connection: sa.Connection, body: str, first: int, end: int) -> int:
+    """How many there are of these."""
+    return connection.execute(
+        sa.select(sa.func.count()).select_from(inquiries).where(*_of(body, first, end))
+    ).scalar_one()
+
+
+def _of(body: str, first: int, end: int) -> tuple[sa.ColumnElement[bool], ...]:
+    i = inquiries.c
+    return i.position >= first, i.position < end, sa.or_(i.requester == body, i.provider == body)
 
 
 def erase(connection: sa.Connection, end: int) -> None:

@@ -71,6 +71,19 @@ def test_two_residents_reports_of_one_access_are_one_case(nation):
     assert report(nation, told, "paper") != first
 
 
+def test_a_report_of_an_access_that_is_not_here_yet_waits_for_it(nation):
+    """A commission that was restored gets the leaf back from the hub, and then the report's case; nothing is dropped."""
+    told = nation.ask()[1]
+    portal, here = nation.world.institutions["portal"], commission(nation)
+    at = here.keeper.tree.size + 4
+    nation.do(portal.post.send("commission", [Report(bytes(15) + b"w", at, "unrecognised", "Early.")]))
+    while here.keeper.tree.size <= at:
+        told = nation.ask()[1]
+    assert told["state"] == "answered"
+    number = until(lambda: here.database.read_now(lambda c: store.case_at(c, at, "unrecognised")))
+    assert [p.text for p in papers(nation, number)] == ["Early."]
+
+
 def test_a_body_is_asked_explains_and_the_case_is_closed(nation, inspector):
     """The words go to the body alone; the record has the step, signed by the officer, and the words' hash."""
     told = nation.ask()[1]

@@ -1,8 +1,10 @@
 """An order from the console to the data path and back: proposed, signed by two, refused by it, lifted."""
 
+import asyncio
 import re
 
 from renkei.commission import store
+from renkei.commission.casework import Signed
 from renkei.gateway.desk import Ask
 from tests.console import Console
 from tests.world import until
@@ -195,3 +197,33 @@ def test_an_exceptional_permit_is_used_ends_and_its_uses_are_reviewed(nation, in
     assert (status, inspector.at.startswith("/cases/"), str(told["leaf"]) in page) == (200, True, True)
     assert "Reviews due" not in inspector.get("/desk")[1]
     assert inspector.form(f"/decisions/{number}", act="review")[0] == 409
+
+
+def test_two_officers_who_confirm_at_once_are_not_both_told_that_they_did(nation, commissioner):
+    """One confirmation counts; the other officer is told so."""
+    here = nation.world.institutions["commission"]
+    status, _ = commissioner.form(
+        "/decisions/exception",
+        requester="ohashi-city",
+        affair="child-allowance",
+        item="disability",
+        days="1",
+        text="Flood.",
+        emergency="yes",
+    )
+    assert status == 200
+    number = commissioner.at.rpartition("/")[2]
+    until(lambda: standing(nation, number))
+
+    async def both():
+        signed = []
+        for name in ("kujo", "asahina"):
+            oversight = here.casework.oversight
+            passphrase = next(o.passphrase for o in nation.plan.officers if o.name == name)
+            signed.append(Signed(oversight.officers[name], await here.officers.unlock(oversight, name, passphrase)))
+        return await asyncio.gather(*(here.casework.confirm(s, number) for s in signed), return_exceptions=True)
+
+    outcomes = nation.do(both())
+    assert sorted(getattr(e, "code", "") for e in outcomes) == ["", "moved-on"]
+    until(lambda: standing(nation, number).confirmed)
+    assert here.keeper.state.void == 0

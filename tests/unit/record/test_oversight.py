@@ -302,6 +302,9 @@ def test_measures_and_the_trail(net):
         net.decide(msgspec.structs.replace(measure, kind="raid"), "sato")
     with pytest.raises(NotGenuine):
         net.decide(msgspec.structs.replace(measure, body="nobody"), "sato")
+    for strange in ({"first": 1, "end": 9}, {"kind": "inspection", "first": 9, "end": 9}, {"end": 9}):
+        with pytest.raises(NotGenuine):
+            net.decide(msgspec.structs.replace(measure, **strange), "sato")
     net.decide(measure, "sato")
     assert net.state.oversight.measures[0][2].case == "2026-1"
     net.act("commission", Trail(3, bytes(32)))

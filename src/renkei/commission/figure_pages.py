@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath, FromQuery
+from litestar import MediaType, Response, get, post
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 from markupsafe import Markup
 
 from renkei.commission import statistics, store
-from renkei.commission.casework import Signed
 from renkei.commission.watch import KINDS
+from renkei.commission.web import SHOWN, Ask, Form, Web
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.institution.web import language
 
-if TYPE_CHECKING:
-    from renkei.commission.service import Commission
-
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-Ask = Request[Any, Any, Any]
-Render = Callable[..., Response[bytes]]
-StepUp = Callable[[Ask, dict[str, str]], Awaitable[Signed]]
-SHOWN = 200
 LONGEST = 3660
 """Days."""
 
 
-def figure_pages(commission: Commission, render: Render, inside: list[Any], stepped_up: StepUp) -> list[Any]:
+def figure_pages(web: Web) -> list[Any]:
     """The pages of alarms and statistics."""
-    here = commission
+    here, render, inside, stepped_up, _ = web
 
     async def alarms_view(request: Ask, problem: Any = None) -> Response[bytes]:
         fresh = await here.database.read(lambda c: store.list_alarms(c, dealt_with=False))
