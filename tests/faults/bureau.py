@@ -7,6 +7,7 @@ refused knows that it is not; who got an error, or no answer, knows nothing.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import itertools
 import re
@@ -17,12 +18,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from renkei.messages.wire import Assessment, Confirm, ExceptionalPermit, Lift, Order, decode_signed
+from renkei.messages.wire import Assessment, Confirm, ExceptionalPermit, Lift, Measure, Order, decode_signed
 from renkei.record.entries import ActLeaf, decode_entry
 from tests.console import Browser, Console
 from tests.faults.checker import rows
 from tests.world import Running, until
 
+JAPAN = dt.timezone(dt.timedelta(hours=9))
 DONE, REFUSED, UNSURE = "done", "refused", "unsure"
 BODY = "ohashi-city"
 """The body that inquires, and is asked to explain itself."""
@@ -43,6 +45,8 @@ class Bureau:
         self.trails: list[list[bytes]] = []
         self.inquiries: list[str] = []
         self.crashed: list[BaseException] = []
+        self.inspected = 0
+        """Inspections whose records were looked through at the end."""
         self.kujo, self.asahina, self.mikami, self.shirase = (
             Console(nation, name) for name in ("kujo", "asahina", "mikami", "shirase")
         )
@@ -102,6 +106,22 @@ class Bureau:
             if of == kind
         }
 
+    def _ill_handed(self, acts: list[Any]) -> list[str]:
+        """Inspections that were answered, and to which the body handed over anything but all of its records, each once."""
+        wrong = []
+        answered = {
+            bytes(a) for a in self._column("commission", "select answers from case_papers where kind = 'answer'")
+        }
+        for m in (a for a in acts if isinstance(a, Measure) and a.end and a.document in answered):
+            handed = rows(self.nation.folder, "commission", "select document, side, inquiry from handed_records")
+            for side, table in (("asked", "inquiries"), ("given", "provisions")):
+                here = sorted(bytes(i) for d, s, i in handed if (bytes(d), s) == (m.document, side))
+                kept = f"select id from {table} where leaf >= {m.first} and leaf < {m.end} order by id"
+                if here != [bytes(i) for i in self._column(BODY, kept)]:
+                    wrong.append(f"the inspection in {m.case} was handed {len(here)} records of what was {side}")
+            self.inspected += 1
+        return wrong
+
     # ------------------------------------------------------------------ the parts
 
     def order(self, n: int) -> None:
@@ -141,8 +161,17 @@ class Bureau:
             return
         path = self.mikami.at
         number = path.rpartition("/")[2]
-        self.insists("confirmation", number, self.asahina, path, on=(UNSURE, REFUSED), act="confirm")
+        self.confirm(number, path)
         self.lift(words, path)
+
+    def confirm(self, number: str, path: str) -> None:
+        """Tried until it is known to be done: refused while the record has no such permit yet, and when it is on its way already."""
+        for _ in range(40):
+            if any(isinstance(a, Confirm) and a.number == number for a in self._acts()):
+                return
+            if self.does("confirmation", number, self.asahina, path, act="confirm") == DONE:
+                return
+            time.sleep(0.3)
 
     def assessment(self, n: int) -> None:
         name = f"a{n}"
@@ -158,7 +187,9 @@ class Bureau:
         words = f"case {n}"
         if self.does("case", words, self.asahina, "/cases/new", title=words, body=BODY, leaves="1") == DONE:
             path = self.asahina.at
-            self.does("measure", f"why {n}?", self.asahina, path, kind="explanation", text=f"why {n}?", days="14")
+            day = dt.datetime.now(JAPAN).date().isoformat()
+            what = {"kind": "inspection", "first": day, "last": day} if n % 2 else {"kind": "explanation"}
+            self.does("measure", f"why {n}?", self.asahina, path, text=f"why {n}?", days="14", **what)
             self.does("note", f"note {n}", self.asahina, path, kind="note", text=f"note {n}")
             self._open.append(path)
         if len(self._open) > 1:
@@ -273,7 +304,7 @@ class Bureau:
         acts, body = self._acts(), "commission"
         proposed = [decode_signed(d) for d in self._column(body, "select decision from proposals")]
         found = {
-            "proposal": Counter(d.text for d in proposed),
+            "proposal": Counter(d.text for d in proposed if not isinstance(d, Confirm)),
             "withdrawal": Counter(
                 decode_signed(d).text
                 for d in self._column(body, "select decision from proposals where state = 'withdrawn'")
@@ -297,6 +328,7 @@ class Bureau:
             for words, said in self.summary(kind).items()
             if found[kind][words] not in allowed[said]
         ]
+        wrong += self._ill_handed(acts)
         trail = self._column(body, "select entry from trail order by position")
         wrong += [
             f"the trail of {len(t)} entries is not the beginning of it" for t in self.trails if trail[: len(t)] != t

@@ -35,8 +35,8 @@ from tests.oracle import log as oracle
 
 Rows = Callable[[str, str], list[Any]]
 """``rows(body, query)``: what a body's database answers."""
-NUMBERED = (Order, ExceptionalPermit, Lift, Appoint)
-OVERSEEN = (*NUMBERED, Confirm, Measure, Assessment, Trail)
+NUMBERED = (Order, ExceptionalPermit, Lift, Appoint, Confirm)
+OVERSEEN = (*NUMBERED, Measure, Assessment, Trail)
 BEFORE_ORDERS = ("", "requester-assessment", "provider-assessment")
 """Reasons that an inquiry under an order never has: it was not refused, or is by something ruled on later."""
 
@@ -182,7 +182,11 @@ def _trailed(acts: list[Recorded], rows: Rows) -> Iterator[str]:
     done = Counter((e["act"], e["about"]) for e in (msgspec.json.decode(entry) for _, entry in trail))
     wanted: Counter[tuple[str, str]] = Counter()
     for number, decision, state in rows("commission", "select number, decision, state from proposals"):
-        signed = len(decode_signed(decision).approvals)
+        act = decode_signed(decision)
+        if isinstance(act, Confirm):
+            wanted["confirm", act.number] += 1
+            continue
+        signed = len(act.approvals)
         wanted += Counter(
             {("propose", number): 1, ("sign", number): signed - 1, ("withdraw", number): state == "withdrawn"}
         )
@@ -194,6 +198,7 @@ def _trailed(acts: list[Recorded], rows: Rows) -> Iterator[str]:
         "propose",
         "sign",
         "withdraw",
+        "confirm",
         "open",
         "note",
         "explanation",

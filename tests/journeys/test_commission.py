@@ -6,6 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from renkei.commission import store
+from renkei.commission.watch import Alarm
+from renkei.gateway import store as gateway_store
 from renkei.institution import member
 from tests.browser import JOURNEY, sign_in, sound, violations
 from tests.console import Console
@@ -271,6 +273,53 @@ def test_an_assessment_goes_from_draft_past_the_public_to_the_register_and_its_f
     assert title in "".join(ET.fromstring(text).itertext())
 
 
+@BOTH
+def test_a_body_is_inspected_hands_its_records_over_and_what_it_altered_is_found(nation, opened, view):
+    """The clerk reads what goes with the answer; the inspector sees what does not fit the record, and takes out the evidence."""
+    assert nation.ask(case="A-7", reason="Application of 2 March.")[1]["state"] == "answered"
+    inspector, clerk = come(nation, opened(*view), "kujo"), opened(*view)
+    inspector.goto(f"{inspector.base}/cases/new")
+    inspector.select_option("#body", "ohashi-city")
+    press(inspector, "button", title=CASE)
+    number, case = last(inspector), inspector.url
+    day = commission(nation).keeper.state.pack.day(commission(nation).clock()).isoformat()
+    inspector.select_option("#kind", "inspection")
+    told = press(
+        inspector,
+        "button",
+        "#passphrase",
+        text=say(inspector, "Your records of today.", "本日分の記録。"),
+        first=day,
+        last=day,
+    )
+    assert say(inspector, "Inspection", "立入検査") in told
+    city = nation.world.institutions["ohashi-city"]
+    until(lambda: [d for d in nation.do(city.supervision.listed()) if d.case_number == number])
+    row = gateway_store.inquiries
+    altered = row.update().where(row.c.case_number == "A-7").values(reason_text="Application of 1 March.")
+    nation.do(city.database.write(lambda c: c.execute(altered)))
+
+    sign_in(clerk, nation.url("ohashi-city"), "#token", nation.plan.place("ohashi-city").token)
+    clerk.goto(f"{nation.url('ohashi-city')}/desk/commission")
+    sound(clerk)
+    assert say(clerk, "clerk, case number, reason, state", "職員名・事案番号・理由・処理状況") in clerk.inner_text(
+        "main"
+    )
+    clerk.locator(f"li.card:has-text('{number}') textarea").fill(say(clerk, "Here they are.", "提出します。"))
+    clerk.locator(f"li.card:has-text('{number}') button").click()
+    sound(clerk)
+    until(lambda: say(inspector, "Here they are.", "提出します。") in read(inspector, case))
+    inspector.locator('main a[href*="/inspections/"]').click()
+    sound(inspector)
+    told = inspector.inner_text("main")
+    assert say(inspector, "Not what the body was bound to when it asked", "照会時の内容と不一致") in told
+    assert "Application of 1 March." in told
+    inspector.fill("#passphrase", inspector.officer.passphrase)
+    with inspector.expect_download() as evidence:
+        inspector.locator("main form button").click()
+    assert evidence.value.suggested_filename.startswith(number)
+
+
 @DESK
 def test_the_trail_tells_who_looked_and_the_record_vouches_for_it(nation, opened, view):
     inspector = come(nation, opened(*view), "kujo")
@@ -337,6 +386,20 @@ def filled(nation):
     do(inspector, "/cases/new", title=CASE, leaves=f"0 {told['leaf']}")
     do(inspector, "/cases/new", title="Refused inquiries", body="tax-union")
     do(inspector, inspector.at, kind="closing", text="問題なし。")
+    do(inspector, "/cases/new", title=CASE, body="ohashi-city")
+    day = commission(nation).keeper.state.pack.day(commission(nation).clock()).isoformat()
+    inspected = do(inspector, inspector.at, kind="inspection", text="本日の記録。", days="14", first=day, last=day)
+    city, number = nation.world.institutions["ohashi-city"], inspected.rpartition("/")[2]
+    demand = until(lambda: [d for d in nation.do(city.supervision.listed()) if d.case_number == number])[0]
+    row = gateway_store.inquiries
+    altered = (
+        row.update().where(row.c.leaf.is_not(None)).values(reason_text="児童手当の認定請求について、所得を確認するため")
+    )
+    nation.do(city.database.write(lambda c: c.execute(altered)))
+    nation.do(city.supervision.answer(bytes(demand.document), "提出します。", "職員A"))
+    made.append(f"{inspected}/inspections/{demand.document.hex()}")
+    alarm = Alarm("volume", "ohashi-city", bytes(8), "child-allowance", told["leaf"], DAY, 41, 3.5, (told["leaf"],))
+    nation.do(commission(nation).database.write(lambda c: store.add_alarm(c, alarm)))
     do(inspector, "/decisions/order", text="Stop.", body="health-insurer")
     do(inspector, "/decisions/order", text="Stop.", body="health-insurer")
     do(inspector, inspector.at, act="withdraw")
@@ -356,12 +419,11 @@ def filled(nation):
     do(inspector, "/assessments/new", **{**draft, "people": "12000"}, name="third", title="Local tax")
     do(inspector, inspector.at, act="advance", note="")
     until(lambda: "third" in commission(nation).keeper.state.oversight.assessments["ohashi-city"])
-    city = nation.world.institutions["ohashi-city"]
-    until(lambda: nation.do(city.supervision.listed()))
     lists = ["/desk", "/alarms", "/cases", "/decisions", "/assessments", "/statistics", "/trail"]
     forms = ["/cases/new", "/decisions/order", "/decisions/exception", "/assessments/new"]
     base = nation.url("commission")
     public = ["/signin", "/register", "/register?q=zebra", "/register/ohashi-city/third", "/statistics"]
+    lists.append(f"/entries/{told['leaf']}")
     public += [f"/comment/{comment.rpartition('/')[2]}", "/cases", "/register/ohashi-city/-"]
     return Filled(
         [base + p for p in [*lists, *forms, *dict.fromkeys(made)]],

@@ -12,6 +12,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from renkei.commission import forms, store
+from renkei.commission.casework import demand_inspector
 from renkei.commission.inspection import FINDINGS, Case
 from renkei.commission.web import SHOWN, Ask, Form, Web
 from renkei.errors import NotFound, RenkeiError
@@ -75,6 +76,18 @@ def case_pages(web: Web) -> list[Any]:
             explain_days=keeper.state.pack.header.oversight.explain_days,
         )
 
+    @get("/entries/{at:str}", guards=inside, include_in_schema=False)
+    async def entry(request: Ask, at: FromPath[str]) -> Response[bytes]:
+        """One inquiry of the record, for whoever comes from an alarm or a case."""
+        position = forms.leaf(at, keeper.tree.size)
+        leaves = await here.database.read(lambda c: log.at(c, [position]))
+        about = await here.database.read(lambda c: store.cases_about(c, position))
+        line = await here.database.read(lambda c: store.watched_at(c, position))
+        await casework.look(request.state.officer, "look", f"{position}")
+        leaf = _inquiry(leaves[position]) if position in leaves else None
+        clerk = bytes(line.clerk).hex() if line else ""
+        return render(request, "entry.html", at=position, leaf=leaf, cases=about, clerk=clerk)
+
     @get("/cases/{number:str}", guards=inside, include_in_schema=False)
     async def case(request: Ask, number: FromPath[str]) -> Response[bytes]:
         return await case_view(request, number)
@@ -137,6 +150,7 @@ def case_pages(web: Web) -> list[Any]:
         with TemporaryFile() as file:
             try:
                 officer = (await stepped_up(request, data)).officer
+                demand_inspector(officer)
                 await here.inspections.bundle(found, file)
             except RenkeiError as error:
                 problem = error.problem(language(request, here.settings.language))
@@ -149,7 +163,7 @@ def case_pages(web: Web) -> list[Any]:
         name = f"{number}-{document[:8]}.zip"
         return Response(made, media_type="application/zip", headers=forms.attached(name), status_code=200)
 
-    return [inspection, evidence, cases, new_case_page, open_case, case, measure]
+    return [entry, inspection, evidence, cases, new_case_page, open_case, case, measure]
 
 
 def _inquiry(leaf: log.Leaf) -> InquiryLeaf | None:

@@ -14,7 +14,7 @@ from renkei.commission.documents import decision_pdf
 from renkei.commission.web import SHOWN, Ask, Form, Web
 from renkei.errors import Malformed, NotFound
 from renkei.institution.web import language
-from renkei.messages.wire import ExceptionalPermit, Lift, Order, Scope
+from renkei.messages.wire import Decision, ExceptionalPermit, Lift, Order, Scope
 from renkei.record.oversight import DAY, HOUR, row_of
 
 
@@ -110,6 +110,7 @@ def decision_pages(web: Web) -> list[Any]:
             review=standing in await here.database.read(lambda c: casework.due_for_review(c, now)),
             uses=await here.database.read(lambda c: store.uses(c, row_of(number), SHOWN)) if standing else [],
             done=meant.lifted if meant else 0,
+            lifts=[r for r in await here.database.read(store.list_proposals) if _lifts(decision_of(r), number)],
             problem=problem,
             given=given or {},
         )
@@ -151,6 +152,10 @@ def decision_pages(web: Web) -> list[Any]:
         return Response(data, media_type="application/pdf", headers=forms.attached(f"{number}.pdf"))
 
     return [decisions, order_page, propose_order, exception_page, propose_exception, decision, decide, pdf]
+
+
+def _lifts(proposal: Decision, number: str) -> bool:
+    return isinstance(proposal, Lift) and proposal.number == number
 
 
 def _known(pack: Any, parts: dict[str, str]) -> None:

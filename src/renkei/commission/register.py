@@ -199,6 +199,7 @@ class Register:
             sha256(f"{row.title}\n{row.text}".encode()).digest(),
             lapses,
             row.follows,
+            self._clock(),
         )
 
     def comment_ends(self, row: Any) -> int:

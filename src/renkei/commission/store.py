@@ -205,6 +205,12 @@ def case_at(connection: sa.Connection, position: int, origin: str) -> str | None
     return connection.execute(query.limit(1)).scalar()
 
 
+def cases_about(connection: sa.Connection, position: int) -> list[sa.Row[Any]]:
+    """Every case about the leaf at ``position``, newest first."""
+    query = sa.select(cases).join(case_leaves, case_leaves.c.number == cases.c.number)
+    return list(connection.execute(query.where(case_leaves.c.position == position).order_by(cases.c.opened_at.desc())))
+
+
 def reviewed(connection: sa.Connection) -> set[str]:
     """The exceptional permits whose review was opened."""
     return set(connection.execute(sa.select(cases.c.title).where(cases.c.origin == "review")).scalars())

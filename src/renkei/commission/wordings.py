@@ -50,12 +50,12 @@ STEPS: dict[str, tuple[str, str]] = {
     "withdrawn": ("Withdrawn", "取下げ"),
 }
 FOUND: dict[str, tuple[str, str]] = {
-    "agrees": ("agrees with the record", "台帳と一致"),
-    "missing": ("no record was handed over", "記録の提出なし"),
-    "altered": ("not what the body was bound to when it asked", "照会時の内容と不一致"),
-    "clerk": ("the clerk's name and pseudonym do not go together", "職員名と仮名の不整合"),
-    "outcome": ("not the outcome the body put into the record", "台帳の提供結果と不一致"),
-    "unknown": ("the record knows no such inquiry", "台帳にない照会"),
+    "agrees": ("Agrees with the record", "台帳と一致"),
+    "missing": ("No record was handed over", "記録の提出なし"),
+    "altered": ("Not what the body was bound to when it asked", "照会時の内容と不一致"),
+    "clerk": ("The clerk's name and pseudonym do not go together", "職員名と仮名の不整合"),
+    "outcome": ("Not the outcome the body put into the record", "台帳の提供結果と不一致"),
+    "unknown": ("The record knows no such inquiry", "台帳にない照会"),
 }
 RESULTS: dict[str, tuple[str, str]] = {
     "provided": ("Information was provided", "情報を提供"),

@@ -207,6 +207,8 @@ class Assessment(Wire, frozen=True, tag="assessment/1"):
     """The last day on which it carries linkage; empty for as long as it is not superseded."""
     follows: bool = False
     """A disaster: this stands in for an assessment that follows before ``lapses``."""
+    made_at: Moment = 0
+    """So that the same may be published again after another: no act is taken in twice."""
 
 
 class Officer(Wire, frozen=True, array_like=True):

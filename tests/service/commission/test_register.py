@@ -44,6 +44,15 @@ def test_a_basic_assessment_is_published_at_once_and_found_in_the_register(natio
     assert public.get("/register/ohashi-city/nothing")[0] == 404
 
 
+def test_the_same_assessment_holds_again_after_another(nation, inspector):
+    """A, then B, then A once more, all on one day: the last one published is in force."""
+    for handlers in ("81", "82", "81"):
+        _, _, id_ = take_in(inspector, name="again", title="Again", handlers=handlers)
+        assert inspector.form(f"/assessments/{id_}", act="advance", note="")[0] == 200
+        until(lambda h=int(handlers): (a := assessments(nation, "ohashi-city").get("again")) and a.handlers == h)
+    assert [a.handlers for a in commission(nation).keeper.state.oversight.superseded if a.name == "again"] == [81, 82]
+
+
 def test_the_feed_is_atom_and_names_what_was_published(nation, inspector):
     _, _, id_ = take_in(inspector, name="feed", title="Tax & <fees>")
     inspector.form(f"/assessments/{id_}", act="advance", note="")
