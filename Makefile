@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup demo demo-clean smoke test check bench growth soak vectors migration lock
+.PHONY: help setup card demo demo-clean smoke test check bench growth soak vectors migration lock
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -57,5 +57,11 @@ vectors: setup  ## Write the published test vectors anew
 migration: setup  ## make migration PACKAGE=gateway NAME=what_changes
 	@$(BIN)/python -m renkei.institution.migrate $(PACKAGE) $(NAME)
 
+card: setup  ## What a smart card reader needs besides: pyscard, and Debian's pcscd, opensc, vsmartcard-vpcd, softhsm2
+	@{ [ "$$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	     pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev >/dev/null; } \
+	  || echo "Install Debian's pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev, if they are not there."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-card.lock
+
 lock:  ## Pin what is installed in .venv now
-	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei)==' > requirements.lock
+	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei|pyscard)==' > requirements.lock

@@ -7,8 +7,17 @@ ls /usr/share/fonts/opentype/ipafont-gothic /usr/share/fonts/opentype/noto >/dev
 for library in libpango-1.0.so.0 libpangoft2-1.0.so.0 libharfbuzz-subset.so.0; do
   ldconfig -p 2>/dev/null | grep -q "$library" || missing="$missing libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 done
+for tool in pcscd:pcscd opensc-tool:opensc softhsm2-util:softhsm2 ssh-agent:openssh-client swig:swig; do
+  PATH="$PATH:/usr/sbin" command -v "${tool%:*}" >/dev/null 2>&1 || missing="$missing ${tool#*:}"
+done
+ls /usr/lib/pcsc/drivers/serial/libifdvpcd.so >/dev/null 2>&1 || missing="$missing vsmartcard-vpcd"
+ls /usr/lib/*/engines-3/pkcs11.so >/dev/null 2>&1 || missing="$missing libengine-pkcs11-openssl"
+ls /usr/include/PCSC/winscard.h >/dev/null 2>&1 || missing="$missing libpcsclite-dev"
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
   (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing) >/dev/null 2>&1 \
     || echo "Could not install:$missing" >&2
 fi
+.venv/bin/python -c 'import smartcard' 2>/dev/null \
+  || .venv/bin/pip install --quiet --disable-pip-version-check -r requirements-card.lock \
+  || echo "Could not build pyscard: tests with a card over PC/SC are skipped." >&2
 exit 0

@@ -153,6 +153,27 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Their verifier keys (vkey text of kind cosignature/v1)."""
 
 
+class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[cards]``: the card and its certificates."""
+
+    country: str = "XX"
+    """ISO 3166 code, as it stands in certificates."""
+    adult_from: int = 18
+    """Years."""
+    birthdays: int = 10
+    """The card is good until this birthday after its issue."""
+    birthdays_minor: int = 5
+    """The same for who is not of age."""
+    certificate_birthdays: int = 5
+    """A certificate is good until this birthday after its issue, and never longer than the card."""
+    renewed_within_months: int = 3
+    """Who renews it within so many months before its end has it a year longer."""
+    policies: dict[str, str] = {}
+    """Object identifiers of the two certificates' policies."""
+    attributes: dict[str, str] = {}
+    """Object identifiers of the four attributes, as the signature certificate carries them."""
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``pack.toml``."""
 
@@ -167,6 +188,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oversight: Oversight
     limits: Limits = Limits()
     witnesses: Witnesses = Witnesses()
+    cards: Cards = Cards()
 
 
 ALONE = ("authority", "hub", "commission", "portal")
