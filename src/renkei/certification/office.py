@@ -86,7 +86,7 @@ class Office:
     ) -> None:
         self._authorities, self._database, self._signer = dict(authorities), database, signer
         self._pack, self._addresses, self._clock = pack, addresses, clock
-        self._by_key = {_key_hash(a.certificate, name): a for a in authorities.values() for name in NAMED_BY}
+        self._named = {_named(a.certificate, name): a for a in authorities.values() for name in NAMED_BY}
 
     # ------------------------------------------------------------------ issuing
 
@@ -190,7 +190,7 @@ class Office:
             if len(question) > ASKED_MOST:
                 raise ValueError
             asked = ocsp.load_der_ocsp_request(question)
-            authority = self._by_key.get((asked.hash_algorithm.name, asked.issuer_key_hash))
+            authority = self._named.get((asked.hash_algorithm.name, asked.issuer_name_hash, asked.issuer_key_hash))
             nonce = next((e.value for e in asked.extensions if isinstance(e.value, x509.OCSPNonce)), None)
             if nonce is not None and not 1 <= len(nonce.nonce) <= 32:  # RFC 9654
                 raise ValueError
@@ -281,13 +281,18 @@ class Office:
         return self._pack().day(int(moment.timestamp() * 1000))
 
 
-def _key_hash(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[str, bytes]:
-    """By what an OCSP question names an issuer: the hash of its key's bits (RFC 6960 §4.1.1)."""
+def _named(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) -> tuple[str, bytes, bytes]:
+    """By what an OCSP question names an issuer: the hashes of its name and of its key's bits (RFC 6960 §4.1.1)."""
     public = certificate.public_key()
     assert isinstance(public, RSAPublicKey)
-    digest = hashes.Hash(algorithm)
-    digest.update(public.public_bytes(Encoding.DER, PublicFormat.PKCS1))
-    return algorithm.name, digest.finalize()
+
+    def digest(data: bytes) -> bytes:
+        made = hashes.Hash(algorithm)
+        made.update(data)
+        return made.finalize()
+
+    key = public.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    return algorithm.name, digest(certificate.subject.public_bytes()), digest(key)
 
 
 def _told(status: ocsp.OCSPResponseStatus) -> bytes:

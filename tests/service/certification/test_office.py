@@ -34,7 +34,7 @@ def pem(bureau, certificate, name="leaf"):
     return path
 
 
-def asked(bureau, certificate, *, nonce=True, authority=""):
+def asked(bureau, certificate, *, nonce=True):
     """What ``openssl ocsp`` makes of our answer to its own question."""
     purpose = authority or (
         "signature" if "content_commitment=True" in str(certificate.extensions) else "authentication"
@@ -145,10 +145,26 @@ def test_an_answer_to_another_s_question_is_not_taken_for_one_s_own(bureau):
     assert "Nonce Verify error" in told
 
 
+def fake_of(certificate, authority):
+    """A certificate of another authority's serial number, as if this one had issued it."""
+    key, now = rsa.generate_private_key(65537, 2048), dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(certificate.subject).issuer_name(authority.subject)
+    builder = builder.serial_number(certificate.serial_number).public_key(key.public_key())
+    return builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1)).sign(key, hashes.SHA256())
+
+
 def test_the_responder_knows_only_its_own_and_says_so(bureau):
     stranger = rsa.generate_private_key(65537, 2048)
-    other = bureau.issue("signature")
-    assert "unknown" in asked(bureau, other, authority="authentication")[1]
+    other, authority = bureau.issue("signature"), bureau.office.authority("authentication")
+    for builder, expected in (
+        (x509.ocsp.OCSPRequestBuilder().add_certificate(bureau.issue(), authority, hashes.SHA256()), "GOOD"),
+        (
+            x509.ocsp.OCSPRequestBuilder().add_certificate(fake_of(other, authority), authority, hashes.SHA256()),
+            "UNKNOWN",
+        ),
+    ):
+        raw = bureau.do(bureau.office.answer(builder.build().public_bytes(Encoding.DER)))
+        assert x509.ocsp.load_der_ocsp_response(raw).certificate_status.name == expected
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Nobody")])
     now = bureau.clock.now
     foreign = (
