@@ -36,9 +36,7 @@ def pem(bureau, certificate, name="leaf"):
 
 def asked(bureau, certificate, *, nonce=True):
     """What ``openssl ocsp`` makes of our answer to its own question."""
-    purpose = authority or (
-        "signature" if "content_commitment=True" in str(certificate.extensions) else "authentication"
-    )
+    purpose = "signature" if "content_commitment=True" in str(certificate.extensions) else "authentication"
     ca = bureau.folder / f"{purpose}-ca.pem"
     leaf = pem(bureau, certificate)
     question, answer = leaf.with_suffix(".req"), leaf.with_suffix(".resp")
