@@ -118,7 +118,9 @@ class World:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(48, "work"))
         for place in places:
             self.institutions[place.body] = ROLES[place.role](self.folder / place.body)
-        await asyncio.gather(*(i.start() for i in self.institutions.values()))
+        for role in ORDER:  # who is spoken to first: what is said before it listens is said again only after a while
+            bodies = [p.body for p in places if p.role == role]
+            await asyncio.gather(*(self.institutions[body].start() for body in bodies))
         settle_memory()
 
     def spawn(self, body: str) -> None:
