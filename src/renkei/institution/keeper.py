@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -27,8 +26,8 @@ from renkei.record.state import CONVERTERS, Enrolled, State, Trust
 
 
 @lru_cache(maxsize=8)
-def _load_pack(path: Path) -> Pack:
-    return Pack.load(path.read_bytes())
+def _load_pack(archive: bytes) -> Pack:
+    return Pack.load(archive)
 
 
 def law_library(home: Home) -> Callable[[bytes], Pack]:
@@ -38,7 +37,7 @@ def law_library(home: Home) -> Callable[[bytes], Pack]:
         path = home / "law" / f"{hash_.hex()}.pack"
         if not path.exists():
             raise NotFound("This version of the law is not here.", code="no-pack", remedy="Follow the record again.")
-        pack = _load_pack(path)
+        pack = _load_pack(path.read_bytes())
         if pack.hash != hash_:
             raise NotFound("The stored law does not have the hash it is named by.", code="no-pack")
         return pack
