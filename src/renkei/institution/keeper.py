@@ -81,6 +81,8 @@ class Keeper:
     def __init__(self, home: Home, database: Database) -> None:
         self._home, self._database = home, database
         self._trust = home.trust()
+        self._purged = False
+        """Whether the database's journal is surely without what was erased; at a start we do not know."""
         database.write_now(self._begin)
         self.reload()
 
@@ -202,12 +204,14 @@ class Keeper:
         """Erase the contents of inquiries, outcomes and issuance recorded by ``before`` (ms), in steps; how many leaves.
 
         Their hashes stay, so every proof and permit made of them still holds. Governance acts and the genesis are never erased.
+        When nothing is left to erase, what was is also gone from the database's files; if readers hold that up, with the next time.
         """
         erased = 0
         while True:
             first = int(await self._database.read(lambda c: index.flag(c, "erased")) or 0)
             end = min(await self._database.read(lambda c: log.size_at(c, before)), first + ERASED_AT_ONCE)
             if first >= end:
+                self._purged = self._purged or await asyncio.to_thread(self._database.purge)
                 return erased
 
             def commit(connection: sa.Connection, first: int = first, end: int = end) -> int:
@@ -215,6 +219,7 @@ class Keeper:
                 index.set_flag(connection, "erased", str(end))
                 return log.erase(connection, ERASABLE, first, end)
 
+            self._purged = False
             erased += await self._database.write(commit)
 
     def permits(self, positions: Iterable[int], leaves: Iterable[log.Leaf], note: str) -> list[Permit]:
