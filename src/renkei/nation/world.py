@@ -80,8 +80,10 @@ async def run_one(home: Path) -> int:
         ends = [asyncio.ensure_future(event.wait()) for event in (stop, institution.over)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await end(ends)
+        if institution.over.is_set():  # it can finish nothing: what it holds is another's, or comes again
+            return TRY_AGAIN
         await institution.drain()
-        return TRY_AGAIN if institution.over.is_set() else 0
+        return 0
     finally:
         await institution.stop()
 
