@@ -30,6 +30,9 @@ ROUTES = [
 def stormy(tmp_path_factory):
     """A nation after the storm, the injector, the ids it accepted, and what the mailboxes hold."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "renkei.institution.bus.HELD_FOR", 8.0
+        )  # after which a message whose receipt was lost comes again
         faults = Faults(patch, seed=int(os.environ.get("STORM", "20")))
         running = Running(tmp_path_factory.mktemp("writes") / "nation", residents=60)
         try:
