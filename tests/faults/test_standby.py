@@ -19,30 +19,29 @@ from renkei.institution.settings import Home
 from renkei.nation.plan import Place
 from renkei.nation.world import TRY_AGAIN
 from tests.faults.checker import examine
-from tests.faults.test_kill import Killed
 
 
-class Twins(Killed):
+class Twins:
     """A nation whose hub has a second process."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
-        home = folder / "hub-2"
-        shutil.copytree(folder / "hub", home)
+    def __init__(self, nation):
+        self.nation, self.world = nation.anew(), nation.world
+        self.home = nation.folder / "hub-2"
+        shutil.copytree(nation.folder / "hub", self.home, ignore=shutil.ignore_patterns("*.db*", "log.jsonl"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         settings = msgspec.structs.replace(
-            Home(home).settings(), database=f"sqlite:///{home.resolve()}/hub_2.db", port=port
+            Home(self.home).settings(), database=f"sqlite:///{self.home.resolve()}/hub_2.db", port=port
         )
-        Home(home).write_toml("settings.toml", msgspec.to_builtins(settings))
+        Home(self.home).write_toml("settings.toml", msgspec.to_builtins(settings))
         self.second = Place("hub", "hub", f"http://127.0.0.1:{port}")
-        self.first = self.plan.place("hub")
+        self.first = nation.plan.place("hub")
         self.child = None
 
     def start_second(self):
-        with (self.folder / "hub-2" / "log.jsonl").open("ab") as log:
-            command = [sys.executable, "-m", "renkei.cli", "run", str(self.folder / "hub-2")]
+        with (self.home / "log.jsonl").open("ab") as log:
+            command = [sys.executable, "-m", "renkei.cli", "run", str(self.home)]
             self.child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     async def until_health(self, place, **wanted):
@@ -55,36 +54,34 @@ class Twins(Killed):
 
     async def gap(self):
         """Seconds until an inquiry that is asked now has ended."""
-        began, before = time.monotonic(), len(self.accepted)
-        while len(self.accepted) == before:
-            await self.ask(1)
-        await self.all_ended(60)
+        began, before = time.monotonic(), len(self.nation.accepted)
+        while len(self.nation.accepted) == before:
+            await self.nation.ask(1)
+        await self.nation.all_ended(60)
         return time.monotonic() - began
 
 
 async def story(twins):
     """What happens, and what is seen of it."""
-    world, seen = twins.world, {}
-    await world.start()
-    await world.until_linked()
+    nation, world, seen = twins.nation, twins.world, {}
     twins.start_second()
     await twins.until_health(twins.second, standby="true")
-    await asyncio.gather(twins.ask(30), killed_soon(world))
+    await asyncio.gather(nation.ask(30), killed_soon(world))
     seen["after a kill"] = await twins.gap()
     seen["standby after the kill"] = (await twins.until_health(twins.second, halted="")).get("standby")
     world.spawn("hub")
     await twins.until_health(twins.first, standby="true")
-    await twins.ask(5)
+    await nation.ask(5)
     twins.child.send_signal(signal.SIGSTOP)
     await twins.until_health(twins.first, standby=None)
-    await twins.ask(10)
-    await twins.all_ended(60)  # so that it surely has sequenced
+    await nation.ask(10)
+    await nation.all_ended(60)  # so that it surely has sequenced
     twins.child.send_signal(signal.SIGCONT)
     seen["after a freeze"] = await twins.gap()
     await asyncio.to_thread(twins.child.wait, 30)
     seen["the thawed one"] = twins.child.returncode
-    seen["states"] = await twins.all_ended(90)
-    seen["left"] = await twins.until_settled(100)
+    seen["states"] = await nation.all_ended(90)
+    seen["left"] = await nation.until_settled(100)
     return seen
 
 
@@ -94,8 +91,8 @@ async def killed_soon(world):
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    twins = Twins(tmp_path_factory.mktemp("twins") / "nation")
+def outcome(processes):
+    twins = Twins(processes)
 
     async def run():
         try:
@@ -104,9 +101,9 @@ def outcome(tmp_path_factory):
             if twins.child and twins.child.poll() is None:
                 twins.child.send_signal(signal.SIGCONT)
                 twins.child.terminate()
-            await twins.world.stop()
+            await twins.world.stop()  # nobody needs it after this
 
-    return twins, asyncio.run(run())
+    return processes, asyncio.run(run())
 
 
 def test_the_standby_takes_over_and_every_inquiry_ends(outcome):
@@ -124,6 +121,6 @@ def test_who_thaws_and_finds_others_rounds_stops(outcome):
 
 def test_the_record_is_one(outcome):
     """After two changes of hand: copies equal, every disclosure on an earlier leaf, nothing twice, no mailbox left over."""
-    twins, seen = outcome
-    assert examine(twins.folder, twins.plan).wrong == []
+    nation, seen = outcome
+    assert examine(nation.folder, nation.plan).wrong == []
     assert seen["left"] == {}

@@ -14,7 +14,6 @@ from rich.progress import Progress, TaskID
 
 from renkei.cli.reports import export
 from renkei.cli.shell import Json, err, language, out, setup, show, t
-from renkei.institution.rotation import ORDER
 from renkei.institution.settings import Home
 from renkei.record.state import CONVERTERS
 
@@ -87,6 +86,8 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Let a running institution go over to new codes, a new key, or both. Inquiries go on meanwhile."""
+    from renkei.institution.rotation import ORDER
+
     settings = Home(home).settings()
     wanted = [word for word, chosen in (("codes", codes), ("key", key)) if chosen]
     if settings.role in CONVERTERS:

@@ -33,6 +33,8 @@ from renkei.errors import SetupError, Unavailable
 
 MAX_PAYLOAD = 8_000_000
 MAILBOX_DAYS = 30
+HELD_FOR = 60.0
+"""Seconds after which a mailbox brings again what was fetched and of which it has no receipt; a body holds it for half of that."""
 MAILBOX_BYTES = 256_000_000
 """So that no sender fills the bus's disk; what does not fit stays with its sender, who sends it again."""
 STORE_BYTES = 1 << 50
@@ -371,7 +373,7 @@ async def _made(stream: JetStreamContext, body: str, *, replicas: int) -> bool:
         )
         await stream.add_consumer(
             mailbox(body),
-            ConsumerConfig(durable_name=body, ack_policy=AckPolicy.EXPLICIT, ack_wait=60, max_ack_pending=2048),
+            ConsumerConfig(durable_name=body, ack_policy=AckPolicy.EXPLICIT, ack_wait=HELD_FOR, max_ack_pending=2048),
         )
     except (TimeoutError, nats.errors.Error):
         await asyncio.sleep(0.5)

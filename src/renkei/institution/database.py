@@ -29,6 +29,9 @@ T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 GROUP = 128
 """Functions in one transaction at most."""
+BUSY_WITHIN = 30_000
+PURGE_WITHIN = 1_000
+"""Milliseconds to wait for SQLite's locks; to purge, for its readers, fewer: writers wait meanwhile."""
 ASK_AGAIN_AFTER = 0.2
 """Seconds between questions to a database that is away."""
 
@@ -117,6 +120,23 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """``work``'s result in a read-only view, off the event loop."""
         return await asyncio.to_thread(self.read_now, work)
+
+    def purge(self) -> bool:
+        """Empty SQLite's journal; whether it is empty. It goes on holding what was erased, for as long as nothing overwrites it.
+
+        Readers hold this up, and while it waits for them it holds up the writer: it gives up soon and is to be tried again.
+        PostgreSQL's journal and vacuum are its operator's.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with contextlib.closing(self.engine.raw_connection()) as connection:  # not in a transaction
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={PURGE_WITHIN}")
+            try:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                return bool(cursor.fetchall()[0][0] == 0)
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_WITHIN}")
 
     def close(self) -> None:
         """Finish what was submitted, then close."""
@@ -208,7 +228,7 @@ def connectable(url: str) -> sa.Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            "busy_timeout=30000",
+            f"busy_timeout={BUSY_WITHIN}",
             "cache_size=-16000",
             "secure_delete=ON",  # what was dropped (a number on its way to the authority) is gone from the file too
         ):

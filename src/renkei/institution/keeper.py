@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -27,8 +26,8 @@ from renkei.record.state import CONVERTERS, Enrolled, State, Trust
 
 
 @lru_cache(maxsize=8)
-def _load_pack(path: Path) -> Pack:
-    return Pack.load(path.read_bytes())
+def _load_pack(archive: bytes) -> Pack:
+    return Pack.load(archive)
 
 
 def law_library(home: Home) -> Callable[[bytes], Pack]:
@@ -38,7 +37,7 @@ def law_library(home: Home) -> Callable[[bytes], Pack]:
         path = home / "law" / f"{hash_.hex()}.pack"
         if not path.exists():
             raise NotFound("This version of the law is not here.", code="no-pack", remedy="Follow the record again.")
-        pack = _load_pack(path)
+        pack = _load_pack(path.read_bytes())
         if pack.hash != hash_:
             raise NotFound("The stored law does not have the hash it is named by.", code="no-pack")
         return pack
@@ -82,6 +81,8 @@ class Keeper:
     def __init__(self, home: Home, database: Database) -> None:
         self._home, self._database = home, database
         self._trust = home.trust()
+        self._purged = False
+        """Whether the database's journal is surely without what was erased; at a start we do not know."""
         database.write_now(self._begin)
         self.reload()
 
@@ -203,12 +204,14 @@ class Keeper:
         """Erase the contents of inquiries, outcomes and issuance recorded by ``before`` (ms), in steps; how many leaves.
 
         Their hashes stay, so every proof and permit made of them still holds. Governance acts and the genesis are never erased.
+        When nothing is left to erase, what was is also gone from the database's files; if readers hold that up, with the next time.
         """
         erased = 0
         while True:
             first = int(await self._database.read(lambda c: index.flag(c, "erased")) or 0)
             end = min(await self._database.read(lambda c: log.size_at(c, before)), first + ERASED_AT_ONCE)
             if first >= end:
+                self._purged = self._purged or await asyncio.to_thread(self._database.purge)
                 return erased
 
             def commit(connection: sa.Connection, first: int = first, end: int = end) -> int:
@@ -216,6 +219,7 @@ class Keeper:
                 index.set_flag(connection, "erased", str(end))
                 return log.erase(connection, ERASABLE, first, end)
 
+            self._purged = False
             erased += await self._database.write(commit)
 
     def permits(self, positions: Iterable[int], leaves: Iterable[log.Leaf], note: str) -> list[Permit]:

@@ -25,6 +25,9 @@ from renkei.record.state import CONVERTERS, Enrolled, State, domain_of, ref_of
 
 FOLLOW_EVERY = 10.0
 FOLLOW_AT_FIRST = 0.3
+ANSWER_AT_FIRST = 0.2
+"""Seconds to wait for the hub's answer at first, twice as long each time it was silent, up to a second: the hub cannot answer a body it
+does not know yet, and a busy one must have the time to answer one it does."""
 
 
 class Member:
@@ -44,6 +47,7 @@ class Member:
         self._wanted = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._following = asyncio.Lock()
+        self._patience = ANSWER_AT_FIRST
         self._changed = asyncio.Condition()
         for position, entry in database.read_now(store.load_acts):
             self.state.apply(position, decode_as(entry, ActLeaf))
@@ -161,9 +165,9 @@ class Member:
     async def _follow(self) -> None:
         assert self.post is not None
         while True:
-            # The hub cannot answer a body it does not know yet: until then, ask often and do not wait long.
-            before = self._clock()
-            reply = await self.post.call("hub", GetActs(self.state.next_index), timeout=5.0 if self.ready else 1.0)
+            before, patience = self._clock(), self._patience
+            self._patience = min(2 * patience, 1.0)
+            reply = await self.post.call("hub", GetActs(self.state.next_index), timeout=5.0 if self.ready else patience)
             if isinstance(reply, Acts) and reply.time:
                 self._clock_off = reply.time - (before + self._clock()) // 2
                 self._observe.set("hub_clock_seconds", self._clock_off / 1000)

@@ -555,12 +555,17 @@ class Post:
     async def _settle_box(self, message: Msg, sender: str, stream: bytes, number: int) -> None:
         """A mailbox copy may go once its parcel is committed here, whichever way it came, or its stream is over."""
         side = self._in.get(sender)
-        for _ in range(300):
-            if not self._receives or (side is not None and (side.stream != stream or side.committed >= number)):
-                with contextlib.suppress(nats.errors.Error):  # then it comes again
-                    await message.ack()
-                return
-            await asyncio.sleep(0.1)
+        try:
+            for _ in range(300):
+                if not self._receives or (side is not None and (side.stream != stream or side.committed >= number)):
+                    with contextlib.suppress(nats.errors.Error):  # then it comes again
+                        await message.ack()
+                    return
+                await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            with contextlib.suppress(nats.errors.Error):  # who takes our place has it soon: when we listen no more
+                await message.nak(1)
+            raise
         await message.nak(5)
 
     def _take(self, sender: str, data: bytes, session: Session | None = None) -> None:

@@ -80,8 +80,10 @@ async def run_one(home: Path) -> int:
         ends = [asyncio.ensure_future(event.wait()) for event in (stop, institution.over)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await end(ends)
+        if institution.over.is_set():  # it can finish nothing: what it holds is another's, or comes again
+            return TRY_AGAIN
         await institution.drain()
-        return TRY_AGAIN if institution.over.is_set() else 0
+        return 0
     finally:
         await institution.stop()
 
@@ -118,7 +120,9 @@ class World:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(48, "work"))
         for place in places:
             self.institutions[place.body] = ROLES[place.role](self.folder / place.body)
-        await asyncio.gather(*(i.start() for i in self.institutions.values()))
+        for role in ORDER:  # who is spoken to first: what is said before it listens is said again only after a while
+            bodies = [p.body for p in places if p.role == role]
+            await asyncio.gather(*(self.institutions[body].start() for body in bodies))
         settle_memory()
 
     def spawn(self, body: str) -> None:

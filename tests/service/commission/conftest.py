@@ -2,6 +2,8 @@
 
 import pytest
 
+from renkei.gateway import service
+from renkei.institution import member
 from tests.console import Console
 from tests.world import Running
 
@@ -13,9 +15,12 @@ BOTH = pytest.mark.parametrize("nation", ["sqlite", "postgresql"], indirect=True
 def nation(request, tmp_path_factory):
     engine = getattr(request, "param", "sqlite")
     database = request.getfixturevalue("postgres") if engine == "postgresql" else None
-    running = Running(tmp_path_factory.mktemp("supervised") / "nation", residents=60, database=database)
-    yield running
-    running.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(member, "FOLLOW_EVERY", 1.0)  # that bodies see a lifted order soon
+        patch.setattr(service, "SWEEP_EVERY", 0.5)  # and answer what it held
+        running = Running(tmp_path_factory.mktemp("supervised") / "nation", residents=60, database=database)
+        yield running
+        running.stop()
 
 
 @pytest.fixture

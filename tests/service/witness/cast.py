@@ -78,7 +78,7 @@ class Log:
 class House:
     """A witness's home and, while it runs, its process."""
 
-    def __init__(self, folder: Path, logs: list[Log], *, gossip: float = 0.2, proofs: str = "") -> None:
+    def __init__(self, folder: Path, logs: list[Log], *, gossip: float = 0.1, proofs: str = "") -> None:
         self.folder, self.port = folder, free_port()
         self.name, self.url = f"{folder.name}.example", f"http://127.0.0.1:{self.port}"
         watched = tuple(LogSettings(log.origin, log.key, proofs) for log in logs)
