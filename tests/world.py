@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -161,3 +162,9 @@ def until(check: Callable[[], Any], seconds: float = 20) -> Any:
             return value
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as any_:
+        return int(any_.getsockname()[1])

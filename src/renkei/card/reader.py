@@ -15,10 +15,10 @@ from renkei.errors import NotFound, SetupError, Unavailable
 
 def readers() -> list[str]:
     """The names of the readers that are connected."""
-    system, exceptions = _pcsc()
+    system, failures = _pcsc()
     try:
         return [str(r) for r in system.readers()]
-    except exceptions.SmartcardException as error:
+    except failures as error:
         raise Unavailable(
             "The smart card service does not answer.",
             ja="スマートカードサービスが応答しません。",
@@ -31,7 +31,7 @@ def readers() -> list[str]:
 @contextlib.contextmanager
 def inserted(name: str = "") -> Iterator[CardClient]:
     """The card in the reader whose name has ``name`` in it (the first with a card), for us alone while the block lasts."""
-    system, exceptions = _pcsc()
+    system, failures = _pcsc()
     from smartcard.scard import SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD
 
     readers()
@@ -41,20 +41,20 @@ def inserted(name: str = "") -> Iterator[CardClient]:
         connection = reader.createConnection()
         try:
             connection.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
-        except exceptions.SmartcardException:
+        except failures:
             continue
 
         def transmit(apdu: bytes, connection: object = connection) -> bytes:
             try:
                 data, sw1, sw2 = connection.transmit(list(apdu))  # type: ignore[attr-defined]  # pyscard has no types
-            except exceptions.SmartcardException as error:
+            except failures as error:
                 raise Unavailable("The card was pulled out.", ja="カードが抜かれました。", code="card-gone") from error
             return bytes(data) + bytes((sw1, sw2))
 
         try:
             yield CardClient(transmit)
         finally:
-            with contextlib.suppress(exceptions.SmartcardException):
+            with contextlib.suppress(*failures):
                 connection.disconnect()
                 connection.release()  # now: at the end of the program the service may be gone, and its destructor would say so
         return
@@ -67,9 +67,11 @@ def inserted(name: str = "") -> Iterator[CardClient]:
     )
 
 
-def _pcsc() -> tuple[Any, Any]:
+def _pcsc() -> tuple[Any, tuple[type[Exception], ...]]:
+    """pyscard's view of the readers, and what it fails with."""
     try:
         from smartcard import Exceptions, System
+        from smartcard.pcsc import PCSCExceptions
     except ImportError:
         raise SetupError(
             "pyscard is missing.",
@@ -78,4 +80,4 @@ def _pcsc() -> tuple[Any, Any]:
             remedy_ja="`make card` を実行してください。",
             code="pyscard",
         ) from None
-    return System, Exceptions
+    return System, (Exceptions.SmartcardException, PCSCExceptions.BaseSCardException)

@@ -114,5 +114,5 @@ def _demand_free(host: str, port: int) -> None:
                 ja=f"{host} のポート {port} で待ち受けできません。",
                 code="port-taken",
                 remedy="Stop what listens there, or change `port` in settings.toml.",
-                remedy_ja="そのプ台帳ラムを止めるか、settings.toml の port を変えてください。",
+                remedy_ja="そのプログラムを止めるか、settings.toml の port を変えてください。",
             ) from None

@@ -7,9 +7,6 @@ import subprocess
 import pytest
 
 from renkei.card import virtual
-from tests.service.certification.conftest import token
-
-__all__ = ["token"]
 
 TOOLS = [
     t for t in ("pcscd", "opensc-tool", "pkcs11-tool") if not shutil.which(t, path=os.environ["PATH"] + ":/usr/sbin")

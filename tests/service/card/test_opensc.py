@@ -19,7 +19,7 @@ from renkei.card.layout import AUTHENTICATION_AID, AUTHENTICATION_PIN
 from renkei.errors import RenkeiError
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.certification.conftest import HANAKO, NEEDS_TOKEN, Bureau
-from tests.world import until
+from tests.world import free_port, until
 
 MODULES = [f"/usr/lib/{m}-linux-gnu/opensc-pkcs11.so" for m in ("x86_64", "aarch64")]
 pytestmark = [NEEDS_READER, NEEDS_TOKEN]
@@ -68,11 +68,6 @@ def tokens_of(token):
             return token.has(f"card-{label}")
 
     return Labelled()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as any_:
-        return any_.getsockname()[1]
 
 
 @pytest.fixture

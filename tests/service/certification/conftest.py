@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from renkei.card.layout import Attributes
-from renkei.certification import ceremony, tokens
+from renkei.certification import ceremony
 from renkei.certification.office import Holder, Office
 from renkei.certification.profiles import Addresses
 from renkei.institution.database import Database
@@ -55,15 +55,6 @@ class Bureau:
     def issue(self, purpose="authentication", key=None, **of):
         key = key or rsa.generate_private_key(65537, 2048)
         return self.do(self.office.issue(purpose, key.public_key(), self.holder(**of)))
-
-
-@pytest.fixture(scope="session")
-def token(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("token")
-    os.environ["SOFTHSM2_CONF"] = str(tokens.new_softhsm(folder, "renkei-ca", "5678", "8765"))
-    found = tokens.Token(tokens.SOFTHSM, "renkei-ca", "5678")
-    yield found
-    found.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,210 @@
+"""The authorities' home folder and life: after the ceremony, answer OCSP and hand out revocation lists over HTTP.
+
+::
+
+    settings.toml       the settings below
+    secrets.toml        the token's PIN, the log's key, what cards' issuer keys come from; readable by the owner alone
+    transcript.txt      of the key ceremony
+    *-ca.pem            the authorities' certificates
+    certificates.db     what was issued and what became of it, and its log
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import secrets
+import signal
+from base64 import b64decode, b64encode, urlsafe_b64decode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from renkei.certification import ceremony, tokens
+from renkei.certification.office import Office
+from renkei.certification.production import Producer
+from renkei.certification.profiles import PURPOSES, Addresses
+from renkei.errors import NotFound, SetupError
+from renkei.institution.database import Database
+from renkei.institution.observe import Observer
+from renkei.institution.settings import Clock, Home, system_clock
+from renkei.institution.settings import Settings as Shell
+from renkei.institution.tasks import end
+from renkei.institution.web import Health, serve
+from renkei.law import Pack
+from renkei.ledger import store as log
+from renkei.ledger.notes import NOTE, Signer
+
+OCSP_ANSWER, CRL, CERTIFICATE = "application/ocsp-response", "application/pkix-crl", "application/pkix-cert"
+PACKAGES = ("institution", "ledger", "certification")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``settings.toml`` of the authorities."""
+
+    title: str
+    """Who they are, as it stands in certificates."""
+    base: str
+    """Where their answers are found; it stands in every certificate."""
+    pack: str
+    """Folder of the jurisdiction pack."""
+    module: str = str(tokens.SOFTHSM)
+    """PKCS#11 module."""
+    token: str = "renkei-ca"  # noqa: S105 - its name
+    """The token's label."""
+    softhsm: str = ""
+    """Configuration of SoftHSM2; empty for another module."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8490
+    language: str = "ja"
+    log_level: str = "warning"
+
+
+class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``secrets.toml``."""
+
+    pin: str
+    log: str
+    cards: str
+
+
+def hold_ceremony(
+    folder: Path, settings: Settings, witnesses: Sequence[str], say: Callable[[str], None], *, pin: str = ""
+) -> bytes:
+    """Make the home of both authorities, and hold the ceremony in it; the transcript's SHA-256.
+
+    Without ``pin`` a token of SoftHSM2 is made in the folder; with it, the module's token is used.
+    """
+    home = Home(folder)
+    if (home / "settings.toml").exists():
+        raise SetupError("The ceremony was held here already.", ja="鍵の生成は実施済みです。", code="ceremony")
+    pack = Pack.load(Path(settings.pack))
+    if not pin:
+        pin = secrets.token_urlsafe(12)
+        made = tokens.new_softhsm(folder, settings.token, pin, secrets.token_urlsafe(12))
+        settings = msgspec.structs.replace(settings, softhsm=str(made.absolute()))
+    keys = Secrets(pin, b64encode(secrets.token_bytes(32)).decode(), b64encode(secrets.token_bytes(32)).decode())
+    home.write_toml("secrets.toml", keys, private=True)
+    token = _open(settings, keys)
+    try:
+        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+        digest = ceremony.hold(folder, token, pack, settings.title, witnesses, now, say)
+    finally:
+        token.close()
+    home.write_toml("settings.toml", settings)
+    return digest
+
+
+def _open(settings: Settings, keys: Secrets) -> tokens.Token:
+    if settings.softhsm:
+        os.environ["SOFTHSM2_CONF"] = settings.softhsm
+    return tokens.Token(Path(settings.module), settings.token, keys.pin)
+
+
+class Certification:
+    """Both authorities, from their home folder, which is held until ``close``."""
+
+    def __init__(self, folder: Path, *, clock: Clock = system_clock) -> None:
+        home = Home(folder)
+        if not (home / "settings.toml").is_file():
+            raise SetupError(
+                f"{folder} is no home of certification authorities.",
+                ja=f"{folder} は認証局のフォルダーではありません。",
+                remedy="Hold the ceremony with `renkei certification ceremony`.",
+                remedy_ja="`renkei certification ceremony` を実施してください。",
+                code="settings-missing",
+            )
+        self.settings = home.read_toml("settings.toml", Settings)
+        keys = home.read_toml("secrets.toml", Secrets)
+        self._held = home.occupy()
+        self.clock = clock
+        self.pack = Pack.load(Path(self.settings.pack))
+        self.observe = Observer("certification", "certification", self.settings.log_level)
+        self._token = _open(self.settings, keys)
+        self.database = Database(f"sqlite:///{home / 'certificates.db'}", packages=PACKAGES)
+        signer = Signer(self.settings.base.split("://")[-1] + "/log", NOTE, b64decode(keys.log))
+        made = ceremony.authorities(folder, self._token, dt.datetime.now(dt.UTC))
+        self.office = Office(made, self.database, signer, lambda: self.pack, self._addresses, clock)
+        self.producer = Producer(self.office, b64decode(keys.cards))
+        self.log_key = signer.verifier
+
+    def _addresses(self, purpose: str) -> Addresses:
+        base = self.settings.base.rstrip("/")
+        return Addresses(f"{base}/ocsp", f"{base}/{purpose}.crl", f"{base}/{purpose}.cer")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Answer until ``stop``."""
+        s = self.settings
+        shell = Shell(
+            body="certification",
+            role="certification",
+            kinds=(),
+            database="",
+            bus="",
+            host=s.host,
+            port=s.port,
+            language=s.language,
+            log_level=s.log_level,
+        )
+        serving = asyncio.create_task(serve(shell, self.observe, answers(self.office, self.database), self.health))
+        await stop.wait()
+        await end([serving])
+
+    def health(self) -> Health:
+        """How much is in the log."""
+        head = self.database.read_now(log.newest)
+        return Health(True, {"log_size": str(head.size if head else 0)})
+
+    def close(self) -> None:
+        """Let go of the token, the database and the folder."""
+        self.database.close()
+        self._token.close()
+        self._held.close()
+
+
+async def run(folder: Path) -> None:
+    """Run the authorities of a home folder until a signal says stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = Certification(folder)
+    try:
+        await service.run(stop)
+    finally:
+        service.close()
+
+
+def answers(office: Office, database: Database) -> list[Any]:
+    """What is answered over HTTP: OCSP (RFC 6960 appendix A), lists, certificates, the log's newest checkpoint."""
+
+    @post("/ocsp", media_type=OCSP_ANSWER, include_in_schema=False, status_code=200)
+    async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return Response(await office.answer(await request.body()), media_type=OCSP_ANSWER)
+
+    @get("/ocsp/{question:path}", include_in_schema=False)
+    async def ask_by_address(question: FromPath[str]) -> Response[bytes]:
+        try:
+            der = urlsafe_b64decode(question.strip("/").replace("+", "-").replace("/", "_"))
+        except ValueError:
+            der = b""
+        return Response(await office.answer(der), media_type=OCSP_ANSWER)
+
+    @get("/{name:str}", include_in_schema=False)
+    async def file(name: FromPath[str]) -> Response[bytes]:
+        purpose, _, kind = name.partition(".")
+        if purpose in PURPOSES and kind == "crl":
+            return Response(await office.revocation_list(purpose), media_type=CRL)
+        if purpose in PURPOSES and kind == "cer":
+            return Response(office.authority(purpose).public_bytes(Encoding.DER), media_type=CERTIFICATE)
+        head = await database.read(log.newest)
+        if name == "checkpoint" and head is not None:
+            return Response(head.note.encode(), media_type="text/plain; charset=utf-8")
+        raise NotFound("There is nothing here.", ja="ここには何もありません。")
+
+    return [ask, ask_by_address, file]

@@ -1,0 +1,177 @@
+"""``renkei certification``: the key ceremony, the authorities' answers, and the cards they make."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, err, out, read, setup, show, t
+from renkei.errors import Malformed
+from renkei.numbers import FORMATS
+
+if TYPE_CHECKING:
+    from renkei.certification.service import Certification
+
+T = TypeVar("T")
+app = typer.Typer(no_args_is_help=True, help="The certification authorities of public personal authentication.")
+HomeFolder = Annotated[Path, typer.Argument(help="Home folder of the authorities.")]
+Reason = Annotated[str, typer.Argument(help="moved, renamed, died, left, lost, reissued or returned.")]
+Serial = Annotated[str, typer.Argument(help="The certificate's serial number, hexadecimal.")]
+
+
+@app.command("ceremony")
+def ceremony(
+    home: HomeFolder,
+    title: Annotated[str, typer.Option(help="Who the authorities are, as it stands in certificates.")],
+    present: Annotated[list[str], typer.Option(help="A witness; two at least.")],
+    base: Annotated[str, typer.Option(help="Where answers will be found.")] = "http://127.0.0.1:8490",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port it listens on.")] = 8490,
+    pack: PackFolder = DEFAULT_PACK,
+    module: Annotated[str, typer.Option(help="PKCS#11 module; SoftHSM2 if empty.")] = "",
+    token: Annotated[str, typer.Option(help="The token's label.")] = "renkei-ca",  # noqa: S107 - its name
+    pin: Annotated[str, typer.Option(help="File with the token's PIN; needed with --module.")] = "",
+    json: Json = False,
+) -> None:
+    """Make both authorities' keys in the token, before witnesses; prints the transcript, and keeps it."""
+    from renkei.certification.service import Settings, hold_ceremony
+
+    if bool(module) != bool(pin):
+        raise typer.BadParameter(t("--module and --pin go together.", "--module と --pin は両方指定してください。"))
+    if not pack.is_dir():
+        raise setup(f"There is no pack {pack}.", f"パック {pack} がありません。")
+    home.mkdir(parents=True, exist_ok=True)
+    given = {"module": module} if module else {}
+    settings = Settings(title=title, base=base, port=port, pack=str(pack.absolute()), token=token, **given)
+    secret = read(Path(pin)).strip() if pin else ""
+    digest = hold_ceremony(home, settings, present, (lambda _: None) if json else out.print, pin=secret)
+    told = {"home": str(home), "transcript": digest.hex()}
+    show(told) if json else out.print(
+        t(f"SHA-256 of this transcript: {digest.hex()}", f"記録の SHA-256: {digest.hex()}")
+    )
+
+
+@app.command("run")
+def run(home: HomeFolder) -> None:
+    """Answer OCSP and hand out revocation lists until told to stop."""
+    import uvloop
+
+    from renkei.certification.service import run as run_service
+
+    uvloop.run(run_service(home))
+
+
+@app.command("produce")
+def produce(
+    home: HomeFolder,
+    card: Annotated[Path, typer.Argument(help="File for the emulated card.")],
+    name: Annotated[str, typer.Option()],
+    address: Annotated[str, typer.Option()],
+    birth: Annotated[str, typer.Option(help="YYYY-MM-DD.")],
+    sex: Annotated[str, typer.Option(help="1 male, 2 female, 9 not applicable.")],
+    number: Annotated[Path, typer.Option(help="File with the individual number: it is shown to nobody.")],
+    json: Json = False,
+) -> None:
+    """Make a card without PINs: keys on it, both certificates, what is printed. PINs are set by hand-over."""
+    from renkei.card.client import CardClient
+    from renkei.card.layout import Attributes
+    from renkei.card.virtual import CardFile
+    from renkei.certification import profiles
+    from renkei.certification.office import Holder
+
+    if card.exists():
+        raise setup(f"{card} is there already.", f"{card} は既にあります。", remedy="Name a new file.")
+    born = _day(birth)
+    if sex not in ("1", "2", "9"):
+        raise Malformed("The sex is 1, 2 or 9.", ja="性別は1・2・9のいずれかです。", code="sex")
+    with _open(home) as here:
+        digits = FORMATS[here.pack.header.person_number].parse(read(number).strip())
+        today = here.pack.day(here.clock())
+        memory = here.producer.blank()
+        last = profiles.card_expires(here.pack.header.cards, born, today)
+        holder = Holder(memory.serial, last, born, Attributes(name, address, birth.replace("-", ""), sex))
+        file = CardFile(card)
+        file.keep(memory)
+        with err.status(t("making the card", "カードを作成中")):
+            asyncio.run(here.producer.personalise(CardClient(file.chip().transmit), holder, digits))
+    told = {"card": memory.serial, "file": str(card), "last": last.isoformat()}
+    show(told) if json else out.print(t(f"{memory.serial}, good until {last}", f"{memory.serial}（{last} まで有効）"))
+
+
+@app.command("hand-over")
+def hand_over(
+    home: HomeFolder,
+    card: Annotated[Path, typer.Argument(help="The emulated card's file.")],
+    pins: Annotated[Path, typer.Option(help="File with three lines: the PINs for authentication, signature, printed.")],
+) -> None:
+    """Set the PINs that the holder has chosen; also anew, if one was locked."""
+    from renkei.card.client import CardClient
+    from renkei.card.virtual import CardFile
+    from renkei.certification.production import Pins
+
+    lines = read(pins).split()
+    if len(lines) != len(Pins._fields):
+        raise Malformed(
+            "The file has three PINs, one a line.", ja="暗証番号を1行に1つ、3行で書いてください。", code="pins"
+        )
+    with _open(home) as here:
+        here.producer.hand_over(CardClient(CardFile(card).chip().transmit), Pins(*lines))
+    out.print(t("Handed over.", "交付しました。"))
+
+
+@app.command("revoke")
+def revoke(
+    home: HomeFolder,
+    serial: Serial,
+    reason: Reason,
+) -> None:
+    """Revoke a certificate for good."""
+    _act(home, lambda here: here.office.revoke(serial, reason))
+    out.print(t("Revoked.", "失効しました。"))
+
+
+@app.command("suspend")
+def suspend(home: HomeFolder, serial: Serial) -> None:
+    """Suspend a certificate: its holder says that the card is lost."""
+    _act(home, lambda here: here.office.suspend(serial))
+    out.print(t("Suspended.", "一時停止しました。"))
+
+
+@app.command("release")
+def release(home: HomeFolder, serial: Serial) -> None:
+    """End a suspension: the card was found."""
+    _act(home, lambda here: here.office.release(serial))
+    out.print(t("Good again.", "一時停止を解除しました。"))
+
+
+def _act(home: Path, what: Callable[[Certification], Awaitable[T]]) -> T:
+    async def done(here: Certification) -> T:
+        return await what(here)
+
+    with _open(home) as here:
+        return asyncio.run(done(here))
+
+
+@contextmanager
+def _open(home: Path) -> Iterator[Certification]:
+    from renkei.certification.service import Certification
+
+    os.umask(0o077)
+    here = Certification(home)
+    try:
+        yield here
+    finally:
+        here.close()
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise Malformed("Write the day as YYYY-MM-DD.", ja="日付は YYYY-MM-DD で書いてください。", code="day") from None
