@@ -207,6 +207,24 @@ Browsing a little every day stays below what a clerk's own days vary: that much 
 """
 
 
+def cards(r: dict[str, Any]) -> str:
+    """The section of one run of ``bench.cards``."""
+    by_arithmetic = f"{r['rsa_signatures_per_second']:,} by arithmetic alone; the counter is written twice"
+    return f"""
+## Certificates and cards
+
+`{r["command"]}` · {r["date"]} · keys in SoftHSM2, certificates and their log in SQLite, one process; per second, medians of rounds
+that took turns.
+
+| what | a second | floor |
+| --- | ---: | --- |
+| OCSP answers signed ahead | {r["ocsp_ahead_per_second"]:,} | reading a row |
+| OCSP answers with a nonce | {r["ocsp_nonce_per_second"]:,} | {r["token_signatures_per_second"]:,} signatures by the token |
+| certificates issued, each durable and in the log | {r["issued_per_second"]:,} | a 3,072-bit signature, a transaction |
+| signatures by a card, its PIN given each time | {r["card_signatures_per_second"]:,} | {by_arithmetic} |
+"""
+
+
 def _clue(clue: dict[str, Any]) -> str:
     return f"{clue['advantage']:+.4f} ({clue['low']:+.4f} … {clue['high']:+.4f})"
 
@@ -246,7 +264,7 @@ if __name__ == "__main__":
     results = Path("bench/results")
     latest = json.loads((results / "latest.json").read_text("utf-8"))
     text = page(latest) + hosts(latest)
-    for name, section in (("growth", growth), ("orders", orders), ("alarms", alarms), ("soak", soak)):
+    for name, section in (("growth", growth), ("orders", orders), ("alarms", alarms), ("cards", cards), ("soak", soak)):
         if (results / f"{name}.json").exists():
             text += section(json.loads((results / f"{name}.json").read_text("utf-8")))
     Path("docs/results.md").write_text(text, "utf-8")

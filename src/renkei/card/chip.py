@@ -258,7 +258,7 @@ class Chip:
         stored = self._memory.keys.get(self._name())
         if stored is None:
             _refuse(NO_CONDITIONS)
-        private = load_der_private_key(stored, None)
+        private = load_der_private_key(stored, None, unsafe_skip_rsa_key_validation=True)  # it was made here
         assert isinstance(private, rsa.RSAPrivateKey)
         return private.sign(c.data, padding.PKCS1v15(), NoDigestInfo())
 

@@ -203,6 +203,8 @@ def _strange(status: int) -> RenkeiError:
         return Refused(
             f"The PIN is wrong; {left} {'try is' if left == 1 else 'tries are'} left.",
             ja=f"暗証番号が違います。残り{left}回で使えなくなります。",
+            remedy="Be sure of it before you try again.",
+            remedy_ja="番号を確かめてから入力してください。",
             code="pin-wrong",
         )
     match status:
@@ -220,7 +222,11 @@ def _strange(status: int) -> RenkeiError:
             )
         case 0x6982:
             return Refused(
-                "The card does not allow this.", ja="カードがこの操作を許可していません。", code="card-security"
+                "The card does not allow this.",
+                ja="カードがこの操作を許可していません。",
+                remedy="Give the PIN that this needs.",
+                remedy_ja="必要な暗証番号を入力してください。",
+                code="card-security",
             )
         case 0x6A82:
             return NotFound(

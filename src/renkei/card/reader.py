@@ -38,8 +38,8 @@ def inserted(name: str = "") -> Iterator[CardClient]:
     for reader in system.readers():
         if name not in str(reader):
             continue
-        connection = reader.createConnection()
         try:
+            connection = reader.createConnection()
             connection.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
         except failures:
             continue

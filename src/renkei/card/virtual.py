@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,7 +147,7 @@ def room(folder: Path, card: Path) -> Iterator[Path]:
     with (
         (folder / "reader.log").open("ab") as log,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         ) as child,
     ):
         try:
@@ -169,7 +170,8 @@ def _until_ready(child: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _inside(folder: Path, card: Path) -> None:
-    """What runs in the namespaces: pcscd with its socket in ``folder``, and the card."""
+    """What runs in the namespaces: pcscd with its socket in ``folder``, and the card. All of it ends with whoever began it."""
+    threading.Thread(target=_until_left, daemon=True).start()
     _raise_loopback()
     demand_alone()
     Path("/run/pcscd").mkdir(parents=True, exist_ok=True)
@@ -183,6 +185,12 @@ def _inside(folder: Path, card: Path) -> None:
             serve(CardFile(card).chip(), lambda: print("ready", flush=True))
         finally:
             daemon.terminate()
+
+
+def _until_left() -> None:
+    """Our standard input is a pipe of who began us, and ends with it, however that ends. We are the first process here: so does all."""
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 def _listens() -> bool:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -267,3 +268,23 @@ def test_the_reader_s_port_is_not_reachable_from_outside_its_room(card, insert):
     """vpcd listens on every address, of its own namespace alone."""
     with insert(card), pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", virtual.PORT), timeout=2).close()
+
+
+def test_the_reader_ends_with_who_began_it(card, tmp_path):
+    """Killed without a chance to tidy up, it leaves no pcscd behind that has the card."""
+    folder = tmp_path / "room"
+    began = subprocess.Popen(
+        [sys.executable, "-m", "renkei.cli", "card", "emulate", card, "--room", folder], stdout=subprocess.PIPE
+    )
+    assert began.stdout.readline()
+    listed = {**os.environ, "PCSCLITE_CSOCK_NAME": str(folder / "pcscd.comm")}
+
+    def seen():
+        return (
+            b"Virtual PCD" in subprocess.run(["opensc-tool", "-l"], env=listed, capture_output=True, check=False).stdout
+        )
+
+    assert seen()
+    began.kill()
+    began.wait()
+    until(lambda: not seen())
