@@ -88,14 +88,24 @@ class Office:
         self._pack, self._addresses, self._clock = pack, addresses, clock
         self._named = {_named(a.certificate, name): a for a in authorities.values() for name in NAMED_BY}
 
+    def begin(self, transcript: bytes) -> None:
+        """The first entry of the log is the key ceremony, by its transcript's SHA-256. Does nothing if there is one."""
+        happening = Happening("ceremony", "", "", transcript, "", self._clock())
+
+        def commit(connection: sa.Connection) -> None:
+            if log.newest(connection) is None:
+                self._record(connection, happening)
+
+        self._database.write_now(commit)
+
     # ------------------------------------------------------------------ issuing
 
     async def issue(
         self, purpose: str, public: RSAPublicKey, holder: Holder, *, renews: x509.Certificate | None = None
     ) -> x509.Certificate:
         """A certificate over a key that was made on the card; in the log when it is answered."""
-        authority, rules, now = self._authorities[purpose], self._pack().header.cards, self._now()
-        today = self._pack().day(self._clock())
+        authority, rules, time = self._authorities[purpose], self._pack().header.cards, self._clock()
+        now, today = _moment(time), self._pack().day(time)
         renewed = self._day(renews.not_valid_after_utc) if renews else None
         last = profiles.certificate_expires(rules, holder.birth, today, holder.card_last, renewed)
         if last < today:
@@ -115,9 +125,9 @@ class Office:
             "last": int(end.timestamp() * 1000),
             "state": store.GOOD,
             "reason": "",
-            "since": self._clock(),
+            "since": time,
         }
-        happening = Happening("issued", purpose, serial, sha256(der).digest(), "", row["since"])  # type: ignore[arg-type]
+        happening = Happening("issued", purpose, serial, sha256(der).digest(), "", time)
 
         def commit(connection: sa.Connection) -> None:
             store.add(connection, row)

@@ -18,6 +18,7 @@ import secrets
 import signal
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,6 +132,7 @@ class Certification:
         signer = Signer(self.settings.base.split("://")[-1] + "/log", NOTE, b64decode(keys.log))
         made = ceremony.authorities(folder, self._token, dt.datetime.now(dt.UTC))
         self.office = Office(made, self.database, signer, lambda: self.pack, self._addresses, clock)
+        self.office.begin(sha256((home / ceremony.TRANSCRIPT).read_bytes()).digest())
         self.producer = Producer(self.office, b64decode(keys.cards))
         self.log_key = signer.verifier
 

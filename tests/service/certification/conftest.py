@@ -40,6 +40,7 @@ class Bureau:
         self.signer = Signer("renkei.example/certificates", NOTE, os.urandom(32))
         self.authorities = ceremony.authorities(folder, token, now)
         self.office = Office(self.authorities, self.database, self.signer, lambda: pack, self.addresses, self.clock)
+        self.office.begin(self.transcript)
 
     @staticmethod
     def addresses(purpose):

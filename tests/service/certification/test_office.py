@@ -234,6 +234,9 @@ def test_every_issue_and_end_is_in_the_log_and_the_log_names_nobody(bureau):
     entries = [msgspec.msgpack.decode(leaf.entry, type=Happening) for leaf in leaves]
     digest = made.fingerprint(hashes.SHA256())
     assert [(e.what, e.reason) for e in entries if e.digest == digest] == [("issued", ""), ("revoked", "renamed")]
+    bureau.office.begin(b"another")
+    assert [(e.what, e.digest) for e in entries[:1]] == [("ceremony", bureau.transcript)]
+    assert bureau.database.read_now(log.newest) == head
     issued = [e.serial for e in entries if e.what == "issued"]
     assert len(issued) == len(set(issued))
     raw = b"".join(leaf.entry for leaf in leaves)
