@@ -27,8 +27,19 @@ class _Received:
 async def fetch(
     url: str, body: bytes | None = None, *, most: int = ANSWER_MOST, within: float = ANSWER_WITHIN
 ) -> tuple[int, str]:
-    """Status and text of a GET (with a ``body``: POST), all of it within a time and a size; ``Unavailable`` if it does not come so.
-    Follows no redirect."""
+    """Status and text of a GET (with a ``body``: POST), as ``fetch_bytes``."""
+    status, data = await fetch_bytes(url, body, most=most, within=within)
+    try:
+        return status, data.decode()
+    except ValueError:
+        raise _nothing(urllib.parse.urlsplit(url).netloc) from None
+
+
+async def fetch_bytes(
+    url: str, body: bytes | None = None, *, kind: str = "", most: int = ANSWER_MOST, within: float = ANSWER_WITHIN
+) -> tuple[int, bytes]:
+    """Status and content of a GET (with a ``body`` of a ``kind``: POST), all of it within a time and a size; ``Unavailable`` if it does
+    not come so. Follows no redirect."""
     parts = urllib.parse.urlsplit(url)
     tls = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -40,6 +51,7 @@ async def fetch(
             )
             try:
                 method, length = ("GET", "") if body is None else ("POST", f"Content-Length: {len(body)}\r\n")
+                length += f"Content-Type: {kind}\r\n" if kind else ""
                 head = f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{length}Connection: close\r\n\r\n"
                 writer.write(head.encode("ascii") + (body or b""))
                 while (chunk := await reader.read(65_536)) and len(raw) <= most:
@@ -48,16 +60,20 @@ async def fetch(
                 writer.close()
         response = http.client.HTTPResponse(_Received(bytes(raw[:most])))  # type: ignore[arg-type]  # it only reads
         response.begin()
-        return response.status, response.read().decode()
+        return response.status, response.read()
     except (
         OSError,
         ValueError,
         http.client.HTTPException,
     ):  # TimeoutError is an OSError, IncompleteRead an HTTPException
-        raise Unavailable(
-            f"Nothing answers at {parts.netloc}.",
-            ja=f"{parts.netloc} が応答しません。",
-            code="no-answer",
-            remedy="Check the address and that somebody answers there.",
-            remedy_ja="アドレスと、相手が起動しているかを確認してください。",
-        ) from None
+        raise _nothing(parts.netloc) from None
+
+
+def _nothing(where: str) -> Unavailable:
+    return Unavailable(
+        f"Nothing answers at {where}.",
+        ja=f"{where} が応答しません。",
+        code="no-answer",
+        remedy="Check the address and that somebody answers there.",
+        remedy_ja="アドレスと、相手が起動しているかを確認してください。",
+    )

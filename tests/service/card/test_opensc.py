@@ -17,6 +17,7 @@ from renkei.card import layout, reader, virtual
 from renkei.card.chip import Memory, admin_response
 from renkei.card.client import AUTHENTICATION, PURPOSES, SIGNATURE, CardClient
 from renkei.card.layout import AUTHENTICATION_AID, AUTHENTICATION_PIN
+from renkei.certification.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 from renkei.errors import RenkeiError
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.certification.conftest import HANAKO, NEEDS_TOKEN, Bureau
@@ -112,6 +113,33 @@ def test_opensc_signs_a_challenge_and_openssl_verifies_it(card, insert, tmp_path
             )  # fmt: skip
             assert status == 0, told
             assert desk.run("openssl", "dgst", "-sha256", "-verify", key, "-signature", signature, challenge)[0] == 0
+
+
+def test_opensc_signs_a_portal_s_challenge_and_the_holder_is_signed_in(issued, card, insert, tmp_path):
+    """A program no one here wrote makes the signature; the portal's own check takes it, at this portal and once."""
+    bureau, _ = issued
+    challenges = Challenges(os.urandom(32), bureau.clock)
+    trusted = {p: a.certificate for p, a in bureau.authorities.items()}
+
+    async def status(certificate, issuer):
+        question = x509.ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA256())
+        question = question.add_extension(x509.OCSPNonce(bytes(16)), critical=False).build().public_bytes(Encoding.DER)
+        return read_answer(await bureau.office.answer(question), certificate, issuer, bytes(16), bureau.clock())
+
+    verifier = Verifier(bureau.pack.header.cards, trusted, status, bureau.clock)
+    challenge, message, signature = challenges.new(), tmp_path / "message", tmp_path / "signature"
+    message.write_bytes(authentication_message("https://portal.example", challenge))
+    with insert(card) as desk:
+        status_, told = desk.run(
+            "pkcs11-tool", "--module", MODULE, "--slot-index", "0", "--pin", "1234", "--sign", "-m", "SHA256-RSA-PKCS",
+            "-i", message, "-o", signature,
+        )  # fmt: skip
+        assert status_ == 0, told
+    shown = Presented(public_of(card).public_bytes(Encoding.DER), signature.read_bytes())
+    work = verifier.signed_in(shown, challenges, "https://portal.example", challenge)
+    assert bureau.do(work) == public_of(card)
+    with pytest.raises(RenkeiError):
+        bureau.do(verifier.signed_in(shown, challenges, "https://portal.example", challenge))
 
 
 def test_three_wrong_pins_lock_it_across_power_cuts(card, insert, tmp_path):

@@ -1,5 +1,6 @@
 """By the command line, from the ceremony to a card in a reader: as an operator, a counter and a holder do it; OCSP over HTTP by openssl."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from renkei.card import virtual
 from renkei.card.chip import Memory
+from renkei.certification.relying import by_ocsp
+from renkei.institution.settings import system_clock
 from tests.conftest import PACK
 from tests.service.card.conftest import NEEDS_READER, insert
 from tests.service.certification.conftest import NEEDS_TOKEN
@@ -144,6 +147,7 @@ def test_openssl_asks_over_http_and_is_told_of_each_change(home, card, tmp_path)
     leaf.write_bytes(made.public_bytes(Encoding.PEM))
     serial = f"{made.serial_number:x}"
     ca = home / "ca" / "authentication-ca.pem"
+    issuer = x509.load_pem_x509_certificate(ca.read_bytes())
 
     def told():
         service = subprocess.Popen([RENKEI, "certification", "run", home / "ca"])
@@ -162,23 +166,27 @@ def test_openssl_asks_over_http_and_is_told_of_each_change(home, card, tmp_path)
                 ca,
             ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            said = asyncio.run(by_ocsp(settings["base"] + "/ocsp", system_clock)(made, issuer))
             crl = urllib.request.urlopen(settings["base"] + "/authentication.crl").read()
             assert run("certification", "suspend", home / "ca", serial)[0] == 3  # one program at a time
-            return done.stdout + done.stderr, crl
+            return done.stdout + done.stderr, crl, said
         finally:
             service.terminate()
             assert service.wait(20) == 0
 
-    text, crl = told()
+    text, crl, said = told()
+    assert said == "good"
     assert "Response verify OK" in text
     assert ": good" in text
     assert run("certification", "suspend", home / "ca", serial)[0] == 0
     assert run("certification", "suspend", home / "ca", serial)[0] == 1
-    assert "certificateHold" in told()[0]
+    text, _, said = told()
+    assert ("certificateHold" in text, said) == (True, "suspended")
     assert run("certification", "release", home / "ca", serial)[0] == 0
     assert run("certification", "revoke", home / "ca", serial, "because")[0] == 1
     assert run("certification", "revoke", home / "ca", serial, "died")[0] == 0
-    text, later = told()
+    text, later, said = told()
+    assert said == "revoked"
     assert "cessationOfOperation" in text
     assert later != crl
 

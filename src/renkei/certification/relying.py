@@ -1,0 +1,219 @@
+"""Whoever relies on a card: a challenge, what the card made of it, and whether that is genuine, of now, for us, and of a certificate that
+is good. A portal, a bank and a counter check the same, and are told the reason of what is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from renkei.codes.group import transcript
+from renkei.errors import Malformed, NotGenuine, RenkeiError, Unavailable
+from renkei.institution.outside import fetch_bytes
+from renkei.institution.settings import Clock
+from renkei.law.pack import Cards
+
+CHALLENGE_GOOD = 120_000
+"""Milliseconds for which a challenge may be answered."""
+OUTSTANDING_MOST = 100_000
+SKEW = 300_000
+"""Milliseconds by which a responder's clock may differ from ours."""
+GOOD, SUSPENDED, REVOKED, UNKNOWN = "good", "suspended", "revoked", "unknown"
+
+Status = Callable[[x509.Certificate, x509.Certificate], Awaitable[str]]
+"""``status(certificate, issuer)``: one of the four above; ``Unavailable`` if nobody says."""
+
+
+def authentication_message(audience: str, challenge: bytes) -> bytes:
+    """What a card signs to sign in at ``audience`` (an origin): of no use at any other, and no document of anybody's."""
+    return b"renkei/v1/card-sign-in" + transcript(audience.encode(), challenge)
+
+
+class Challenges:
+    """Challenges given out: each is ours, of the last two minutes, and good once. They carry their own proof, so that nothing is kept
+    of those nobody answers; which were used is kept for as long as they would be good. ``key`` is of one run: after a restart none given
+    out before is good."""
+
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._key, self._clock = key, clock
+        self._used: dict[bytes, int] = {}
+
+    def new(self) -> bytes:
+        """48 bytes."""
+        head = self._clock().to_bytes(8, "big") + os.urandom(24)
+        return head + self._proof(head)
+
+    def redeem(self, challenge: bytes) -> None:
+        """Take one in, once; ``NotGenuine`` with the reason otherwise."""
+        now, head = self._clock(), challenge[:32]
+        if len(challenge) != 48 or not hmac.compare_digest(self._proof(head), challenge[32:]):
+            raise _refused("challenge-strange", "This challenge is not ours.", "この要求は当方のものではありません。")
+        given = int.from_bytes(head[:8], "big")
+        if not given <= now < given + CHALLENGE_GOOD:
+            raise _refused("challenge-old", "The challenge is too old.", "要求の有効時間が過ぎました。")
+        if self._used and now >= next(iter(self._used.values())) + CHALLENGE_GOOD:
+            self._used = {c: at for c, at in self._used.items() if now < at + CHALLENGE_GOOD}
+        if head in self._used:
+            raise _refused("challenge-used", "The challenge was answered already.", "この要求には回答済みです。")
+        if len(self._used) >= OUTSTANDING_MOST:
+            raise Unavailable("Too many sign in at once.", ja="サインインが集中しています。", code="crowded")
+        self._used[head] = given
+
+    def _proof(self, head: bytes) -> bytes:
+        return hmac.digest(self._key, b"renkei/v1/challenge" + head, "sha256")[:16]
+
+
+class Presented(NamedTuple):
+    """What somebody with a card sends."""
+
+    certificate: bytes
+    """DER."""
+    signature: bytes
+
+
+class Verifier:
+    """Checks what a card signed. ``authorities`` are those trusted, by purpose."""
+
+    def __init__(self, rules: Cards, authorities: Mapping[str, x509.Certificate], status: Status, clock: Clock) -> None:
+        self._rules, self._authorities, self._status, self._clock = rules, dict(authorities), status, clock
+
+    async def signed_in(
+        self, shown: Presented, challenges: Challenges, audience: str, challenge: bytes
+    ) -> x509.Certificate:
+        """The authentication certificate of whoever answered this challenge of ours; ``NotGenuine`` with the reason otherwise."""
+        challenges.redeem(challenge)  # first: whatever becomes of it, it was answered
+        return await self.checked(shown, "authentication", authentication_message(audience, challenge))
+
+    async def checked(self, shown: Presented, purpose: str, message: bytes) -> x509.Certificate:
+        """The certificate of ``purpose`` under which ``message`` was signed, good now; ``NotGenuine`` with the reason otherwise."""
+        try:
+            certificate = x509.load_der_x509_certificate(shown.certificate)
+        except ValueError:
+            raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+        issuer = self._authorities[purpose]
+        public = certificate.public_key()
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            raise _refused(
+                "certificate-issuer",
+                "The certificate is not of the authority for this.",
+                "この用途の認証局が発行した電子証明書ではありません。",
+            ) from None
+        if not self._is_for(certificate, purpose) or not isinstance(public, RSAPublicKey):
+            raise _refused(
+                "certificate-usage", "The certificate is for something else.", "電子証明書の用途が異なります。"
+            )
+        try:
+            public.verify(shown.signature, message, padding.PKCS1v15(), hashes.SHA256())
+        except InvalidSignature:
+            raise _refused("signature-wrong", "The signature is wrong.", "署名が正しくありません。") from None
+        now = self._clock()
+        first, last = (
+            int(m.timestamp() * 1000) for m in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        )
+        if not first - SKEW <= now <= last:
+            raise _refused("certificate-expired", "The certificate is not valid now.", "電子証明書の有効期間外です。")
+        status = await self._status(certificate, issuer)
+        if status != GOOD:
+            raise _refused(
+                f"certificate-{status}",
+                f"The certificate is {status}.",
+                STATUS_JA.get(status, "電子証明書が有効ではありません。"),
+            )
+        return certificate
+
+    def _is_for(self, certificate: x509.Certificate, purpose: str) -> bool:
+        try:
+            usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+            policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+            named = {p.policy_identifier.dotted_string for p in policies}
+            if self._rules.policies[purpose] not in named or not usage.digital_signature:
+                return False
+            if purpose == "signature":
+                return usage.content_commitment
+            extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            return ExtendedKeyUsageOID.CLIENT_AUTH in extended and not usage.content_commitment
+        except x509.ExtensionNotFound:
+            return False
+
+
+STATUS_JA = {
+    SUSPENDED: "電子証明書は一時停止されています。",
+    REVOKED: "電子証明書は失効しています。",
+    UNKNOWN: "認証局がこの電子証明書を知りません。",
+}
+
+
+def by_ocsp(url: str, clock: Clock) -> Status:
+    """``Status`` by asking a responder over HTTP (RFC 6960), with a nonce: an old answer does not pass for a new one."""
+
+    async def status(certificate: x509.Certificate, issuer: x509.Certificate) -> str:
+        nonce = os.urandom(16)
+        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA256())
+        question = builder.add_extension(x509.OCSPNonce(nonce), critical=False).build().public_bytes(Encoding.DER)
+        _, raw = await fetch_bytes(url, question, kind="application/ocsp-request", most=100_000, within=5.0)
+        return await asyncio.to_thread(read_answer, raw, certificate, issuer, nonce, clock())
+
+    return status
+
+
+def read_answer(raw: bytes, certificate: x509.Certificate, issuer: x509.Certificate, nonce: bytes, now: int) -> str:
+    """What an OCSP answer says of a certificate; ``NotGenuine`` unless it is the issuer's responder's, to this question, and of now."""
+    try:
+        answer = ocsp.load_der_ocsp_response(raw)
+        if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+            raise Unavailable("The responder does not answer.", ja="失効情報を確認できません。", code="no-answer")
+        responder = answer.certificates[0]
+        responder.verify_directly_issued_by(issuer)
+        extended = responder.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        public, algorithm = responder.public_key(), answer.signature_hash_algorithm
+        if (
+            ExtendedKeyUsageOID.OCSP_SIGNING not in extended
+            or not isinstance(public, RSAPublicKey)
+            or algorithm is None
+        ):
+            raise ValueError
+        public.verify(answer.signature, answer.tbs_response_bytes, padding.PKCS1v15(), algorithm)
+        given = next((e.value.nonce for e in answer.extensions if isinstance(e.value, x509.OCSPNonce)), b"")
+        until = answer.next_update_utc
+        of_now = (
+            answer.this_update_utc.timestamp() * 1000 - SKEW <= now
+            and until is not None
+            and now <= until.timestamp() * 1000
+            and responder.not_valid_before_utc.timestamp() * 1000 - SKEW
+            <= now
+            <= responder.not_valid_after_utc.timestamp() * 1000
+        )
+        if given != nonce or answer.serial_number != certificate.serial_number or not of_now:
+            raise ValueError
+    except (ValueError, TypeError, IndexError, InvalidSignature, x509.ExtensionNotFound):
+        raise NotGenuine(
+            "The responder's answer is not genuine.", ja="失効情報の応答が真正ではありません。", code="ocsp-wrong"
+        ) from None
+    if answer.certificate_status is ocsp.OCSPCertStatus.REVOKED:
+        held = answer.revocation_reason is x509.ReasonFlags.certificate_hold
+        return SUSPENDED if held else REVOKED
+    return GOOD if answer.certificate_status is ocsp.OCSPCertStatus.GOOD else UNKNOWN
+
+
+def _refused(code: str, sentence: str, ja: str) -> RenkeiError:
+    return NotGenuine(
+        sentence,
+        ja=ja,
+        code=code,
+        remedy="Begin again with your card.",
+        remedy_ja="カードを使って、もう一度やり直してください。",
+    )
