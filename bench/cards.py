@@ -28,6 +28,7 @@ from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
 from renkei.certification.office import Holder
 from renkei.certification.production import Pins
+from renkei.certification.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 from renkei.certification.service import Certification, Settings, hold_ceremony
 
 RESULT = Path("bench/results/cards.json")
@@ -77,12 +78,29 @@ def _measure(here: Certification, folder: Path) -> dict[str, Any]:
         do(here.producer.personalise(client, holder, "123456789018"))
         here.producer.hand_over(client, Pins("1234", "ABC123", "9876"))
         memory: Memory = file.load()
+        challenges = Challenges(os.urandom(32), here.clock)
+        trusted = {p: office.authority(p) for p in ("authentication", "signature")}
+
+        async def status(certificate: x509.Certificate, by: x509.Certificate) -> str:
+            raw = await office.answer(question(True))
+            nonce = ocsp.load_der_ocsp_response(raw).extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
+            return read_answer(raw, certificate, by, nonce, here.clock())
+
+        verifier = Verifier(here.pack.header.cards, trusted, status, here.clock)
+
+        def sign_in() -> None:
+            challenge = challenges.new()
+            message = authentication_message("https://portal.example", challenge)
+            shown = Presented(made.public_bytes(Encoding.DER), key.sign(message, padding.PKCS1v15(), hashes.SHA256()))
+            do(verifier.signed_in(shown, challenges, "https://portal.example", challenge))
+
         by_token = here.office._authorities["authentication"].responder_key
         works: dict[str, Callable[[], Any]] = {
             "token_signatures": lambda: by_token.sign(b"x", padding.PKCS1v15(), hashes.SHA256()),
             "rsa_signatures": lambda: key.sign(b"x", padding.PKCS1v15(), hashes.SHA256()),
             "ocsp_ahead": lambda: do(office.answer(plain)),
             "ocsp_nonce": lambda: do(office.answer(question(True))),
+            "sign_ins": sign_in,
             "issued": lambda: do(office.issue("authentication", key.public_key(), holder)),
             "card_signatures": lambda: client.sign(AUTHENTICATION, "1234", os.urandom(32)),
         }

@@ -220,6 +220,7 @@ that took turns.
 | --- | ---: | --- |
 | OCSP answers signed ahead | {r["ocsp_ahead_per_second"]:,} | reading a row |
 | OCSP answers with a nonce | {r["ocsp_nonce_per_second"]:,} | {r["token_signatures_per_second"]:,} signatures by the token |
+| sign-ins: signed, checked, and asked of the responder | {r["sign_ins_per_second"]:,} | an answer with a nonce |
 | certificates issued, each durable and in the log | {r["issued_per_second"]:,} | a 3,072-bit signature, a transaction |
 | signatures by a card, its PIN given each time | {r["card_signatures_per_second"]:,} | {by_arithmetic} |
 """
