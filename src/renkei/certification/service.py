@@ -15,7 +15,6 @@ import asyncio
 import datetime as dt
 import os
 import secrets
-import signal
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -36,7 +35,7 @@ from renkei.institution.database import Database
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Clock, Home, system_clock
 from renkei.institution.settings import Settings as Shell
-from renkei.institution.tasks import end
+from renkei.institution.tasks import end, told_to_stop
 from renkei.institution.web import Health, serve
 from renkei.law import Pack
 from renkei.ledger import store as log
@@ -172,9 +171,7 @@ class Certification:
 
 async def run(folder: Path) -> None:
     """Run the authorities of a home folder until a signal says stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     service = Certification(folder)
     try:
         await service.run(stop)

@@ -76,7 +76,7 @@ def console_pages(commission: Commission) -> tuple[list[Any], dict[str, Any]]:
         except RenkeiError as error:
             response = await again(error.problem(language(request, here.settings.language)))
             response.status_code = error.status
-            return response  # type: ignore[no-any-return]
+            return response  # type: ignore[no-any-return]  # a page, whichever ``again`` makes
         return Redirect(then.format(found), status_code=303)
 
     # ------------------------------------------------------------------ signing in

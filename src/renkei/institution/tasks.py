@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,3 +23,11 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         done, left = await asyncio.wait(left, timeout=ASK_AGAIN_AFTER)
         for task in done:
             _ = task.cancelled() or task.exception()  # seen, so that nothing is said of it later
+
+
+def told_to_stop() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM. Call it on the loop's thread."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

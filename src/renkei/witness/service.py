@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from renkei.errors import Malformed, SetupError
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
-from renkei.institution.tasks import end
+from renkei.institution.tasks import end, told_to_stop
 from renkei.institution.web import Health, serve
 from renkei.ledger.notes import COSIGNATURE, NOTE
 from renkei.witness.cosigning import Cosigner
@@ -93,9 +92,7 @@ class Witness:
 
 async def run(folder: Path) -> None:
     """Run the witness of a home folder until a signal says stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     witness = Witness(folder)
     try:
         await witness.run(stop)
