@@ -11,7 +11,7 @@ import datetime as dt
 import os
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -103,7 +103,10 @@ class Office:
     async def issue(
         self, purpose: str, public: RSAPublicKey, holder: Holder, *, renews: x509.Certificate | None = None
     ) -> x509.Certificate:
-        """A certificate over a key that was made on the card; in the log when it is answered."""
+        """A certificate over a key that was made on the card; in the log when it is answered.
+
+        A key is certified once: one that signs in and signs documents could be made to do the one by the other.
+        """
         authority, rules, time = self._authorities[purpose], self._pack().header.cards, self._clock()
         now, today = _moment(time), self._pack().day(time)
         renewed = self._day(renews.not_valid_after_utc) if renews else None
@@ -117,10 +120,11 @@ class Office:
         )
         made = await asyncio.to_thread(lambda: builder.sign(authority.key, hashes.SHA256()))
         der, serial = made.public_bytes(Encoding.DER), _hex(made.serial_number)
-        row = {
+        row: dict[str, Any] = {
             "serial": serial,
             "purpose": purpose,
             "card": holder.card,
+            "key": sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest(),
             "der": der,
             "last": int(end.timestamp() * 1000),
             "state": store.GOOD,
@@ -130,6 +134,10 @@ class Office:
         happening = Happening("issued", purpose, serial, sha256(der).digest(), "", time)
 
         def commit(connection: sa.Connection) -> None:
+            if store.is_certified(connection, row["key"]):
+                raise Conflict(
+                    "This key has a certificate.", ja="この鍵には既に電子証明書があります。", code="key-certified"
+                )
             store.add(connection, row)
             self._record(connection, happening)
 

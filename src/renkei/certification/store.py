@@ -1,6 +1,6 @@
 """Certificates and what became of them. Written only in the transaction that puts the same into the log.
 
-Invariants: a serial number is issued once; a revoked certificate stays revoked; only a suspension can be undone.
+Invariants: a serial number is issued once, and so is a key certified; a revoked certificate stays revoked; only a suspension can be undone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ certificates = sa.Table(
     sa.Column("serial", sa.String(40), primary_key=True),
     sa.Column("purpose", sa.String(16), nullable=False),
     sa.Column("card", sa.String(32), nullable=False),
+    sa.Column("key", sa.LargeBinary(32), nullable=False, unique=True),
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("last", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
@@ -25,7 +26,8 @@ certificates = sa.Table(
     sa.Column("answer", sa.LargeBinary),
     sa.Column("answered_at", sa.BigInteger),
 )
-"""``state`` is good, suspended or revoked, ``since`` when; ``answer`` is the OCSP answer signed ahead."""
+"""``key`` is the SHA-256 of the public key: one key, one certificate. ``state`` is good, suspended or revoked, ``since`` when; ``answer``
+is the OCSP answer signed ahead."""
 sa.Index("certificates_card", certificates.c.card)
 sa.Index("certificates_state", certificates.c.purpose, certificates.c.state)
 
@@ -38,6 +40,11 @@ def add(connection: sa.Connection, row: dict[str, Any]) -> None:
 
 def get(connection: sa.Connection, serial: str) -> sa.Row[Any] | None:
     return connection.execute(sa.select(certificates).where(certificates.c.serial == serial)).one_or_none()
+
+
+def is_certified(connection: sa.Connection, key: bytes) -> bool:
+    """Whether there is a certificate over this key."""
+    return connection.execute(sa.select(certificates.c.serial).where(certificates.c.key == key)).first() is not None
 
 
 def of_card(connection: sa.Connection, card: str) -> list[sa.Row[Any]]:

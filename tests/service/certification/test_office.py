@@ -197,8 +197,7 @@ def test_an_answer_signed_ahead_is_signed_anew_before_its_time_is_over(bureau):
 
 
 def test_a_move_ends_the_signature_certificate_and_a_loss_both(bureau):
-    key = rsa.generate_private_key(65537, 2048)
-    mine = [bureau.issue(p, key, card="EN00000777") for p in ("authentication", "signature")]
+    mine = [bureau.issue(p, card="EN00000777") for p in ("authentication", "signature")]
     assert bureau.do(bureau.office.revoke_card("EN00000777", "moved")) == [f"{mine[1].serial_number:x}"]
     assert ": good" in asked(bureau, mine[0])[1]
     assert bureau.do(bureau.office.revoke_card("EN00000777", "lost")) == [f"{mine[0].serial_number:x}"]
@@ -242,6 +241,15 @@ def test_every_issue_and_end_is_in_the_log_and_the_log_names_nobody(bureau):
     raw = b"".join(leaf.entry for leaf in leaves)
     assert HANAKO.name.encode() not in raw
     assert b"EN00000888" not in raw
+
+
+def test_a_key_is_certified_once(bureau):
+    """For no other purpose, card or holder: what signs in must not be what signs documents."""
+    key = rsa.generate_private_key(65537, 2048)
+    bureau.issue("authentication", key)
+    for purpose in ("authentication", "signature"):
+        with pytest.raises(Conflict):
+            bureau.issue(purpose, key, card="EN00000999")
 
 
 def test_a_key_of_another_kind_is_not_certified(bureau):

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("serial", sa.String(length=40), nullable=False),
         sa.Column("purpose", sa.String(length=16), nullable=False),
         sa.Column("card", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.LargeBinary(length=32), nullable=False),
         sa.Column("der", sa.LargeBinary(), nullable=False),
         sa.Column("last", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
@@ -23,6 +24,7 @@ def upgrade() -> None:
         sa.Column("answer", sa.LargeBinary(), nullable=True),
         sa.Column("answered_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("serial"),
+        sa.UniqueConstraint("key"),
     )
     op.create_index("certificates_card", "certificates", ["card"], unique=False)
     op.create_index("certificates_state", "certificates", ["purpose", "state"], unique=False)
