@@ -243,6 +243,18 @@ def test_every_issue_and_end_is_in_the_log_and_the_log_names_nobody(bureau):
     assert b"EN00000888" not in raw
 
 
+def test_who_renews_in_time_has_the_certificate_a_year_longer(bureau):
+    """By the day of the certificate it takes the place of; who comes without one has no more than anybody."""
+    first, now = bureau.issue(), bureau.clock.now
+    try:
+        bureau.clock.now = first.not_valid_after_utc - dt.timedelta(days=20)
+        key = rsa.generate_private_key(65537, 2048)
+        renewed = bureau.do(bureau.office.issue("authentication", key.public_key(), bureau.holder(), renews=first))
+        assert renewed.not_valid_after_utc.year == bureau.issue().not_valid_after_utc.year + 1
+    finally:
+        bureau.clock.now = now
+
+
 def test_a_key_is_certified_once(bureau):
     """For no other purpose, card or holder: what signs in must not be what signs documents."""
     key = rsa.generate_private_key(65537, 2048)
