@@ -280,6 +280,13 @@ def asked_between(connection: sa.Connection, first: int, end: int) -> list[sa.Ro
     return list(connection.execute(query.order_by(i.leaf)))
 
 
+def unsettled(connection: sa.Connection, before: int) -> bool:
+    """Whether an inquiry asked before ``before`` may be in the record without our knowing where: its receipt is under way."""
+    i = inquiries.c
+    open_ = sa.select(i.id).where(i.leaf.is_(None), i.state != "expired", i.issued_at <= before)
+    return connection.execute(open_.limit(1)).first() is not None
+
+
 def given_between(connection: sa.Connection, first: int, end: int) -> list[sa.Row[Any]]:
     """The same of the inquiries answered, or to be answered."""
     p = provisions.c

@@ -79,7 +79,10 @@ class Supervision:
         return list(await self._database.read(lambda c: c.execute(query).all()))
 
     async def answer(self, document: bytes, text: str, clerk: str) -> None:
-        """Answer what was asked; once. To an inspection, our own records of the inquiries it is about go with the answer."""
+        """Answer what was asked; once. To an inspection, our own records of the inquiries it is about go with the answer.
+
+        ``Unavailable`` (``unsettled``) while we do not know of every inquiry of ours where it is in the record.
+        """
         text = text.strip()
         if not text or len(text) > MOST or "\0" in text:
             raise Malformed(
@@ -119,6 +122,15 @@ def _records(connection: sa.Connection, document: bytes) -> list[Records]:
     row = connection.execute(sa.select(demands).where(demands.c.document == document)).one_or_none()
     if row is None or not row.end:
         return []
+    if store.unsettled(connection, row.received_at):
+        # without it an inquiry would be found missing that we have
+        raise Unavailable(
+            "The receipt of an inquiry is still on its way: what is handed over now would lack it.",
+            ja="受付の確認がまだ届いていない照会があります。今提出すると、その照会が欠けます。",
+            remedy="Try again in a moment.",
+            remedy_ja="少し待ってから、もう一度提出してください。",
+            code="unsettled",
+        )
     asked = [
         AskedRecord(bytes(r.id), bytes(r.salt), r.clerk, r.case_number, r.reason_text)
         for r in store.asked_between(connection, row.first, row.end)

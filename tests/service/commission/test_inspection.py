@@ -242,6 +242,25 @@ def test_only_the_inspected_body_hands_records_over_and_once(nation, inspector):
     assert nation.do(here.inspections.of(document)).asked == made.asked
 
 
+def test_nothing_is_handed_over_while_a_receipt_is_on_its_way(nation, inspector):
+    """What was handed over without it would have the body accused of hiding an inquiry that it has."""
+    told = asked(nation)
+    city = nation.world.institutions["ohashi-city"]
+    mine = store.inquiries.c.id == bytes.fromhex(told["id"])
+    before = city.database.read_now(lambda c: c.execute(store.inquiries.select().where(mine)).one())
+    demand = announce(nation, inspector, "ohashi-city")[1]
+    unheard = store.inquiries.update().where(mine).values(leaf=None)
+    nation.do(city.database.write(lambda c: c.execute(unheard)))
+    with pytest.raises(RenkeiError) as refusal:
+        answer(nation, "ohashi-city", demand)
+    assert refusal.value.code == "unsettled"
+    heard = store.inquiries.update().where(mine).values(leaf=before.leaf)
+    nation.do(city.database.write(lambda c: c.execute(heard)))
+    made = answer(nation, "ohashi-city", demand)
+    assert bytes.fromhex(told["id"]) in made.asked
+    assert made.tally["missing"] == 0
+
+
 def test_the_evidence_is_for_officers_who_prove_themselves_anew(nation, inspector, bundle):
     path = next(iter(nation.world.institutions["commission"].keeper.state.oversight.measures[-1:]))[2]
     page = f"/cases/{path.case}/inspections/{path.document.hex()}"
