@@ -30,7 +30,7 @@ smoke: setup  ## The whole way on a small nation; one JSON line
 
 test: setup  ## All tests
 	@sh tests/prepare.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup  ## Format, lint, types, import rules
 	@$(BIN)/ruff format --check src tests bench

@@ -28,8 +28,8 @@ from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
 from renkei.certification.office import Holder
 from renkei.certification.production import Pins
-from renkei.certification.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 from renkei.certification.service import Certification, Settings, hold_ceremony
+from renkei.institution.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 
 RESULT = Path("bench/results/cards.json")
 ROUNDS = 5

@@ -42,6 +42,7 @@ class Running:
         self.plan: Plan = lay_out(folder, pack, residents=residents, database=template, bus_nodes=bus_nodes)
         prepare(self.plan)
         self.world = world(folder)
+        self.plan = self.world.plan
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()

@@ -1,27 +1,36 @@
-"""The authority's life: load the roll at the first start, then answer requests for codes."""
+"""The authority's life: load the roll at the first start, then answer requests for codes; note whose cards' certificates are; replace
+numbers that leaked."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
 import datetime as dt
 import random
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
+from cryptography import x509
 
 from renkei.authority import roll, store
+from renkei.authority.api import authority_api
 from renkei.codes import encrypt, mint
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
+from renkei.institution.relying import Presented, authentication_message, signed
 from renkei.institution.rotation import Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
 from renkei.messages.wire import (
     MAX_BATCH,
+    CodeByCard,
     CodeRefused,
     CodeRequest,
     IssuanceBatch,
@@ -36,6 +45,23 @@ from renkei.record.state import domain_of, ref_of
 
 REQUESTS_AT_ONCE = 512
 _shuffle = random.SystemRandom().shuffle
+
+
+class _Wanted(NamedTuple):
+    """Codes that a body wants: the handles of whom we know, with their ids, and of whom we do not."""
+
+    known: list[tuple[bytes, bytes]]
+    unknown: list[bytes]
+
+
+class _Numbers:
+    """Every number ever issued, as something to look a number up in."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def __contains__(self, number: object) -> bool:
+        return bool(store.issued(self._connection, [str(number)]))
 
 
 class Authority(Institution):
@@ -55,12 +81,13 @@ class Authority(Institution):
     async def start(self) -> None:
         if self.settings.roll and not await self.database.read(store.count):
             await asyncio.to_thread(self.load_roll, Path(self.settings.roll))
+        await self._certify_those_given()
         await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
         self.keep(lambda: self.post.consume(self._handle, REQUESTS_AT_ONCE), "worker")
         self.keep(self.rotation.run, "rotation")
-        self.run(serve(self.settings, self.observe, [], self.health), "web")
+        self.run(serve(self.settings, self.observe, [authority_api(self)], self.health), "web")
 
     async def stop(self) -> None:
         await self.post.close()
@@ -75,13 +102,63 @@ class Authority(Institution):
     def report(self) -> Health:
         return Health(self.member.ready, {"persons": str(self.database.read_now(store.count))})
 
+    # ------------------------------------------------------------------ persons
+
+    async def certify(self, number: str, certificate: bytes) -> None:
+        """Note whose a card's authentication certificate (DER) is, by the number; ``NotFound``, or ``Conflict`` if it is another's."""
+        try:
+            x509.load_der_x509_certificate(certificate)
+        except ValueError:
+            raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+        given = number_format(self.member.pack.header.person_number).parse(number)
+        digest = sha256(certificate).digest()
+        if not await self.database.write(lambda c: store.certify(c, digest, _holder(c, given))):
+            raise Conflict(
+                "The certificate is another person's.", ja="この電子証明書は別の人のものです。", code="certified"
+            )
+
+    async def renumber(self, number: str, reason: str) -> str:
+        """Give whoever has ``number`` another one, for one of ``REPLACED``: the new number. Everybody's linkage codes stay as they are.
+
+        ``NotFound`` if nobody has it; ``Conflict`` if it was replaced already.
+        """
+        if reason not in store.REPLACED:
+            raise Malformed(
+                f"A number is replaced because it was {' or '.join(store.REPLACED)}.",
+                ja="番号の変更は、漏えいし、または不正に用いられた場合に限ります。",
+                code="reason",
+            )
+        format_, now = number_format(self.member.pack.header.person_number), self.clock()
+        old = format_.parse(number)
+
+        def commit(connection: sa.Connection) -> str:
+            person, new = _holder(connection, old), format_.issue(_Numbers(connection))
+            if not store.replace(connection, person, old, new, reason, now):
+                raise Conflict("The number was replaced already.", ja="この番号は変更済みです。", code="replaced")
+            return new
+
+        new = await self.database.write(commit)
+        self.observe.count("numbers_replaced")
+        return new
+
+    async def _certify_those_given(self) -> None:
+        """Take in ``certificates.csv`` (``number,certificate``: hexadecimal DER), which the operator put there, and remove it."""
+        path = self.home / "certificates.csv"
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    await self.certify(row["number"], bytes.fromhex(row["certificate"]))
+            path.unlink()
+
+    # ------------------------------------------------------------------ codes
+
     async def _handle(self, parcels: list[Parcel]) -> None:
-        requests: list[tuple[str, CodeRequest]] = []
+        requests: list[tuple[str, CodeRequest | CodeByCard]] = []
         for parcel in parcels:
             for message in parcel.messages:
                 if isinstance(message, KeyShare):
                     await self.member.accept_share(parcel.sender, message)
-                elif isinstance(message, CodeRequest):
+                elif isinstance(message, CodeRequest | CodeByCard):
                     requests.append((parcel.sender, message))
                 elif not isinstance(message, Permit):
                     self.observe.count("messages_unexpected")
@@ -97,7 +174,7 @@ class Authority(Institution):
 
         await self.database.write(commit)
 
-    def _is_behind(self, body: str, request: CodeRequest) -> bool:
+    def _is_behind(self, body: str, request: CodeRequest | CodeByCard) -> bool:
         """Whether the body speaks of a domain of its own that we have not heard of: then we must follow the record first."""
         known = self.member.state.domain(body)
         return known is None or known < domain_of(request.domain)
@@ -105,8 +182,31 @@ class Authority(Institution):
     def _code(self, internal_id: bytes, code_epoch: int) -> bytes:
         return self.member.carry(mint(self._prf, internal_id), 1, code_epoch)
 
-    def _issue(self, requests: Sequence[tuple[str, CodeRequest]]) -> dict[str, list[Message]]:
-        """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for unknown numbers."""
+    def _wanted(self, connection: sa.Connection, body: str, request: CodeRequest | CodeByCard) -> _Wanted:
+        """Whom a body asks for."""
+        if isinstance(request, CodeByCard):
+            person = (
+                store.holder_of(connection, sha256(request.certificate).digest())
+                if self._proven(body, request)
+                else None
+            )
+            known = [(request.handle, person)] if person else []
+            return _Wanted(known, [] if person else [request.handle])
+        found = store.ids_of(connection, [w.number for w in request.wanted])
+        known = [(w.handle, found[w.number]) for w in request.wanted if w.number in found]
+        return _Wanted(known, [w.handle for w in request.wanted if w.number not in found])
+
+    def _proven(self, body: str, request: CodeByCard) -> bool:
+        """Whether the holder of the certificate signed in, and at the portal: nobody else may name a person by a card."""
+        message = authentication_message(request.audience, request.challenge)
+        try:
+            signed(Presented(request.certificate, request.signature), message)
+        except RenkeiError:
+            return False
+        return self.member.state.body(body).role == "portal"
+
+    def _issue(self, requests: Sequence[tuple[str, CodeRequest | CodeByCard]]) -> dict[str, list[Message]]:
+        """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for whom we do not know."""
         source, state = self.member.domain, self.member.state
         key = self.member.key(source)
         outgoing: dict[str, list[Message]] = defaultdict(list)
@@ -118,18 +218,25 @@ class Authority(Institution):
             if target is None:
                 self.observe.count("requests_refused")
                 continue
-            found = self.database.read_now(lambda c, r=request: store.ids_of(c, [w.number for w in r.wanted]))  # type: ignore[misc]
+            with self.database.engine.connect() as connection:
+                wanted = self._wanted(connection, body, request)
             codes = [
-                Issued(w.handle, encrypt(self._code(found[w.number], source.code_epoch), key).to_bytes())
-                for w in request.wanted
-                if w.number in found
+                Issued(handle, encrypt(self._code(person, source.code_epoch), key).to_bytes())
+                for handle, person in wanted.known
             ]
             _shuffle(codes)
             for at in range(0, len(codes), MAX_BATCH):
                 batch = IssuanceBatch(ref_of(source), ref_of(target), codes[at : at + MAX_BATCH], self.clock())
                 outgoing["hub"].append(Submit(self.keys.identity.sign(batch)))
-            unknown = [w.handle for w in request.wanted if w.number not in found]
-            if unknown:
-                outgoing[body].append(CodeRefused(unknown))
+            if wanted.unknown:
+                outgoing[body].append(CodeRefused(wanted.unknown))
             self.observe.count("codes_issued", len(codes))
         return outgoing
+
+
+def _holder(connection: sa.Connection, number: str) -> bytes:
+    """Who has this number, or had it."""
+    found = store.ids_of(connection, [number])
+    if number not in found:
+        raise NotFound("Nobody has this number.", ja="この番号の人はいません。", code="no-person")
+    return found[number]

@@ -1,7 +1,7 @@
-"""Persons and every number ever issued.
+"""Persons, every number ever issued, and whose each card's certificate is.
 
 Invariants: ``numbers`` only grows; ``persons.number`` is the one in use; ``persons.id`` never changes and leaves this database only
-through the PRF that mints codes.
+through the PRF that mints codes, so that another number changes no code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,19 @@ numbers = sa.Table(
     metadata,
     sa.Column("number", sa.String(12), primary_key=True),
     sa.Column("person", sa.LargeBinary(16), nullable=False),
+    sa.Column("replaced", sa.String(16)),
+    sa.Column("replaced_at", sa.BigInteger),
 )
+"""``replaced``: why another took its place (``REPLACED``), and when (ms); nothing while it is in use."""
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("person", sa.LargeBinary(16), nullable=False),
+)
+"""Whose a card's authentication certificate is, by its SHA-256."""
+REPLACED = ("leaked", "misused")
+"""Why a number is replaced: it is feared to be, or is, used by another (Number Act art. 7)."""
 
 
 def add(connection: sa.Connection, people: Sequence[dict[str, object]]) -> None:
@@ -50,6 +62,42 @@ def ids_of(connection: sa.Connection, among: Sequence[str]) -> dict[str, bytes]:
     """The internal id of each person with one of these numbers, current or retired."""
     rows = connection.execute(sa.select(numbers).where(numbers.c.number.in_(list(among))))
     return {r.number: bytes(r.person) for r in rows}
+
+
+def number_of(connection: sa.Connection, person: bytes) -> str:
+    """The number in use."""
+    return str(connection.execute(sa.select(persons.c.number).where(persons.c.id == person)).scalar_one())
+
+
+def replace(connection: sa.Connection, person: bytes, old: str, new: str, reason: str, now: int) -> bool:
+    """Give a person another number; ``False`` if ``old`` is not theirs any more. No code changes, for none comes from the number."""
+    mine = persons.c.id == person, persons.c.number == old
+    if not connection.execute(persons.update().where(*mine).values(number=new)).rowcount:
+        return False
+    was = numbers.c.number == old
+    connection.execute(numbers.update().where(was).values(replaced=reason, replaced_at=now))
+    connection.execute(numbers.insert(), [{"number": new, "person": person}])
+    return True
+
+
+def replacements(connection: sa.Connection) -> list[tuple[str, int]]:
+    """Of every number replaced: why and when, oldest first."""
+    n = numbers.c
+    query = sa.select(n.replaced, n.replaced_at).where(n.replaced.is_not(None)).order_by(n.replaced_at)
+    return [(str(r.replaced), int(r.replaced_at)) for r in connection.execute(query)]
+
+
+def certify(connection: sa.Connection, digest: bytes, person: bytes) -> bool:
+    """Note whose a certificate is; ``False`` if it is another's."""
+    whose = holder_of(connection, digest)
+    if whose is None:
+        connection.execute(certificates.insert(), [{"digest": digest, "person": person}])
+    return whose in (None, person)
+
+
+def holder_of(connection: sa.Connection, digest: bytes) -> bytes | None:
+    """Whose certificate this is."""
+    return connection.execute(sa.select(certificates.c.person).where(certificates.c.digest == digest)).scalar()
 
 
 def count(connection: sa.Connection) -> int:

@@ -26,8 +26,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
-from renkei.certification import ceremony, tokens
-from renkei.certification.office import Office
+from renkei.card.client import CardClient
+from renkei.card.layout import Attributes
+from renkei.card.virtual import CardFile
+from renkei.certification import ceremony, profiles, tokens
+from renkei.certification.office import Holder, Office
 from renkei.certification.production import Producer
 from renkei.certification.profiles import PURPOSES, Addresses
 from renkei.errors import NotFound, SetupError
@@ -156,6 +159,16 @@ class Certification:
         serving = asyncio.create_task(serve(shell, self.observe, answers(self.office, self.database), self.health))
         await stop.wait()
         await end([serving])
+
+    async def produce(self, card: Path, born: dt.date, attributes: Attributes, number: str) -> Holder:
+        """Make an emulated card, without PINs, as a new file; for whom and until when."""
+        memory = self.producer.blank()
+        last = profiles.card_expires(self.pack.header.cards, born, self.pack.day(self.clock()))
+        holder = Holder(memory.serial, last, born, attributes)
+        file = CardFile(card)
+        file.keep(memory)
+        await self.producer.personalise(CardClient(file.chip().transmit), holder, number)
+        return holder
 
     def health(self) -> Health:
         """How much is in the log."""

@@ -208,6 +208,50 @@ def emulate(
     out.print(t("The card was pulled out.", "カードを抜きました。"))
 
 
+@app.command("serve")
+def serve(
+    site: Annotated[
+        list[str] | None, typer.Option(help="A page that may ask, as https://host; any over HTTPS if none is named.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where pages find it.")] = 8491,
+    card: Annotated[
+        Path | None, typer.Option(help="The file of an emulated card, in place of a card in a reader.")
+    ] = None,
+    reader: ReaderName = "",
+) -> None:
+    """Answer web pages that ask for the card, on this machine alone, until Ctrl-C. Every time you are shown who asks, and confirm."""
+    import asyncio
+
+    from renkei.card import virtual
+    from renkei.cli.shell import language
+    from renkei.institution.bus import demand_free
+    from renkei.institution.tasks import end, told_to_stop
+    from renkei.reader.service import ReaderProgram
+
+    @contextlib.contextmanager
+    def emulated() -> Iterator[CardClient]:
+        assert card is not None
+        yield CardClient(virtual.CardFile(card).chip().transmit)
+
+    if card is not None:
+        if not card.is_file():
+            raise setup(f"{card} is not a file.", f"{card} はファイルではありません。")
+        virtual.CardFile(card).load()
+    demand_free([port])
+    program = ReaderProgram(emulated if card else lambda: _card(reader), port=port, sites=site or (), lang=language())
+
+    async def until_stopped() -> None:
+        stop = told_to_stop()
+        serving = asyncio.create_task(program.serve())
+        await stop.wait()
+        await end([serving])
+
+    out.print(
+        t("Pages may ask for your card at", "ページからのカードの要求を待っています:"), f"http://127.0.0.1:{port}"
+    )
+    asyncio.run(until_stopped())
+
+
 def _purpose(name: str) -> cards.Purpose:
     if name not in cards.PURPOSES:
         raise typer.BadParameter(t("authentication or signature", "authentication または signature"))

@@ -79,11 +79,7 @@ def produce(
     json: Json = False,
 ) -> None:
     """Make a card without PINs: keys on it, both certificates, what is printed. PINs are set by hand-over."""
-    from renkei.card.client import CardClient
     from renkei.card.layout import Attributes
-    from renkei.card.virtual import CardFile
-    from renkei.certification import profiles
-    from renkei.certification.office import Holder
 
     if card.exists():
         raise setup(f"{card} is there already.", f"{card} は既にあります。", remedy="Name a new file.")
@@ -92,16 +88,13 @@ def produce(
         raise Malformed("The sex is 1, 2 or 9.", ja="性別は1・2・9のいずれかです。", code="sex")
     with _open(home) as here:
         digits = FORMATS[here.pack.header.person_number].parse(read(number).strip())
-        today = here.pack.day(here.clock())
-        memory = here.producer.blank()
-        last = profiles.card_expires(here.pack.header.cards, born, today)
-        holder = Holder(memory.serial, last, born, Attributes(name, address, birth.replace("-", ""), sex))
-        file = CardFile(card)
-        file.keep(memory)
+        printed = Attributes(name, address, birth.replace("-", ""), sex)
         with err.status(t("making the card", "カードを作成中")):
-            asyncio.run(here.producer.personalise(CardClient(file.chip().transmit), holder, digits))
-    told = {"card": memory.serial, "file": str(card), "last": last.isoformat()}
-    show(told) if json else out.print(t(f"{memory.serial}, good until {last}", f"{memory.serial}（{last} まで有効）"))
+            made = asyncio.run(here.produce(card, born, printed, digits))
+    told = {"card": made.card, "file": str(card), "last": made.card_last.isoformat()}
+    show(told) if json else out.print(
+        t(f"{made.card}, good until {made.card_last}", f"{made.card}（{made.card_last} まで有効）")
+    )
 
 
 @app.command("hand-over")

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, get, post
-from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from renkei.errors import Malformed, NotFound, Refused
+from renkei.errors import Malformed, NotFound
 from renkei.gateway import store
 from renkei.gateway.batches import FORMATS
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects
-from renkei.institution.settings import Clerk, Duty
+from renkei.institution.clerks import duty, token_guard
 from renkei.institution.web import json_body
 from renkei.numbers import number_format
 from renkei.record.permit import to_file
@@ -115,40 +112,6 @@ class Flags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local_id: Annotated[str, msgspec.Meta(max_length=64)]
     manual: bool
     withheld: bool
-
-
-def token_guard(gateway: Gateway) -> Any:
-    """Lets in whoever has a clerk's token; puts the clerk on the connection."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scheme, _space, token = connection.headers.get("authorization", "").partition(" ")
-        clerk = gateway.clerk_of(token) if scheme.lower() == "bearer" and token else None
-        if clerk is None:
-            raise NotAuthorizedException
-        connection.state.clerk = clerk
-
-    return guard
-
-
-def duty(name: Duty) -> Any:
-    """Lets in clerks who have this duty."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        demand(connection.state.clerk, name)
-
-    return guard
-
-
-def demand(clerk: Clerk, name: Duty) -> None:
-    """``Refused`` unless the clerk has this duty."""
-    if name not in clerk.duties:
-        raise Refused(
-            f"This is not among your duties here ({name}).",
-            ja=f"この操作の権限がありません（{name}）。",
-            remedy="Ask whoever administers the gateway.",
-            remedy_ja="ゲートウェイの管理者にご相談ください。",
-            code="duty",
-        )
 
 
 def inquiry_id(text: str) -> bytes:
@@ -377,7 +340,7 @@ def api(gateway: Gateway) -> Router:
             decline,
             challenge,
         ],
-        guards=[token_guard(gateway)],
+        guards=[token_guard(gateway.settings.clerks)],
         tags=["gateway"],
         security=[{"token": []}],
     )

@@ -16,9 +16,10 @@ from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.gateway import store
-from renkei.gateway.api import Position, demand, inquiry_id, provision, view
+from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects, wording
+from renkei.institution.clerks import clerk_of, demand
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.institution.wording import PackWords
 from renkei.law import decide
@@ -77,7 +78,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     @post("/signin", include_in_schema=False)
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
-        clerk = gateway.clerk_of(data.get("token", "").strip())
+        clerk = clerk_of(gateway.settings.clerks, data.get("token", "").strip())
         if clerk is None:
             return render(request, "signin.html", failed=True, status=403)
         request.set_session({"clerk": clerk.name, "token": clerk.token_sha256, "since": gateway.clock()})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -117,11 +115,6 @@ class Gateway(Institution):
     async def _submit_batches(self) -> None:
         await self.member.until_ready()
         await self.batches.run()
-
-    def clerk_of(self, token: str) -> Clerk | None:
-        """The clerk or system with this token."""
-        digest = sha256(token.encode()).hexdigest()
-        return next((c for c in self.settings.clerks if hmac.compare_digest(c.token_sha256, digest)), None)
 
     def clerk_in(self, session: Mapping[str, Any]) -> Clerk | None:
         """The clerk signed in by this session: until it is over, the clerk is removed, or the token is changed."""

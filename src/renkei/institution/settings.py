@@ -33,8 +33,9 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-Duty = Literal["ask", "register", "protect", "release", "explain"]
-"""Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission."""
+Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber"]
+"""Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission · (of the
+authority) say whose a card's certificate is · give a person another number."""
 
 
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Address the web server listens on."""
     port: int = 0
     """Port of the web server; 0 for none."""
+    address: str = ""
+    """Portal: its address as residents' browsers know it, ``https://…``; ``http://host:port`` if empty."""
     language: str = "ja"
     """Language of pages when the reader has not chosen."""
     log_level: str = "warning"
@@ -73,13 +76,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mapping: str = ""
     """Gateway: path of the declared mapping from that database to data specifications."""
     clerks: tuple[Clerk, ...] = ()
-    """Gateway: who may use it."""
+    """Gateway and authority: who may use it."""
     wait_seconds: float = 30.0
     """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
     backlog_most: int = 5_000
     """Gateway: messages the hub may be owed before single inquiries are turned away for a while (503 with ``Retry-After``)."""
     max_upload_rows: int = 1_000_000
     """Gateway: rows accepted in one batch file."""
+    card_authority: str = ""
+    """Portal: the certificate (PEM file) of the authority whose authentication certificates let residents in; none: no sign-in by card."""
+    reader: str = "http://127.0.0.1:8491"
+    """Portal: where the reader program answers on a resident's own machine."""
     roll: str = ""
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256
@@ -100,6 +107,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def proves(self) -> bool:
         """Whether every conversion is proven, and not only on audit."""
         return self.proofs == "always"
+
+    @property
+    def origin(self) -> str:
+        """The address as browsers write an origin."""
+        return (self.address or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def on_loopback(self) -> bool:

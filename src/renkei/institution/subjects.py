@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.post import Post
 from renkei.institution.store import metadata
-from renkei.messages.wire import MAX_BATCH, CodeRequest, CodeWanted, IssuanceBatch, decode_as
+from renkei.messages.wire import MAX_BATCH, CodeRequest, CodeWanted, IssuanceBatch, Message, decode_as
 from renkei.record.entries import IssuanceLeaf
 from renkei.record.state import domain_of, ref_of
 
@@ -81,10 +81,7 @@ def request_codes(
     if fresh:
         connection.execute(wanted.insert(), [{"handle": handle, "local_id": i} for i, handle in fresh.items()])
     handles = awaited | fresh
-    asked = [
-        CodeWanted(handles[i], number, sha256(b"renkei/v1/local" + handles[i] + i.encode()).digest())
-        for i, number in numbers.items()
-    ]
+    asked = [CodeWanted(handles[i], number, _local_proof(handles[i], i)) for i, number in numbers.items()]
     authority = member.state.of_role("authority")
     for at in range(0, len(asked), MAX_BATCH):
         request = CodeRequest(ref_of(member.domain), asked[at : at + MAX_BATCH])
@@ -105,23 +102,25 @@ def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, Co
     ]
 
 
-def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[bytes, Coded]]) -> int:
+def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[bytes, Coded]]) -> dict[str, str]:
     """Store codes by their handles; unknown handles (already kept, or never asked) change nothing.
 
     One person has one local id here: a code that another local id already has is not stored a second time, and the second local
-    id stays without one, so that an answer can never be about the wrong of two.
+    id stays without one, so that an answer can never be about the wrong of two. Answers which (second → first).
     """
     by_handle = dict(codes)
     asked = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
-    taken = set(by_code(connection, member, list(by_handle.values())))
-    rows, seen = [], set()
+    taken = by_code(connection, member, list(by_handle.values()))
+    rows, seen, same_as = [], dict[bytes, str](), dict[str, str]()
     newest = max((c.epoch for c in by_handle.values()), default=1)
     for row in asked:
         coded = by_handle[bytes(row.handle)]
         same = member.carry(coded.code, coded.epoch, newest)
-        if coded not in taken and same not in seen:
-            seen.add(same)
+        first = taken[coded].local_id if coded in taken else seen.setdefault(same, row.local_id)
+        if first == row.local_id:
             rows.append(row)
+        else:
+            same_as[row.local_id] = first
     if asked:
         connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in asked])))
     if rows:
@@ -137,12 +136,35 @@ def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[
                 for r in rows
             ],
         )
-    return len(rows)
+    return same_as
 
 
-def refuse_codes(connection: sa.Connection, handles: Sequence[bytes]) -> None:
-    """The authority knows no such persons: forget the requests."""
-    connection.execute(wanted.delete().where(wanted.c.handle.in_(list(handles))))
+def request_by_card(
+    connection: sa.Connection, post: Post, member: Member, local_id: str, proof: Callable[[bytes, bytes], Message]
+) -> None:
+    """Ask the authority for the code of whoever signed in with a card: ``proof(handle, local proof)`` is what to send. Does nothing
+    if there is one; asks again, under the handle it has, if it is awaited."""
+    if by_local_id(connection, [local_id]):
+        return
+    handle = connection.execute(sa.select(wanted.c.handle).where(wanted.c.local_id == local_id)).scalar()
+    if handle is None:
+        handle = os.urandom(16)
+        connection.execute(wanted.insert(), [{"handle": handle, "local_id": local_id}])
+    post.put(
+        connection, member.state.of_role("authority"), [proof(bytes(handle), _local_proof(bytes(handle), local_id))]
+    )
+
+
+def _local_proof(handle: bytes, local_id: str) -> bytes:
+    return sha256(b"renkei/v1/local" + handle + local_id.encode()).digest()
+
+
+def refuse_codes(connection: sa.Connection, handles: Sequence[bytes]) -> list[str]:
+    """The authority knows no such persons: forget the requests. Whom they were about."""
+    asked = wanted.c.handle.in_(list(handles))
+    about = list(connection.execute(sa.select(wanted.c.local_id).where(asked)).scalars())
+    connection.execute(wanted.delete().where(asked))
+    return about
 
 
 def by_local_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Subject]:

@@ -105,6 +105,13 @@ class Pages:
         return response
 
 
+def leading_to(origin: str, page: Response[bytes]) -> Response[bytes]:
+    """The page with a form that may be sent to another origin, which is told from where it came."""
+    policy = HEADERS["Content-Security-Policy"].replace("form-action 'self'", f"form-action 'self' {origin}")
+    page.headers.update({"Content-Security-Policy": policy, "Referrer-Policy": "strict-origin"})
+    return page
+
+
 def cookie_session(
     settings: Settings, secret: bytes, seconds: int, *, exclude: Sequence[str] = ()
 ) -> CookieBackendConfig:
@@ -139,7 +146,9 @@ def secure_headers(app: ASGIApp) -> ASGIApp:
     async def with_headers(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableScopeHeaders.from_message(message).update(HEADERS)
+                headers = MutableScopeHeaders.from_message(message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await app(scope, receive, send_on)

@@ -412,6 +412,21 @@ class CodeRequest(Wire, frozen=True, tag="code-request/1"):
     wanted: Annotated[list[CodeWanted], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
+class CodeByCard(Wire, frozen=True, tag="code-by-card/1"):
+    """Portal → authority, sealed to it: the code wanted of whoever signed in with a card, named by the certificate and not by a number.
+
+    What was signed is ``relying.authentication_message(audience, challenge)``.
+    """
+
+    domain: DomainRef
+    handle: Bytes16
+    local_proof: Bytes32
+    audience: Annotated[str, Meta(max_length=200)]
+    challenge: Annotated[bytes, Meta(max_length=64)]
+    certificate: Annotated[bytes, Meta(max_length=4000)]
+    signature: Annotated[bytes, Meta(max_length=1024)]
+
+
 class CodeRefused(Wire, frozen=True, tag="code-refused/1"):
     """Authority → body: for these handles there is no such person."""
 
@@ -511,6 +526,7 @@ Message = (
     | Answer
     | Remind
     | CodeRequest
+    | CodeByCard
     | CodeRefused
     | KeyShare
     | Demand

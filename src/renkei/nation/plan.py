@@ -85,6 +85,8 @@ class Plan(msgspec.Struct, frozen=True):
     places: tuple[Place, ...]
     personas: tuple[Face, ...]
     officers: tuple[Seat, ...] = ()
+    certification: str = ""
+    """Where its certification authorities answer; nothing if it has no cards."""
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -98,6 +100,10 @@ class Plan(msgspec.Struct, frozen=True):
                 remedy="Start one with `make demo` or `renkei nation up`.",
                 remedy_ja="`make demo` または `renkei nation up` で起動してください。",
             ) from None
+
+    def card(self, folder: Path, persona: str) -> Path:
+        """The file of a persona's emulated card, in a nation that has cards."""
+        return folder / "cards" / f"{persona}.json"
 
     def port(self, body: str) -> int:
         """The port of a body's web server."""
@@ -136,7 +142,8 @@ def lay_out(
     report("inventing residents")
     people = population.residents(pack, pack_folder, demography, residents, seed, today)
     population.write_roll(folder / "roll.csv", people, pack)
-    ports = _ports(base_port, len(pack.bodies) + 1 + 2 * (bus_nodes - 1) + (bus_nodes > 1))
+    count = len(pack.bodies) + 1 + 2 * (bus_nodes - 1) + (bus_nodes > 1)
+    ports = [base_port + i for i in range(count)] if base_port else free_ports(count)
     servers = [ports[0], *ports[len(pack.bodies) + 1 :]]
     nodes = tuple(
         Node(f"bus-{n + 1}", servers[n], servers[bus_nodes + n] if bus_nodes > 1 else 0) for n in range(bus_nodes)
@@ -368,10 +375,8 @@ def _faces(
     )
 
 
-def _ports(base: int, count: int) -> list[int]:
-    """``count`` ports from ``base`` on, or free ones."""
-    if base:
-        return [base + i for i in range(count)]
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing listens on."""
     held = [socket.socket() for _ in range(count)]
     try:
         for s in held:

@@ -38,6 +38,8 @@ ROLES: dict[str, type[Institution]] = {
     "portal": Portal,
     "worker": Worker,
 }
+CERTIFICATION = "certification"
+"""The folder, in a nation, of its certification authorities."""
 ORDER = ("hub", "commission", "authority", "portal", "gateway")
 READY_WITHIN = 90.0
 
@@ -112,6 +114,8 @@ class World:
             await server.start()
         operator = self.plan.operator.encode()
         await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
+        if self.plan.certification:
+            self.spawn(CERTIFICATION, "certification", "run")
         places = sorted(self.plan.places, key=lambda p: ORDER.index(p.role))
         if self.processes:
             for place in places:
@@ -125,12 +129,12 @@ class World:
             await asyncio.gather(*(self.institutions[body].start() for body in bodies))
         settle_memory()
 
-    def spawn(self, body: str) -> None:
+    def spawn(self, body: str, *command: str) -> None:
         """Start the process of one body (again)."""
-        home = self.folder / body
+        home, run = self.folder / body, command or ("run",)
         log = (home / "log.jsonl").open("ab")
         self.children[body] = subprocess.Popen(
-            [sys.executable, "-m", "renkei.cli", "run", str(home)],
+            [sys.executable, "-m", "renkei.cli", *run, str(home)],
             stdout=log,
             stderr=log,
             start_new_session=True,

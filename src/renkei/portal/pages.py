@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -14,9 +15,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import Body, FromPath, QueryParameter
 from litestar.response import Redirect
 
-from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
+from renkei.errors import Malformed, NotFound, Refused, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
-from renkei.institution.web import Pages, cookie_session, language
+from renkei.institution.relying import Presented, authentication_message
+from renkei.institution.web import Pages, cookie_session, language, leading_to
 from renkei.ledger import store as log
 from renkei.messages.wire import Permit
 from renkei.portal import store
@@ -47,14 +49,15 @@ Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
 
 
 def signed_in(portal: Portal) -> Any:
-    """Lets in a resident with a session: until it is over, or the account's secret is changed."""
+    """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         session = connection.session
         fresh = 0 <= portal.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
-        account = portal.database.read_now(lambda c: store.account_of(c, session.get("digest", ""))) if fresh else None
-        if account is None or account != session.get("account"):
+        account = portal.database.read_now(lambda c: store.account_of(c, session.get("key", ""))) if fresh else None
+        if account is None:
             raise NotAuthorizedException
+        connection.state.account = account
 
     return guard
 
@@ -76,32 +79,76 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     async def codes_of(request: Request[Any, Any, Any]) -> list[bytes]:
         """The codes under which the resident's records are filed: one, but while they go over to a new epoch."""
-        account = request.session["account"]
+        account = request.state.account
+        if not account:
+            raise NotFound(
+                "The numbering authority knows nobody by this card.",
+                ja="このカードの持ち主を、付番機関が確認できませんでした。",
+                remedy="Ask at the counter where you were given the card.",
+                remedy_ja="カードを受け取った窓口にお問い合わせください。",
+                code="card-unknown",
+            )
         found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
         if found is None or found.code is None:
-            raise Unavailable(
-                "Your file is still being set up. Look again in a minute.",
-                ja="準備中です。1分ほどしてから、もう一度ご覧ください。",
-                code="no-code",
-            )
+            raise _AWAITED
         epochs = await portal.database.read(lambda c: subjects.epochs(c, store.records.c.epoch))
         return [portal.member.carry(*found.code, epoch) for epoch in epochs]
 
     @get("/", include_in_schema=False)
     async def start(request: Request[Any, Any, Any]) -> Redirect:
-        return Redirect("/records" if request.session.get("account") else "/signin")
+        return Redirect("/records" if request.session.get("key") else "/signin")
+
+    def challenge_of(request: Request[Any, Any, Any]) -> bytes:
+        """What this browser's card is to sign: one thing in all its windows, until it was answered or is old."""
+        challenge = b64decode(request.session.get("challenge", ""))
+        if not portal.challenges.is_fresh(challenge):
+            challenge = portal.challenges.new()
+            request.set_session({**request.session, "challenge": b64encode(challenge).decode()})
+        return challenge
+
+    def signin_form(request: Request[Any, Any, Any], problem: Any = None, status: int = 200) -> Response[bytes]:
+        by_card = portal.card_authority is not None
+        challenge = b64encode(challenge_of(request)).decode() if by_card else ""
+        reader = portal.settings.reader
+        page = render(
+            request, "signin.html", problem=problem, status=status, by_card=by_card, challenge=challenge, reader=reader
+        )
+        return leading_to(reader, page) if by_card else page
 
     @get("/signin", include_in_schema=False)
     async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return render(request, "signin.html", failed=False)
+        return signin_form(request)
 
     @post("/signin", include_in_schema=False)
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
-        account = await portal.database.read(lambda c: store.account_of(c, digest))
-        if account is None:
-            return render(request, "signin.html", failed=True, status=403)
-        request.set_session({"account": account, "digest": digest, "since": portal.clock()})
+        if await portal.database.read(lambda c: store.account_by_secret(c, digest)) is None:
+            return signin_form(request, _SECRET.problem(language(request, portal.settings.language)), 403)
+        request.set_session({"key": digest, "since": portal.clock()})
+        return Redirect("/records", status_code=303)
+
+    @get("/signin/card/message", media_type="application/octet-stream", include_in_schema=False)
+    async def signin_message(request: Request[Any, Any, Any]) -> bytes:
+        """The bytes a card is to sign for this browser, for whoever signs with another program than ours."""
+        return authentication_message(portal.settings.origin, challenge_of(request))
+
+    @post("/signin/card", include_in_schema=False)
+    async def from_reader(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        """What the reader program sends a browser back with. It comes from another site, without cookies: our page sends it on."""
+        if data.get("refused"):
+            return Redirect("/signin", status_code=303)
+        shown = {name: data.get(name, "")[:8000] for name in ("certificate", "signature")}
+        return render(request, "signed.html", **shown)
+
+    @post("/signin/card/finish", include_in_schema=False)
+    async def signin_by_card(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        challenge = b64decode(request.session.get("challenge", ""))
+        try:
+            shown = Presented(*(_bytes(data.get(name, "")) for name in ("certificate", "signature")))
+            key = await portal.sign_in_by_card(shown, challenge)
+        except RenkeiError as error:
+            return signin_form(request, error.problem(language(request, portal.settings.language)), error.status)
+        request.set_session({"key": key, "since": portal.clock()})
         return Redirect("/records", status_code=303)
 
     @post("/signout", include_in_schema=False)
@@ -111,7 +158,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     @get("/records", guards=inside, include_in_schema=False)
     async def records(request: Request[Any, Any, Any], below: Position = None) -> Response[bytes]:
-        codes = await codes_of(request)
+        try:
+            codes = await codes_of(request)
+        except Unavailable:
+            return render(request, "awaited.html")
         rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         marks = await portal.database.read(lambda c: store.marks_on(c, [r.position for r in rows]))
@@ -170,13 +220,48 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         await portal.complain(position, kind, text)
         return Redirect(f"/records/{position}", status_code=303)
 
-    handlers = [start, signin_page, signin, signout, records, record, proof, report]
+    handlers = [
+        start,
+        signin_page,
+        signin,
+        signin_message,
+        from_reader,
+        signin_by_card,
+        signout,
+        records,
+        record,
+        proof,
+        report,
+    ]
     options = {
         "pages": pages,
         "csrf_secret": portal.keys.derive("csrf").hex(),
+        # what comes from the reader program: the challenge in the session's cookie, which other sites' forms come without, is its proof
+        "csrf_exclude": ["^/signin/card"],
         "middleware": [session.middleware],
     }
     return handlers, options
+
+
+_AWAITED = Unavailable(
+    "Your file is still being set up. Look again in a moment.",
+    ja="準備中です。少ししてから、もう一度ご覧ください。",
+    code="no-code",
+)
+_SECRET = Refused(
+    "This sign-in code is not known.",
+    ja="サインイン用コードが正しくありません。",
+    remedy="Check it and try again.",
+    remedy_ja="確認して、もう一度お試しください。",
+    code="secret",
+)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise Malformed("This is no base64.", ja="base64 ではありません。", code="card-answer") from None
 
 
 def permit(portal: Portal, position: int) -> Permit:

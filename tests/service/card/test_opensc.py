@@ -17,8 +17,8 @@ from renkei.card import layout, reader, virtual
 from renkei.card.chip import Memory, admin_response
 from renkei.card.client import AUTHENTICATION, PURPOSES, SIGNATURE, CardClient
 from renkei.card.layout import AUTHENTICATION_AID, AUTHENTICATION_PIN
-from renkei.certification.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 from renkei.errors import RenkeiError
+from renkei.institution.relying import Challenges, Presented, Verifier, authentication_message, read_answer
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.certification.conftest import HANAKO, NEEDS_TOKEN, Bureau
 from tests.world import free_port, until

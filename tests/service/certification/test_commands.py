@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from renkei.card import virtual
 from renkei.card.chip import Memory
-from renkei.certification.relying import by_ocsp
+from renkei.institution.relying import by_ocsp
 from renkei.institution.settings import system_clock
 from tests.conftest import PACK
 from tests.service.card.conftest import NEEDS_READER, insert
@@ -166,7 +166,7 @@ def test_openssl_asks_over_http_and_is_told_of_each_change(home, card, tmp_path)
                 ca,
             ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-            said = asyncio.run(by_ocsp(settings["base"] + "/ocsp", system_clock)(made, issuer))
+            said = asyncio.run(by_ocsp(system_clock, settings["base"] + "/ocsp")(made, issuer))
             crl = urllib.request.urlopen(settings["base"] + "/authentication.crl").read()
             assert run("certification", "suspend", home / "ca", serial)[0] == 3  # one program at a time
             return done.stdout + done.stderr, crl, said

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from renkei.certification import relying
-from renkei.certification.relying import CHALLENGE_GOOD, Challenges, Presented, Verifier, authentication_message
 from renkei.errors import RenkeiError, Unavailable
+from renkei.institution import relying
+from renkei.institution.relying import CHALLENGE_GOOD, Challenges, Presented, Verifier, authentication_message
 from tests.service.certification.conftest import NEEDS_TOKEN
 
 pytestmark = NEEDS_TOKEN

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from renkei.codes.group import transcript
 from renkei.errors import Malformed, NotGenuine, RenkeiError, Unavailable
@@ -25,8 +25,8 @@ from renkei.institution.outside import fetch_bytes
 from renkei.institution.settings import Clock
 from renkei.law.pack import Cards
 
-CHALLENGE_GOOD = 120_000
-"""Milliseconds for which a challenge may be answered."""
+CHALLENGE_GOOD = 600_000
+"""Milliseconds for which a challenge may be answered: whoever is slow with a PIN has time."""
 OUTSTANDING_MOST = 100_000
 SKEW = 300_000
 """Milliseconds by which a responder's clock may differ from ours."""
@@ -42,7 +42,7 @@ def authentication_message(audience: str, challenge: bytes) -> bytes:
 
 
 class Challenges:
-    """Challenges given out: each is ours, of the last two minutes, and good once. They carry their own proof, so that nothing is kept
+    """Challenges given out: each is ours, of the last ten minutes, and good once. They carry their own proof, so that nothing is kept
     of those nobody answers; which were used is kept for as long as they would be good. ``key`` is of one run: after a restart none given
     out before is good."""
 
@@ -54,6 +54,12 @@ class Challenges:
         """48 bytes."""
         head = self._clock().to_bytes(8, "big") + os.urandom(24)
         return head + self._proof(head)
+
+    def is_fresh(self, challenge: bytes) -> bool:
+        """Whether it can still be answered, for half of its time at least."""
+        given = int.from_bytes(challenge[:8], "big")
+        ours = len(challenge) == 48 and hmac.compare_digest(self._proof(challenge[:32]), challenge[32:])
+        return ours and challenge[:32] not in self._used and 0 <= self._clock() - given < CHALLENGE_GOOD // 2
 
     def redeem(self, challenge: bytes) -> None:
         """Take one in, once; ``NotGenuine`` with the reason otherwise."""
@@ -83,6 +89,22 @@ class Presented(NamedTuple):
     signature: bytes
 
 
+def signed(shown: Presented, message: bytes) -> x509.Certificate:
+    """The certificate under whose key ``message`` was signed; ``NotGenuine`` otherwise. Not asked: who issued it, whether it is good."""
+    try:
+        certificate = x509.load_der_x509_certificate(shown.certificate)
+    except ValueError:
+        raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+    public = certificate.public_key()
+    if not isinstance(public, RSAPublicKey):
+        raise _refused("certificate-usage", "The certificate is for something else.", "電子証明書の用途が異なります。")
+    try:
+        public.verify(shown.signature, message, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        raise _refused("signature-wrong", "The signature is wrong.", "署名が正しくありません。") from None
+    return certificate
+
+
 class Verifier:
     """Checks what a card signed. ``authorities`` are those trusted, by purpose."""
 
@@ -103,7 +125,6 @@ class Verifier:
         except ValueError:
             raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
         issuer = self._authorities[purpose]
-        public = certificate.public_key()
         try:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
@@ -112,14 +133,11 @@ class Verifier:
                 "The certificate is not of the authority for this.",
                 "この用途の認証局が発行した電子証明書ではありません。",
             ) from None
-        if not self._is_for(certificate, purpose) or not isinstance(public, RSAPublicKey):
+        if not self._is_for(certificate, purpose):
             raise _refused(
                 "certificate-usage", "The certificate is for something else.", "電子証明書の用途が異なります。"
             )
-        try:
-            public.verify(shown.signature, message, padding.PKCS1v15(), hashes.SHA256())
-        except InvalidSignature:
-            raise _refused("signature-wrong", "The signature is wrong.", "署名が正しくありません。") from None
+        signed(shown, message)
         now = self._clock()
         first, last = (
             int(m.timestamp() * 1000) for m in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
@@ -157,14 +175,19 @@ STATUS_JA = {
 }
 
 
-def by_ocsp(url: str, clock: Clock) -> Status:
-    """``Status`` by asking a responder over HTTP (RFC 6960), with a nonce: an old answer does not pass for a new one."""
+def by_ocsp(clock: Clock, url: str = "") -> Status:
+    """``Status`` by asking a responder over HTTP (RFC 6960), with a nonce: an old answer does not pass for a new one.
+
+    Without ``url`` the responder is the one that the certificate names, which its issuer has signed.
+    """
 
     async def status(certificate: x509.Certificate, issuer: x509.Certificate) -> str:
         nonce = os.urandom(16)
         builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA256())
         question = builder.add_extension(x509.OCSPNonce(nonce), critical=False).build().public_bytes(Encoding.DER)
-        _, raw = await fetch_bytes(url, question, kind="application/ocsp-request", most=100_000, within=5.0)
+        _, raw = await fetch_bytes(
+            url or _responder(certificate), question, kind="application/ocsp-request", most=100_000, within=5.0
+        )
         return await asyncio.to_thread(read_answer, raw, certificate, issuer, nonce, clock())
 
     return status
@@ -207,6 +230,17 @@ def read_answer(raw: bytes, certificate: x509.Certificate, issuer: x509.Certific
         held = answer.revocation_reason is x509.ReasonFlags.certificate_hold
         return SUSPENDED if held else REVOKED
     return GOOD if answer.certificate_status is ocsp.OCSPCertStatus.GOOD else UNKNOWN
+
+
+def _responder(certificate: x509.Certificate) -> str:
+    try:
+        about = list(certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value)
+    except x509.ExtensionNotFound:
+        about = []
+    found = [a.access_location.value for a in about if a.access_method == AuthorityInformationAccessOID.OCSP]
+    if not found:
+        raise _refused("certificate-silent", "The certificate names nobody to ask.", "失効情報の確認先がありません。")
+    return str(found[0])
 
 
 def _refused(code: str, sentence: str, ja: str) -> RenkeiError:

@@ -1,0 +1,242 @@
+"""``renkei card serve``: pages on loopback by which other pages ask for a card.
+
+A page sends the browser here with a form (``POST /ask``); its user sees who asks for what, gives the PIN, and is sent back to the page
+with the certificate and the signature in another form. Fields of ``/ask``: ``kind`` (authentication, or signature), ``back`` (a path at
+the page's own origin), ``lang``; ``challenge`` (base64) for authentication, ``document`` (base64) and ``title`` for a signature.
+Fields of what comes ``back``: ``certificate`` and ``signature`` (base64), or ``refused``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+import urllib.parse
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.enums import RequestEncodingType
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Body
+
+from renkei.card.client import PURPOSES, SIGNATURE, CardClient
+from renkei.errors import Malformed, NotFound, Refused, RenkeiError
+from renkei.institution.observe import Observer
+from renkei.institution.relying import authentication_message
+from renkei.institution.settings import Settings
+from renkei.institution.web import Health, Pages, language, leading_to, serve
+
+PORT = 8491
+ASK_GOOD = 600.0
+"""Seconds for which somebody who was asked may answer."""
+ASKED_MOST = 100
+DOCUMENT_MOST = 1_000_000
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+OpenCard = Callable[[], AbstractContextManager[CardClient]]
+
+
+class Ask(NamedTuple):
+    """What a page wants of the card."""
+
+    origin: str
+    back: str
+    kind: str
+    message: bytes
+    """What is to be signed."""
+    title: str
+    text: str
+    """The document as it can be read, if it can."""
+    at: float
+
+
+class ReaderProgram:
+    """The program. ``sites`` are the origins that may ask; any HTTPS or loopback one if there are none."""
+
+    def __init__(self, open_card: OpenCard, *, port: int = PORT, sites: Sequence[str] = (), lang: str = "ja") -> None:
+        self._open, self._port = open_card, port
+        self.sites = tuple(s.rstrip("/") for s in sites)
+        self._asks: dict[str, Ask] = {}
+        self._card = threading.Lock()  # a card does one thing at a time
+        self.settings = Settings(
+            body="reader", role="reader", kinds=(), database="", bus="", port=port, language=lang, log_level="warning"
+        )
+        self.observe = Observer("reader", "reader", "warning")
+
+    async def serve(self) -> None:
+        """Answer until cancelled."""
+        pages = Pages(Path(__file__).parent / "templates", self.settings, _title)
+        handlers = [_home(self, pages), *_asking(self, pages)]
+        await serve(self.settings, self.observe, handlers, lambda: Health(True, {}), pages=pages)
+
+    def look(self) -> str:
+        """The number of the card in the reader."""
+        with self._card, self._open() as card:
+            return card.serial()
+
+    # ------------------------------------------------------------------ what is asked
+
+    def take(self, origin: str, data: dict[str, str]) -> str:
+        """Take in what a page asks; the token by which its user answers. ``Refused`` if this page may not ask."""
+        if not self._may_ask(origin):
+            raise Refused(
+                "This page may not ask for your card.",
+                ja="このページはカードの利用を求めることができません。",
+                remedy="Only pages over HTTPS may, or those you named with --site.",
+                remedy_ja="HTTPS のページ、または --site で指定したページに限られます。",
+                code="site",
+            )
+        kind, back = data.get("kind", ""), data.get("back", "")
+        if kind not in PURPOSES or not back.startswith("/") or back.startswith(("//", "/\\")):
+            raise _not_understood()
+        title, text = data.get("title", "")[:200], ""
+        if kind == "authentication":
+            message = authentication_message(origin, _data(data, "challenge", 64))
+        else:
+            message = _data(data, "document", DOCUMENT_MOST)
+            text = _readable(message)
+        now = time.monotonic()
+        self._asks = {k: a for k, a in self._asks.items() if now < a.at + ASK_GOOD}
+        while len(self._asks) >= ASKED_MOST:
+            del self._asks[next(iter(self._asks))]
+        token = secrets.token_urlsafe(24)
+        self._asks[token] = Ask(origin, back, kind, message, title, text, now)
+        return token
+
+    def _may_ask(self, origin: str) -> bool:
+        parts = urllib.parse.urlsplit(origin)
+        if not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+            return False
+        if self.sites:
+            return origin in self.sites
+        return parts.scheme == "https" or (parts.scheme == "http" and parts.netloc.split(":")[0] in LOOPBACK)
+
+    def asked(self, token: str) -> Ask:
+        """What was asked; ``NotFound`` if it was answered, or is too old."""
+        ask = self._asks.get(token)
+        if ask is None or time.monotonic() > ask.at + ASK_GOOD:
+            raise NotFound(
+                "Nothing is asked for here any more.",
+                ja="この要求は終了しました。",
+                remedy="Go back to the page that asked, and begin again.",
+                remedy_ja="元のページに戻り、もう一度やり直してください。",
+                code="ask-over",
+            )
+        return ask
+
+    def sign(self, token: str, pin: str) -> tuple[bytes, bytes]:
+        """The certificate and the signature that was asked for; the ask is over. A wrong PIN leaves it."""
+        ask, purpose = self.asked(token), PURPOSES[self.asked(token).kind]
+        with self._card, self._open() as card:
+            signature = card.sign(purpose, pin, ask.message)
+            certificate = card.certificate(purpose, pin if purpose is SIGNATURE else "")
+        self._asks.pop(token, None)
+        return certificate, signature
+
+    def drop(self, token: str) -> None:
+        """Its user does not want to."""
+        self._asks.pop(token, None)
+
+    def is_ours(self, host: str) -> bool:
+        """Whether the browser believes to be here: another name that leads here is another's trick (DNS rebinding)."""
+        return host in {f"{name}:{self._port}" for name in LOOPBACK}
+
+
+def _title(lang: str) -> str:
+    return "カード読取プログラム" if lang == "ja" else "Card reader"
+
+
+def _not_understood() -> Malformed:
+    return Malformed("What the page asks for is not understood.", ja="要求の内容が正しくありません。", code="ask")
+
+
+def _data(data: dict[str, str], name: str, most: int) -> bytes:
+    try:
+        found = b64decode(data.get(name, ""), validate=True)
+    except ValueError:
+        found = b""
+    if not 0 < len(found) <= most:
+        raise _not_understood()
+    return found
+
+
+def _readable(document: bytes) -> str:
+    """A document as text, if it is all text a person can see; nothing otherwise."""
+    try:
+        text = document.decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if all(c.isprintable() or c in "\n\t" for c in text) else ""
+
+
+def here(program: ReaderProgram) -> Any:
+    """Lets in browsers that know where they are."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if not program.is_ours(connection.headers.get("host", "")):
+            raise NotFound("There is nothing here.", ja="ここには何もありません。")
+
+    return guard
+
+
+def _home(program: ReaderProgram, pages: Pages) -> Any:
+    @get("/", guards=[here(program)], include_in_schema=False)
+    async def home(request: Request[Any, Any, Any]) -> Response[bytes]:
+        serial, problem = "", None
+        try:
+            serial = await asyncio.to_thread(program.look)
+        except RenkeiError as error:
+            problem = error.problem(language(request, program.settings.language))
+        return pages.render(request, "home.html", serial=serial, problem=problem, sites=program.sites)
+
+    return home
+
+
+def _asking(program: ReaderProgram, pages: Pages) -> list[Any]:
+    def confirm(request: Request[Any, Any, Any], token: str, problem: Any = None, status: int = 200) -> Response[bytes]:
+        ask = program.asked(token)
+        digest = sha256(ask.message).hexdigest()
+        return pages.render(
+            request,
+            "confirm.html",
+            status=status,
+            ask=ask,
+            token=token,
+            digest=digest,
+            size=len(ask.message),
+            problem=problem,
+        )
+
+    def back(request: Request[Any, Any, Any], ask: Ask, **fields: str) -> Response[bytes]:
+        page = pages.render(request, "back.html", ask=ask, fields=fields)
+        return leading_to(ask.origin, page)
+
+    inside = [here(program)]
+
+    @post("/ask", guards=inside, include_in_schema=False, status_code=200)
+    async def ask(request: Request[Any, Any, Any], data: Form) -> Response[bytes]:
+        return confirm(request, program.take(request.headers.get("origin", ""), data))
+
+    @post("/answer", guards=inside, include_in_schema=False, status_code=200)
+    async def answer(request: Request[Any, Any, Any], data: Form) -> Response[bytes]:
+        token = data.get("token", "")
+        asked = program.asked(token)
+        if data.get("act") == "cancel":
+            program.drop(token)
+            return back(request, asked, refused="cancelled")
+        try:
+            certificate, signature = await asyncio.to_thread(program.sign, token, data.get("pin", ""))
+        except RenkeiError as error:
+            problem = error.problem(language(request, program.settings.language))
+            return confirm(request, token, problem, error.status)
+        certificate64, signature64 = (b64encode(b).decode() for b in (certificate, signature))
+        return back(request, asked, certificate=certificate64, signature=signature64)
+
+    return [ask, answer]
