@@ -61,14 +61,14 @@ class Carded(Running):
         until(lambda: self.authorities("/checkpoint"))
 
     @contextmanager
-    def reading(self, card: Path, *options: str) -> Iterator[str]:
-        """The reader program with this card; its address."""
-        port = self.reader.rpartition(":")[2]
-        command = [RENKEI, "card", "serve", "--card", card, "--port", port, *options]
+    def reading(self, card: Path, *options: str, elsewhere: bool = False) -> Iterator[str]:
+        """The reader program with this card, where the portal's pages look for it or ``elsewhere``; its address."""
+        address = f"http://127.0.0.1:{free_ports(1)[0]}" if elsewhere else self.reader
+        command = [RENKEI, "card", "serve", "--card", card, "--port", address.rpartition(":")[2], *options]
         with subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE) as program:
             try:
-                until(lambda: _answers(self.reader))
-                yield self.reader
+                until(lambda: program.poll() is None and _answers(address))
+                yield address
             finally:
                 program.terminate()
 

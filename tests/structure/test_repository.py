@@ -82,13 +82,19 @@ def test_the_published_vectors_are_ours():
 
 
 def test_pages_are_guarded_and_forms_carry_a_token():
-    """Every form that changes something has a CSRF field; every page but sign-in has a guard."""
+    """Every form that changes something has a CSRF field; every page but sign-in has a guard.
+
+    A form to another program (``action="{{``) needs none of ours, nor one whose own secret is its proof: the reader program's token, and
+    what a card signed for this browser's challenge.
+    """
+    proofs = ("_csrf_token", "{{ stepup(", 'action="{{', 'name="token"', 'action="/signin/card/finish"')
     for template in (ROOT / "src").rglob("templates/*.html"):
         text = template.read_text("utf-8")
-        assert text.count('method="post"') <= text.count("_csrf_token") + text.count("{{ stepup("), template
+        assert text.count('method="post"') <= sum(text.count(p) for p in proofs), template
     public = ("/", "/signin", "/signout")
     register = ("/register", "/register.atom", "/register/{owner:str}/{name:str}", "/comment/{id:int}")
-    for pages, open_ in (("gateway/pages", ()), ("portal/pages", ()), ("commission/console", register)):
+    card = ("/signin/card", "/signin/card/message", "/signin/card/finish")
+    for pages, open_ in (("gateway/pages", ()), ("portal/pages", card), ("commission/console", register)):
         source = (ROOT / f"src/renkei/{pages}.py").read_text("utf-8")
         for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=inside)?', source):
             assert guard or route in (*public, *open_), (pages, route)
@@ -104,7 +110,18 @@ def test_every_message_is_somebody_s_to_change():
 
 
 def test_there_is_one_file_of_attacks_per_adversary():
-    adversaries = ("outsider", "requester", "provider", "hub", "commission", "portal", "network", "clerk")
+    adversaries = (
+        "outsider",
+        "requester",
+        "provider",
+        "hub",
+        "commission",
+        "portal",
+        "network",
+        "clerk",
+        "site",
+        "thief",
+    )
     studies = ("linkability", "byte_scan", "permit")
     files = {p.stem.removeprefix("test_") for p in (ROOT / "tests/attacks").glob("test_*.py")}
     assert files == {*adversaries, *studies}

@@ -173,14 +173,16 @@ def lay_out(
                 source=f"sqlite:///{home.folder.resolve()}/source.db" if mapping else "",
                 mapping=mapping,
                 clerks=(Clerk(CLERK, sha256(tokens[body.code].encode()).hexdigest(), get_args(Duty)),)
-                if body.role == "gateway"
+                if body.role in ("gateway", "authority")
                 else (),
                 roll=str((folder / "roll.csv").resolve()) if body.role == "authority" else "",
                 round_size=round_size,
             ),
         )
         url = f"http://127.0.0.1:{port}"
-        places.append(Place(body.code, body.role, url, tokens[body.code] if body.role == "gateway" else ""))
+        places.append(
+            Place(body.code, body.role, url, tokens[body.code] if body.role in ("gateway", "authority") else "")
+        )
     origin = f"renkei.example/{pack.header.id}/{secrets.token_hex(4)}"
     officers = [Seat(o.name, o.role, o.ja, o.en, secrets.token_urlsafe(9)) for o in demography.officer]
     _genesis(folder, pack, origin, _enlist(folder, officers))

@@ -1,8 +1,22 @@
 """Signing in by card: over the reader program and over OpenSC; who is let in, to whose file, and who is not."""
 
+import base64
+import subprocess
+from hashlib import sha256
+
 import pytest
 
-from tests.cards import Carded, Resident
+from renkei.authority import store as roll
+from renkei.card.client import AUTHENTICATION, CardClient
+from renkei.card.virtual import CardFile
+from renkei.institution import subjects
+from renkei.nation.cards import PINS
+from renkei.numbers import IndividualNumber
+from renkei.portal import store
+from tests.cards import RENKEI, Carded, Resident
+from tests.service.card.conftest import NEEDS_READER
+from tests.service.card.conftest import insert as insert
+from tests.service.card.test_opensc import MODULE
 from tests.service.certification.conftest import NEEDS_TOKEN
 from tests.world import until
 
@@ -35,3 +49,131 @@ def test_a_card_opens_the_account_there_is(nation, reader):
     status, page = resident.signs_in(reader)
     assert status == 200, page
     assert until(lambda: "Ohashi" in seen(resident))
+
+
+def test_whoever_has_no_account_gets_one_and_their_own_file(nation):
+    """At the first time the code is on its way, and the page says so and looks again by itself."""
+    portal = nation.world.institutions["portal"]
+    local_id, code = nation.local_id("portal", 1), nation.code("portal", 1)
+    forget = subjects.subjects.delete().where(subjects.subjects.c.local_id == local_id)
+    nation.do(portal.database.write(lambda c: c.execute(forget)))
+    resident = Resident(nation)
+    nation.stop_body("numbering-authority")
+    try:
+        with nation.reading(nation.card(1), elsewhere=True) as reader:
+            status, page = resident.signs_in(reader)
+        assert (status, "being set up" in page, 'http-equiv="refresh"' in page) == (200, True, True)
+    finally:
+        nation.start_body("numbering-authority")
+    seen(resident)
+    find = portal.database.read_now(lambda c: subjects.by_code(c, portal.member, [code]))
+    assert find[code].local_id.startswith("card-")
+    with nation.reading(nation.card(1), elsewhere=True) as reader:
+        again = Resident(nation)
+        assert again.signs_in(reader)[0] == 200
+        assert "http-equiv" not in again.get("/records")[1]
+
+
+def test_a_card_whose_holder_nobody_knows_is_told_so(nation):
+    """The certificate is good, and the numbering authority was never told whose it is."""
+    authority = nation.world.institutions["numbering-authority"]
+    kept = authority.database.read_now(lambda c: c.execute(roll.certificates.select()).all())
+    nation.do(authority.database.write(lambda c: c.execute(roll.certificates.delete())))
+    portal = nation.world.institutions["portal"]
+    nation.do(portal.database.write(lambda c: c.execute(store.cards.delete())))
+    forget = subjects.subjects.delete().where(subjects.subjects.c.local_id == nation.local_id("portal", 2))
+    nation.do(portal.database.write(lambda c: c.execute(forget)))
+    resident = Resident(nation)
+    with nation.reading(nation.card(2), elsewhere=True) as reader:
+        assert resident.signs_in(reader)[0] == 200
+        until(lambda: resident.get("/records")[0] == 404)
+        assert "knows nobody by this card" in resident.get("/records")[1]
+        again = roll.certificates.insert()
+        nation.do(authority.database.write(lambda c: c.execute(again, [r._asdict() for r in kept])))
+        assert resident.signs_in(reader)[0] == 200
+        seen(resident)
+
+
+def test_the_next_certificate_of_a_person_opens_the_same_account(nation, tmp_path):
+    """A second card: another certificate, told to the authority by a clerk; the portal learns from the code alone who it is."""
+    nation.world.children.pop("certification").kill()
+    face = nation.plan.personas[0]
+    number, pins = tmp_path / "number", tmp_path / "pins"
+    number.write_text(nation.number())
+    pins.write_text("\n".join(PINS))
+    home, card = nation.folder / "certification", tmp_path / "card.json"
+    about = ["--name", face.ja, "--address", "大橋市", "--birth", "1990-01-01", "--sex", "2", "--number", str(number)]
+    for command in (["produce", home, card, *about], ["hand-over", home, card, "--pins", pins]):
+        subprocess.run([RENKEI, "certification", *map(str, command)], check=True, stdout=subprocess.PIPE)
+    nation.world.spawn("certification", "certification", "run")
+    until(lambda: nation.authorities("/checkpoint"))
+    der = CardClient(CardFile(card).chip().transmit).certificate(AUTHENTICATION)
+    told = {"number": nation.number(), "certificate": base64.b64encode(der).decode()}
+    assert nation.http("numbering-authority", "/certificates", told)[0] == 204
+    for which in (nation.card(), card):
+        with nation.reading(which, elsewhere=True) as reader:
+            resident = Resident(nation)
+            assert resident.signs_in(reader)[0] == 200
+            seen(resident)
+    opened = {account_of(nation, which) for which in (nation.card(), card)}
+    assert opened == {nation.local_id("portal")}
+
+
+def account_of(nation, card):
+    key = sha256(CardClient(CardFile(card).chip().transmit).certificate(AUTHENTICATION)).hexdigest()
+    return nation.world.institutions["portal"].database.read_now(lambda c: store.account_of(c, key))
+
+
+def test_a_number_that_leaked_is_replaced_and_every_code_stays(nation):
+    """D.9: the person keeps every linkage; the old number leads to them still, for what was under way; it is given to nobody else."""
+    old, codes = nation.number(2), {b: nation.code(b, 2) for b in ("tax-union", "ohashi-city")}
+    status, told = nation.http("numbering-authority", "/numbers/replace", {"number": old, "reason": "leaked"})
+    assert status == 201
+    assert told["number"] != old
+    IndividualNumber.parse(told["number"])
+    for body in ("ohashi-city", "tax-union"):
+        nation.register_anew(body, 2)
+        until(lambda body=body: nation.code(body, 2) == codes[body])
+    status, problem = nation.http("numbering-authority", "/numbers/replace", {"number": old, "reason": "leaked"})
+    assert (status, problem["title"]) == (409, "replaced")
+    for number, reason in ((old, "wish"), ("1", "leaked"), ("0" * 12, "leaked")):
+        assert nation.http("numbering-authority", "/numbers/replace", {"number": number, "reason": reason})[0] in (
+            400,
+            404,
+        )
+    status, counted = nation.http("numbering-authority", "/numbers/statistics")
+    assert (status, sum(m["leaked"] for m in counted["replaced"].values())) == (200, 1)
+    assert old not in str(counted)
+
+
+def test_only_whoever_has_the_duty_says_whose_a_certificate_is(nation):
+    for path, data in (
+        ("/certificates", {"number": "1", "certificate": ""}),
+        ("/numbers/replace", {"number": "1", "reason": "x"}),
+    ):
+        assert nation.http("numbering-authority", path, data, token="")[0] == 401
+        assert nation.http("numbering-authority", path, data, token="guess")[0] == 401
+    der = CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)
+    told = {"number": nation.number(1), "certificate": base64.b64encode(der).decode()}
+    status, problem = nation.http("numbering-authority", "/certificates", told)
+    assert (status, problem["title"]) == (409, "certified")
+    assert nation.http("numbering-authority", "/certificates", {**told, "certificate": "AAAA"})[0] == 400
+
+
+@NEEDS_READER
+def test_an_unmodified_opensc_signs_the_portal_s_challenge(nation, insert, tmp_path):
+    """No program of ours touches the card: the bytes are fetched, pkcs11-tool signs them, a form is sent."""
+    resident = Resident(nation)
+    message, signature, certificate = (tmp_path / n for n in ("message", "signature", "certificate"))
+    message.write_bytes(resident.get("/signin/card/message")[1])
+    with insert(nation.card()) as reader:
+        tool = ["pkcs11-tool", "--module", MODULE, "--slot-index", "0"]
+        sign = ["--sign", "--mechanism", "SHA256-RSA-PKCS", "--pin", "1234"]
+        code, said = reader.run(*tool, *sign, "--input-file", message, "--output-file", signature)
+        assert code == 0, said
+        code, said = reader.run(*tool, "--read-object", "--type", "cert", "--id", "01", "--output-file", certificate)
+        assert code == 0, said
+    fields = {f.name: base64.b64encode(f.read_bytes()).decode() for f in (certificate, signature)}
+    status, page = resident.post(f"{resident.url}/signin/card/finish", resident.url, **fields)
+    assert status == 200, page
+    seen(resident)
