@@ -40,7 +40,7 @@ def resident(nation):
 
 def wanted(**changes):
     challenge = base64.b64encode(bytes(48)).decode()
-    return {"kind": "authentication", "challenge": challenge, "back": "/in", "lang": "en", **changes}
+    return {"kind": "authentication", "challenge": challenge, "back": "/in", **changes}
 
 
 @pytest.mark.parametrize(

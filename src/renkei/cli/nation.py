@@ -30,13 +30,24 @@ def nation_up(
     ] = 8600,
     processes: Annotated[bool, typer.Option(help="One process per role.")] = False,
     inquiries: Annotated[int, typer.Option(min=0, help="Inquiries of the first day.")] = 300,
+    cards: Annotated[bool, typer.Option(help="Cards for the personas, if softhsm2 is installed.")] = True,
 ) -> None:
     """Raise the whole nation, or take up the one in the folder; Ctrl-C stops it."""
     import uvloop
 
     from renkei.nation.demo import up
 
-    uvloop.run(up(folder, pack, residents=residents, port=port, processes=processes, inquiries=inquiries, out=out))
+    raised = up(
+        folder,
+        pack,
+        residents=residents,
+        port=port,
+        processes=processes,
+        inquiries=inquiries,
+        cards=cards,
+        out=out,
+    )
+    uvloop.run(raised)
 
 
 @app.command("smoke")

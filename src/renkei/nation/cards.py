@@ -31,8 +31,10 @@ def possible() -> bool:
 
 
 def issue(folder: Path) -> None:
-    """Give a nation that was laid out, and not started yet, its authorities and its personas their cards. Keys are made: some seconds."""
+    """Give a nation that does not run its authorities, and its personas their cards. Keys are made: some seconds."""
     plan = Plan.read(folder)
+    for unfinished in (folder / CERTIFICATION, folder / "cards"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     (port,) = free_ports(1)
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
     home.mkdir()

@@ -23,6 +23,7 @@ from renkei.institution.settings import system_clock
 from renkei.institution.tasks import end
 from renkei.law import Pack, decide
 from renkei.ledger.notes import Verifier
+from renkei.nation import cards as personas
 from renkei.nation import day
 from renkei.nation.plan import Place, Plan, lay_out
 from renkei.nation.population import Demography
@@ -184,6 +185,7 @@ async def up(
     port: int,
     processes: bool,
     inquiries: int,
+    cards: bool,
     out: Console,
 ) -> None:
     """Raise the nation, show where to look, issue the remaining codes in the background, ask a day's inquiries."""
@@ -191,6 +193,12 @@ async def up(
     if not (folder / "nation.toml").exists():
         out.print(f"Laying out a nation of {residents:,} residents in {folder} …", soft_wrap=True)
         lay_out(folder, pack_folder, residents=residents, base_port=port)
+    if cards and not Plan.read(folder).certification:
+        if personas.possible():
+            out.print("Making the certification authorities' keys and the personas' cards …")
+            await asyncio.to_thread(personas.issue, folder)
+        else:
+            out.print("No cards: softhsm2 is not installed (`make card`).")
     world = World(folder, processes=processes)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -200,7 +208,7 @@ async def up(
     async def live() -> None:
         await world.start()
         await world.until_linked()
-        show_addresses(out, world.plan, time.monotonic() - began)
+        show_addresses(out, folder, world.plan, time.monotonic() - began)
         await _day(world, pack_folder, inquiries, out)
 
     living = asyncio.create_task(live())
@@ -251,7 +259,7 @@ def _tally(ends: dict[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(ends.items()))
 
 
-def show_addresses(out: Console, plan: Plan, seconds: float) -> None:
+def show_addresses(out: Console, folder: Path, plan: Plan, seconds: float) -> None:
     """Where to look, and as whom."""
     out.print(f"\nReady after {seconds:.1f} s.\n")
     portal = next(p for p in plan.places if p.role == "portal")
@@ -261,6 +269,10 @@ def show_addresses(out: Console, plan: Plan, seconds: float) -> None:
     for face in plan.personas:
         table.add_row(face.name, face.ja, portal.url, face.secret)
     out.print(table)
+    if plan.certification:
+        pins = personas.PINS
+        out.print(f"\nWith a card (PIN {pins.authentication}, for signatures {pins.signature}), in another terminal:")
+        out.print(f"  renkei card serve --card {plan.card(folder, plan.personas[0].id)}", soft_wrap=True)
     table = Table(box=None, title="\nClerks: sign in at the inquiry desk", title_justify="left")
     for column in ("institution", "address", "token"):
         table.add_column(column)

@@ -2,7 +2,7 @@
 
 A page sends the browser here with a form (``POST /ask``); its user sees who asks for what, gives the PIN, and is sent back to the page
 with the certificate and the signature in another form. Fields of ``/ask``: ``kind`` (authentication, or signature), ``back`` (a path at
-the page's own origin), ``lang``; ``challenge`` (base64) for authentication, ``document`` (base64) and ``title`` for a signature.
+the page's own origin); ``challenge`` (base64) for authentication, ``document`` (base64) and ``title`` for a signature.
 Fields of what comes ``back``: ``certificate`` and ``signature`` (base64), or ``refused``.
 """
 

@@ -13,7 +13,7 @@ from renkei.nation.plan import Plan
 from tests.world import until
 
 RENKEI = [sys.executable, "-m", "renkei.cli"]
-UP = [*RENKEI, "nation", "up", "--residents", "30", "--port", "0", "--inquiries", "12"]
+UP = [*RENKEI, "nation", "up", "--residents", "30", "--port", "0", "--inquiries", "12", "--no-cards"]
 
 
 def _heed_interrupts():
