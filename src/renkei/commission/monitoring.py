@@ -49,6 +49,8 @@ class Monitor:
         rules = keeper.state.pack.header.oversight
         self._watch = Watch(rules.office_from, rules.office_to)
         self._replayed = False
+        self._counted = set[store.Use]()
+        """Uses of the newest days that have a row: the record is about few, again and again."""
 
     async def run(self) -> None:
         """For ever: take in what is new, and now and then what audits found; forget lines that are too old."""
@@ -94,15 +96,17 @@ class Monitor:
         settled = [(known[i], o) for i, o in outcomes.items() if i in known and not known[i].result]
         alarms = self._watch.see(self._seen("inquiry", line) for line in lines)
         alarms += self._watch.see(self._seen("nothing", line) for line, o in settled if o.result == "nothing")
+        uses = self._usage(lines, settled)
 
         def commit(connection: sa.Connection) -> None:
             store.add_watched(connection, lines)
             store.settle_watched(connection, [(o.inquiry, o.result, o.time) for _, o in settled])
-            store.add_usage(connection, self._usage(lines, settled))
+            store.add_usage(connection, uses, self._counted)
             self._raise(connection, alarms)
             index.set_flag(connection, FLAG, str(end))
 
         await self._database.write(commit)
+        self._counted = {u for u in self._counted if u.day >= min((u.day for u in uses), default="")} | set(uses)
         return end - first
 
     def _line(self, position: int, leaf: InquiryLeaf) -> store.Watched:

@@ -6,7 +6,7 @@ the very bytes its officers sign.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -421,6 +421,11 @@ _SETTLE = Rows(
     .values(result=sa.bindparam("told"), provided_at=sa.bindparam("at"))
 )
 COUNTS = ("asked", "refused", "provided", "empty", "waited")
+_COUNT = Rows(
+    usage.update()
+    .where(*(usage.c[k] == sa.bindparam(f"of_{k}") for k in ("day", "requester", "provider", "affair", "item")))
+    .values({c: usage.c[c] + sa.bindparam(f"more_{c}") for c in COUNTS})
+)
 
 
 def add_watched(connection: sa.Connection, lines: Sequence[Watched]) -> None:
@@ -452,13 +457,16 @@ def prune(connection: sa.Connection, before: int) -> None:
     connection.execute(watched.delete().where(watched.c.time < before))
 
 
-def add_usage(connection: sa.Connection, uses: Mapping[Use, Mapping[str, int]]) -> None:
-    """Add to the counts of each use; one writer."""
-    for use, more in uses.items():
-        same = [usage.c[k] == v for k, v in use._asdict().items()]
-        values = {c: usage.c[c] + more.get(c, 0) for c in COUNTS}
-        if not connection.execute(usage.update().where(*same).values(values)).rowcount:
-            connection.execute(usage.insert(), [{**use._asdict(), **{c: more.get(c, 0) for c in COUNTS}}])
+def add_usage(connection: sa.Connection, uses: Mapping[Use, Mapping[str, int]], there: Container[Use] = ()) -> None:
+    """Add to the counts of each use; one writer. ``there``: uses that are known to have a row, so that none is looked for."""
+    for use in uses:
+        if use not in there:
+            same = [usage.c[k] == v for k, v in use._asdict().items()]
+            if connection.execute(sa.select(usage.c.day).where(*same)).first() is None:
+                connection.execute(usage.insert(), [{**use._asdict(), **dict.fromkeys(COUNTS, 0)}])
+    keyed = ({f"of_{k}": v for k, v in use._asdict().items()} for use in uses)
+    added = ({f"more_{c}": more.get(c, 0) for c in COUNTS} for more in uses.values())
+    _COUNT(connection, [{**key, **more} for key, more in zip(keyed, added, strict=True)])
 
 
 def used(connection: sa.Connection, first: str, last: str) -> list[sa.Row[Any]]:
