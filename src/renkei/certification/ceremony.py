@@ -1,4 +1,4 @@
-"""The key ceremony: both authorities' keys made in the token, before witnesses, with a transcript that anyone can hold against the log."""
+"""The key ceremony: the authorities' keys made in the token, before witnesses, with a transcript that anyone can hold against the log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def hold(
     now: dt.datetime,
     say: Callable[[str], None],
 ) -> bytes:
-    """Make both authorities' keys and certificates, once; the transcript's SHA-256. ``say`` is called with each step as it is done."""
+    """Make the authorities' keys and certificates, once; the transcript's SHA-256. ``say`` is called with each step as it is done."""
     if len({w.strip() for w in witnesses if w.strip()}) < WITNESSES_LEAST:
         raise Malformed(
             "A key ceremony has two witnesses at least.", ja="鍵の生成には、立会人が2人以上必要です。", code="witnesses"
@@ -48,7 +48,7 @@ def hold(
     step(f"Witnesses: {', '.join(w.strip() for w in witnesses)}.")
     step(f"Token: {token.description}.")
     step(f"Law: {pack.reference}.")
-    for purpose in profiles.PURPOSES:
+    for purpose in profiles.AUTHORITIES:
         key = token.generate(f"{purpose}-ca", CA_BITS)
         step(
             f"{purpose}: a key of {key.key_size} bits was made in the token and cannot leave it. SHA-256 of its public key:"
@@ -65,9 +65,9 @@ def hold(
 
 
 def authorities(folder: Path, token: Token, now: dt.datetime) -> dict[str, Authority]:
-    """Both authorities as the ceremony left them, each with a responder that is good for some time."""
+    """The authorities as the ceremony left them, each with a responder that is good for some time."""
     found = {}
-    for purpose in profiles.PURPOSES:
+    for purpose in profiles.AUTHORITIES:
         path = folder / f"{purpose}-ca.pem"
         if not path.exists():
             raise SetupError(

@@ -1,4 +1,4 @@
-"""The office of both authorities: issues, revokes, suspends, and answers for it (CRL: RFC 5280; OCSP: RFC 6960).
+"""The office of the authorities: issues, revokes, suspends, and answers for it (CRL: RFC 5280; OCSP: RFC 6960).
 
 Each issue and each change of a certificate is a leaf of a transparency log of its own, appended in the transaction that makes it so:
 which certificate (by hash), what, why, when; never whose.
@@ -23,7 +23,7 @@ from cryptography.x509 import ocsp
 
 from renkei.card.layout import Attributes
 from renkei.certification import profiles, store
-from renkei.certification.profiles import REASONS, Addresses
+from renkei.certification.profiles import OFFICIAL, REASONS, Addresses
 from renkei.errors import Conflict, Malformed, NotFound
 from renkei.institution.database import Database
 from renkei.institution.settings import Clock
@@ -62,6 +62,11 @@ class Happening(msgspec.Struct, frozen=True, array_like=True, tag="certificate/1
     time: int
 
 
+def key_digest(public: Any) -> bytes:
+    """What a key is known by here: the SHA-256 of its SubjectPublicKeyInfo."""
+    return sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
 class Holder(NamedTuple):
     """Whom a certificate is for, as far as its profile needs it."""
 
@@ -73,7 +78,7 @@ class Holder(NamedTuple):
 
 
 class Office:
-    """Both authorities at work. ``pack`` answers the law in force."""
+    """The authorities at work. ``pack`` answers the law in force."""
 
     def __init__(
         self,
@@ -118,20 +123,42 @@ class Office:
         builder = profiles.holder_certificate(
             rules, purpose, authority.certificate, public, now, end, self._addresses(purpose), attributes
         )
+        return await self._sign_and_keep(authority, builder, holder.card, time)
+
+    async def issue_official(self, title: str, public: profiles.PublicKey, *, dates: bool = False) -> x509.Certificate:
+        """The certificate of a public body's seal, over a key that is the body's; with ``dates``, of who dates documents."""
+        authority, time = self._authorities[OFFICIAL], self._clock()
+        now = _moment(time)
+        end = now.replace(year=now.year + profiles.OFFICIAL_YEARS, day=min(now.day, 28))
+        builder = profiles.official_certificate(
+            self._pack().header.cards,
+            authority.certificate,
+            title,
+            public,
+            now,
+            end,
+            self._addresses(OFFICIAL),
+            dates=dates,
+        )
+        return await self._sign_and_keep(authority, builder, "", time)
+
+    async def _sign_and_keep(
+        self, authority: Authority, builder: x509.CertificateBuilder, card: str, time: int
+    ) -> x509.Certificate:
         made = await asyncio.to_thread(lambda: builder.sign(authority.key, hashes.SHA256()))
         der, serial = made.public_bytes(Encoding.DER), _hex(made.serial_number)
         row: dict[str, Any] = {
             "serial": serial,
-            "purpose": purpose,
-            "card": holder.card,
-            "key": sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest(),
+            "purpose": authority.purpose,
+            "card": card,
+            "key": key_digest(made.public_key()),
             "der": der,
-            "last": int(end.timestamp() * 1000),
+            "last": int(made.not_valid_after_utc.timestamp() * 1000),
             "state": store.GOOD,
             "reason": "",
             "since": time,
         }
-        happening = Happening("issued", purpose, serial, sha256(der).digest(), "", time)
+        happening = Happening("issued", authority.purpose, serial, sha256(der).digest(), "", time)
 
         def commit(connection: sa.Connection) -> None:
             if store.is_certified(connection, row["key"]):

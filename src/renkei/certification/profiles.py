@@ -11,6 +11,7 @@ import secrets
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
@@ -19,6 +20,10 @@ from renkei.errors import Malformed
 from renkei.law.pack import Cards
 
 PURPOSES = ("authentication", "signature")
+"""Of the two certificates on a card."""
+OFFICIAL = "official"
+"""The third authority certifies the seals of public bodies, and who dates documents."""
+AUTHORITIES = (*PURPOSES, OFFICIAL)
 REASONS: dict[str, x509.ReasonFlags] = {
     "moved": x509.ReasonFlags.affiliation_changed,
     "renamed": x509.ReasonFlags.affiliation_changed,
@@ -33,6 +38,10 @@ REASONS: dict[str, x509.ReasonFlags] = {
 ATTRIBUTE_BOUND = ("moved", "renamed")
 """Reasons for which the signature certificate alone goes: it is the one that carries the attributes."""
 CA_YEARS = 10
+OFFICIAL_YEARS = 5
+
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey
 
 
 class Addresses(NamedTuple):
@@ -133,27 +142,9 @@ def holder_certificate(
     )
     usage = _usage(digital_signature=True, content_commitment=purpose == "signature")
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer.subject)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(first)
-        .not_valid_after(last)
+        _certificate(name, issuer, public, first, last, addresses)
         .add_extension(usage, critical=True)
         .add_extension(x509.CertificatePolicies([_policy(rules.policies[purpose])]), critical=True)
-        .add_extension(_authority_key(issuer), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(_crl_at(addresses.crl), critical=False)
-        .add_extension(
-            x509.AuthorityInformationAccess(
-                [
-                    _access(AuthorityInformationAccessOID.OCSP, addresses.ocsp),
-                    _access(AuthorityInformationAccessOID.CA_ISSUERS, addresses.ca),
-                ]
-            ),
-            critical=False,
-        )
     )
     if attributes is None:
         return builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -161,6 +152,63 @@ def holder_certificate(
         x509.OtherName(x509.ObjectIdentifier(rules.attributes[k]), _utf8(v)) for k, v in attributes._asdict().items()
     ]
     return builder.add_extension(x509.SubjectAlternativeName(named), critical=False)
+
+
+def official_certificate(
+    rules: Cards,
+    issuer: x509.Certificate,
+    title: str,
+    public: PublicKey,
+    first: dt.datetime,
+    last: dt.datetime,
+    addresses: Addresses,
+    *,
+    dates: bool = False,
+) -> x509.CertificateBuilder:
+    """The certificate of a public body's seal on documents, in the body's name; with ``dates``, of who dates them (RFC 3161 §2.3)."""
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, rules.country),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, title),
+            x509.NameAttribute(NameOID.COMMON_NAME, "Time stamps" if dates else "Official seal"),
+        ]
+    )
+    builder = (
+        _certificate(name, issuer, public, first, last, addresses)
+        .add_extension(_usage(digital_signature=True, content_commitment=not dates), critical=True)
+        .add_extension(x509.CertificatePolicies([_policy(rules.policies[OFFICIAL])]), critical=False)
+    )
+    if dates:
+        return builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+    return builder
+
+
+def _certificate(
+    name: x509.Name,
+    issuer: x509.Certificate,
+    public: PublicKey,
+    first: dt.datetime,
+    last: dt.datetime,
+    addresses: Addresses,
+) -> x509.CertificateBuilder:
+    """What every certificate that is asked about has: who, by whom, from when to when, and where to ask."""
+    about = [
+        _access(AuthorityInformationAccessOID.OCSP, addresses.ocsp),
+        _access(AuthorityInformationAccessOID.CA_ISSUERS, addresses.ca),
+    ]
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(first)
+        .not_valid_after(last)
+        .add_extension(_authority_key(issuer), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(_crl_at(addresses.crl), critical=False)
+        .add_extension(x509.AuthorityInformationAccess(about), critical=False)
+    )
 
 
 def responder_certificate(

@@ -1,4 +1,4 @@
-"""The authorities' home folder and life: after the ceremony, answer OCSP and hand out revocation lists over HTTP.
+"""The authorities' home folder and life: after the ceremony, answer OCSP, date documents and hand out revocation lists over HTTP.
 
 ::
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
@@ -29,10 +30,11 @@ from litestar.params import FromPath
 from renkei.card.client import CardClient
 from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
-from renkei.certification import ceremony, profiles, tokens
-from renkei.certification.office import Holder, Office
+from renkei.certification import ceremony, profiles, store, tokens
+from renkei.certification.office import Holder, Office, key_digest
 from renkei.certification.production import Producer
-from renkei.certification.profiles import PURPOSES, Addresses
+from renkei.certification.profiles import AUTHORITIES, OFFICIAL, Addresses
+from renkei.certification.timestamps import Timestamper
 from renkei.errors import NotFound, SetupError
 from renkei.institution.database import Database
 from renkei.institution.observe import Observer
@@ -45,6 +47,9 @@ from renkei.ledger import store as log
 from renkei.ledger.notes import NOTE, Signer
 
 OCSP_ANSWER, CRL, CERTIFICATE = "application/ocsp-response", "application/pkix-crl", "application/pkix-cert"
+TIMESTAMP = "application/timestamp-reply"
+DATES = "timestamps"
+"""The token's key that dates documents."""
 PACKAGES = ("institution", "ledger", "certification")
 
 
@@ -156,7 +161,8 @@ class Certification:
             language=s.language,
             log_level=s.log_level,
         )
-        serving = asyncio.create_task(serve(shell, self.observe, answers(self.office, self.database), self.health))
+        handlers = answers(self.office, self.database, await self.timestamper())
+        serving = asyncio.create_task(serve(shell, self.observe, handlers, self.health))
         await stop.wait()
         await end([serving])
 
@@ -169,6 +175,15 @@ class Certification:
         file.keep(memory)
         await self.producer.personalise(CardClient(file.chip().transmit), holder, number)
         return holder
+
+    async def timestamper(self) -> Timestamper:
+        """Who dates documents; certified at the first time."""
+        key = self._token.key(DATES) if self._token.has(DATES) else self._token.generate(DATES, 2048)
+        row = await self.database.read(lambda c: store.by_key(c, key_digest(key.public_key())))
+        made = x509.load_der_x509_certificate(bytes(row.der)) if row is not None else None
+        if made is None:
+            made = await self.office.issue_official(self.settings.title, key.public_key(), dates=True)
+        return Timestamper(made, key, self.pack.header.cards.policies[OFFICIAL], self.clock)
 
     def health(self) -> Health:
         """How much is in the log."""
@@ -192,8 +207,9 @@ async def run(folder: Path) -> None:
         service.close()
 
 
-def answers(office: Office, database: Database) -> list[Any]:
-    """What is answered over HTTP: OCSP (RFC 6960 appendix A), lists, certificates, the log's newest checkpoint."""
+def answers(office: Office, database: Database, timestamper: Timestamper) -> list[Any]:
+    """What is answered over HTTP: OCSP (RFC 6960 appendix A), time stamps (RFC 3161 §3.4), lists, certificates, the log's newest
+    checkpoint."""
 
     @post("/ocsp", media_type=OCSP_ANSWER, include_in_schema=False, status_code=200)
     async def ask(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -207,16 +223,21 @@ def answers(office: Office, database: Database) -> list[Any]:
             der = b""
         return Response(await office.answer(der), media_type=OCSP_ANSWER)
 
+    @post("/timestamps", media_type=TIMESTAMP, include_in_schema=False, status_code=200)
+    async def date(request: Request[Any, Any, Any]) -> Response[bytes]:
+        question = await request.body()
+        return Response(await asyncio.to_thread(timestamper.answer, question), media_type=TIMESTAMP)
+
     @get("/{name:str}", include_in_schema=False)
     async def file(name: FromPath[str]) -> Response[bytes]:
         purpose, _, kind = name.partition(".")
-        if purpose in PURPOSES and kind == "crl":
+        if purpose in AUTHORITIES and kind == "crl":
             return Response(await office.revocation_list(purpose), media_type=CRL)
-        if purpose in PURPOSES and kind == "cer":
+        if purpose in AUTHORITIES and kind == "cer":
             return Response(office.authority(purpose).public_bytes(Encoding.DER), media_type=CERTIFICATE)
         head = await database.read(log.newest)
         if name == "checkpoint" and head is not None:
             return Response(head.note.encode(), media_type="text/plain; charset=utf-8")
         raise NotFound("There is nothing here.", ja="ここには何もありません。")
 
-    return [ask, ask_by_address, file]
+    return [ask, ask_by_address, date, file]

@@ -42,6 +42,11 @@ def get(connection: sa.Connection, serial: str) -> sa.Row[Any] | None:
     return connection.execute(sa.select(certificates).where(certificates.c.serial == serial)).one_or_none()
 
 
+def by_key(connection: sa.Connection, key: bytes) -> sa.Row[Any] | None:
+    """The certificate over this key."""
+    return connection.execute(sa.select(certificates).where(certificates.c.key == key)).one_or_none()
+
+
 def is_certified(connection: sa.Connection, key: bytes) -> bool:
     """Whether there is a certificate over this key."""
     return connection.execute(sa.select(certificates.c.serial).where(certificates.c.key == key)).first() is not None

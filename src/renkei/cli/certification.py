@@ -118,6 +118,34 @@ def hand_over(
     out.print(t("Handed over.", "交付しました。"))
 
 
+@app.command("certify")
+def certify(
+    home: HomeFolder,
+    request: Annotated[
+        Path, typer.Argument(help="A certification request (PKCS#10, PEM), signed with the body's own key.")
+    ],
+    title: Annotated[str, typer.Option(help="The body, as it is to stand in the certificate.")],
+    to: Annotated[Path, typer.Option(help="File for the certificate (PEM).")],
+) -> None:
+    """Certify the key of a public body's seal on documents. Who asks was checked by you: the name in the request is not used."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        asked = x509.load_pem_x509_csr(request.read_bytes())
+        public = asked.public_key()
+        if not asked.is_signature_valid or not isinstance(public, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+            raise ValueError
+    except ValueError:
+        raise Malformed(
+            "This is no certification request of ours.", ja="証明書の発行要求ではありません。", code="request"
+        ) from None
+    made = _act(home, lambda here: here.office.issue_official(title, public))
+    to.write_bytes(made.public_bytes(Encoding.PEM))
+    out.print(t(f"{made.serial_number:x}, good until {made.not_valid_after_utc:%Y-%m-%d}", f"{made.serial_number:x}"))
+
+
 @app.command("revoke")
 def revoke(
     home: HomeFolder,

@@ -169,7 +169,7 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     renewed_within_months: int = 3
     """Who renews it within so many months before its end has it a year longer."""
     policies: dict[str, str] = {}
-    """Object identifiers of the two certificates' policies."""
+    """Object identifiers of the certificates' policies: authentication, signature, official."""
     attributes: dict[str, str] = {}
     """Object identifiers of the four attributes, as the signature certificate carries them."""
 
