@@ -140,7 +140,7 @@ def test_nobody_but_the_portal_gets_a_code_by_a_card(nation):
             CodeByCard(domain, bytes([n]) * 16, bytes(32), origin, bytes(48), *signed_by(nation, 0, bytes(48), origin))
             for n, (origin, domain) in enumerate(
                 (o, d)
-                for o in (nation.url("portal"), "https://town.example")
+                for o in (nation.url("portal"), nation.url("ohashi-city"), "https://town.example")
                 for d in (ref_of(town.domain), DomainRef("portal", 1, 1))
             )
         ]

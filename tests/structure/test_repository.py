@@ -87,14 +87,13 @@ def test_pages_are_guarded_and_forms_carry_a_token():
     A form to another program (``action="{{``) needs none of ours, nor one whose own secret is its proof: the reader program's token, and
     what a card signed for this browser's challenge.
     """
-    proofs = ("_csrf_token", "{{ stepup(", 'action="{{', 'name="token"', 'action="/signin/card/finish"')
+    proofs = ("_csrf_token", "{{ stepup(", 'action="{{', 'name="token"')
     for template in (ROOT / "src").rglob("templates/*.html"):
         text = template.read_text("utf-8")
         assert text.count('method="post"') <= sum(text.count(p) for p in proofs), template
     public = ("/", "/signin", "/signout")
     register = ("/register", "/register.atom", "/register/{owner:str}/{name:str}", "/comment/{id:int}")
-    card = ("/signin/card", "/signin/card/message", "/signin/card/finish")
-    for pages, open_ in (("gateway/pages", ()), ("portal/pages", card), ("commission/console", register)):
+    for pages, open_ in (("gateway/pages", ()), ("portal/pages", ()), ("commission/console", register)):
         source = (ROOT / f"src/renkei/{pages}.py").read_text("utf-8")
         for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=inside)?', source):
             assert guard or route in (*public, *open_), (pages, route)

@@ -197,13 +197,13 @@ class Authority(Institution):
         return _Wanted(known, [w.handle for w in request.wanted if w.number not in found])
 
     def _proven(self, body: str, request: CodeByCard) -> bool:
-        """Whether the holder of the certificate signed in, and at the portal: nobody else may name a person by a card."""
+        """Whether the holder of the certificate signed in, and at the body that asks: nobody else may name a person by a card."""
         message = authentication_message(request.audience, request.challenge)
         try:
             signed(Presented(request.certificate, request.signature), message)
         except RenkeiError:
             return False
-        return self.member.state.body(body).role == "portal"
+        return self.settings.card_sites.get(body) == request.audience
 
     def _issue(self, requests: Sequence[tuple[str, CodeRequest | CodeByCard]]) -> dict[str, list[Message]]:
         """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for whom we do not know."""

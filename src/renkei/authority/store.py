@@ -34,7 +34,7 @@ numbers = sa.Table(
 )
 """``replaced``: why another took its place (``REPLACED``), and when (ms); nothing while it is in use."""
 certificates = sa.Table(
-    "certificates",
+    "card_certificates",
     metadata,
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
     sa.Column("person", sa.LargeBinary(16), nullable=False),

@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     port: int = 0
     """Port of the web server; 0 for none."""
     address: str = ""
-    """Portal: its address as residents' browsers know it, ``https://…``; ``http://host:port`` if empty."""
+    """Its address as residents' browsers know it, ``https://…``; ``http://host:port`` if empty."""
     language: str = "ja"
     """Language of pages when the reader has not chosen."""
     log_level: str = "warning"
@@ -84,9 +84,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_upload_rows: int = 1_000_000
     """Gateway: rows accepted in one batch file."""
     card_authority: str = ""
-    """Portal: the certificate (PEM file) of the authority whose authentication certificates let residents in; none: no sign-in by card."""
+    """Portal and gateway: certificate (PEM file) of the authority by whose certificates residents come in; none: nobody does by card."""
+    card_sites: dict[str, str] = {}
+    """Authority: at which address which institution has residents come in by card; only they are told the code of who signed there."""
     reader: str = "http://127.0.0.1:8491"
-    """Portal: where the reader program answers on a resident's own machine."""
+    """Portal and gateway: where the reader program answers on a resident's own machine."""
     roll: str = ""
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,19 @@ wanted = sa.Table(
     sa.Column("handle", sa.LargeBinary(16), primary_key=True),
     sa.Column("local_id", sa.String(64), nullable=False, unique=True),
 )
+
+
+cards = sa.Table(
+    "cards",
+    metadata,
+    sa.Column("certificate", sa.LargeBinary(32), primary_key=True),
+    sa.Column("holder", sa.String(64), nullable=False),
+)
+"""Whose a card's authentication certificate (by its SHA-256) is here: the local id. A person's next certificate leads to the same, for
+the code tells. Empty: the numbering authority knows nobody by it, or we do not know the person."""
+sa.Index("cards_holder", cards.c.holder)
+BY_CARD = "card-"
+"""How a local id begins that was made up for a card until it is known whose it is."""
 
 
 class Coded(NamedTuple):
@@ -102,11 +115,14 @@ def opened(leaf: IssuanceLeaf, member: Member, own: str) -> list[tuple[bytes, Co
     ]
 
 
-def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[bytes, Coded]]) -> dict[str, str]:
+def keep_codes(
+    connection: sa.Connection, member: Member, codes: Iterable[tuple[bytes, Coded]], *, strangers: bool = False
+) -> None:
     """Store codes by their handles; unknown handles (already kept, or never asked) change nothing.
 
     One person has one local id here: a code that another local id already has is not stored a second time, and the second local
-    id stays without one, so that an answer can never be about the wrong of two. Answers which (second → first).
+    id stays without one, so that an answer can never be about the wrong of two; a card that asked under it leads to the first.
+    Whoever comes by card and is not known here is taken in only with ``strangers``.
     """
     by_handle = dict(codes)
     asked = connection.execute(sa.select(wanted).where(wanted.c.handle.in_(by_handle))).all()
@@ -117,10 +133,12 @@ def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[
         coded = by_handle[bytes(row.handle)]
         same = member.carry(coded.code, coded.epoch, newest)
         first = taken[coded].local_id if coded in taken else seen.setdefault(same, row.local_id)
-        if first == row.local_id:
+        if first != row.local_id:
+            same_as[row.local_id] = first
+        elif strangers or not row.local_id.startswith(BY_CARD):
             rows.append(row)
         else:
-            same_as[row.local_id] = first
+            same_as[row.local_id] = ""
     if asked:
         connection.execute(wanted.delete().where(wanted.c.handle.in_([bytes(r.handle) for r in asked])))
     if rows:
@@ -136,14 +154,30 @@ def keep_codes(connection: sa.Connection, member: Member, codes: Iterable[tuple[
                 for r in rows
             ],
         )
-    return same_as
+    lead(connection, same_as)
+
+
+def holder_of(connection: sa.Connection, key: bytes) -> str | None:
+    """Whose the card with this certificate (SHA-256) is; empty if nobody's, ``None`` if it never was here."""
+    return connection.execute(sa.select(cards.c.holder).where(cards.c.certificate == key)).scalar()
+
+
+def lead(connection: sa.Connection, same_as: Mapping[str, str]) -> None:
+    """Local ids that turned out to be another's (second → first): cards of the second lead to the first."""
+    for second, first in same_as.items():
+        connection.execute(cards.update().where(cards.c.holder == second).values(holder=first))
 
 
 def request_by_card(
-    connection: sa.Connection, post: Post, member: Member, local_id: str, proof: Callable[[bytes, bytes], Message]
+    connection: sa.Connection, post: Post, member: Member, key: bytes, proof: Callable[[bytes, bytes], Message]
 ) -> None:
-    """Ask the authority for the code of whoever signed in with a card: ``proof(handle, local proof)`` is what to send. Does nothing
-    if there is one; asks again, under the handle it has, if it is awaited."""
+    """Ask the authority whose the card with certificate ``key`` is: ``proof(handle, local proof)`` is what to send. Does nothing if we
+    know; asks again, under the handle it has, if the answer is awaited; asks anew if it was nobody's."""
+    local_id = holder_of(connection, key)
+    if not local_id:
+        local_id = BY_CARD + os.urandom(8).hex()
+        connection.execute(cards.delete().where(cards.c.certificate == key))
+        connection.execute(cards.insert(), [{"certificate": key, "holder": local_id}])
     if by_local_id(connection, [local_id]):
         return
     handle = connection.execute(sa.select(wanted.c.handle).where(wanted.c.local_id == local_id)).scalar()

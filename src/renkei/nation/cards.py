@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -50,10 +51,17 @@ def issue(folder: Path) -> None:
     path = folder / authority / "certificates.csv"
     path.touch(mode=0o600)
     path.write_text("number,certificate\n" + "".join(f"{n},{c.hex()}\n" for n, c in given), "utf-8")
-    portal = Home(folder / next(p.body for p in plan.places if p.role == "portal"))
-    trusted = str((home / "authentication-ca.pem").resolve())
-    portal.write_toml("settings.toml", msgspec.structs.replace(portal.settings(), card_authority=trusted))
+    sites = {p.body: p.url for p in plan.places if p.role in ("portal", "gateway")}
+    for body in sites:
+        _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
+    _set(folder, authority, card_sites=sites)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(msgspec.structs.replace(plan, certification=base)))
+
+
+def _set(folder: Path, body: str, **changed: Any) -> None:
+    """Change settings of one body."""
+    place = Home(folder / body)
+    place.write_toml("settings.toml", msgspec.structs.replace(place.settings(), **changed))
 
 
 async def _cards(folder: Path, plan: Plan, here: Certification) -> list[tuple[str, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,8 +16,7 @@ from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, Refused, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
-from renkei.institution.relying import Presented, authentication_message
-from renkei.institution.web import Pages, cookie_session, language, leading_to
+from renkei.institution.web import Pages, cookie_session, language
 from renkei.ledger import store as log
 from renkei.messages.wire import Permit
 from renkei.portal import store
@@ -54,7 +52,7 @@ def signed_in(portal: Portal) -> Any:
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         session = connection.session
         fresh = 0 <= portal.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
-        account = portal.database.read_now(lambda c: store.account_of(c, session.get("key", ""))) if fresh else None
+        account = portal.account_of(session["key"]) if fresh and "key" in session else None
         if account is None:
             raise NotAuthorizedException
         connection.state.account = account
@@ -98,22 +96,13 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def start(request: Request[Any, Any, Any]) -> Redirect:
         return Redirect("/records" if request.session.get("key") else "/signin")
 
-    def challenge_of(request: Request[Any, Any, Any]) -> bytes:
-        """What this browser's card is to sign: one thing in all its windows, until it was answered or is old."""
-        challenge = b64decode(request.session.get("challenge", ""))
-        if not portal.challenges.is_fresh(challenge):
-            challenge = portal.challenges.new()
-            request.set_session({**request.session, "challenge": b64encode(challenge).decode()})
-        return challenge
-
     def signin_form(request: Request[Any, Any, Any], problem: Any = None, status: int = 200) -> Response[bytes]:
-        by_card = portal.card_authority is not None
-        challenge = b64encode(challenge_of(request)).decode() if by_card else ""
-        reader = portal.settings.reader
-        page = render(
-            request, "signin.html", problem=problem, status=status, by_card=by_card, challenge=challenge, reader=reader
-        )
-        return leading_to(reader, page) if by_card else page
+        card = portal.entry.form(request) if portal.entry.open else None
+        page = render(request, "signin.html", problem=problem, status=status, card=card)
+        return portal.entry.leading(page) if card else page
+
+    def refuse_card(request: Request[Any, Any, Any], error: RenkeiError) -> Response[bytes]:
+        return signin_form(request, portal.entry.problem(request, error), error.status)
 
     @get("/signin", include_in_schema=False)
     async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -122,33 +111,9 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     @post("/signin", include_in_schema=False)
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
-        if await portal.database.read(lambda c: store.account_by_secret(c, digest)) is None:
+        if await portal.database.read(lambda c: store.account_of(c, digest)) is None:
             return signin_form(request, _SECRET.problem(language(request, portal.settings.language)), 403)
         request.set_session({"key": digest, "since": portal.clock()})
-        return Redirect("/records", status_code=303)
-
-    @get("/signin/card/message", media_type="application/octet-stream", include_in_schema=False)
-    async def signin_message(request: Request[Any, Any, Any]) -> bytes:
-        """The bytes a card is to sign for this browser, for whoever signs with another program than ours."""
-        return authentication_message(portal.settings.origin, challenge_of(request))
-
-    @post("/signin/card", include_in_schema=False)
-    async def from_reader(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
-        """What the reader program sends a browser back with. It comes from another site, without cookies: our page sends it on."""
-        if data.get("refused"):
-            return Redirect("/signin", status_code=303)
-        shown = {name: data.get(name, "")[:8000] for name in ("certificate", "signature")}
-        return render(request, "signed.html", **shown)
-
-    @post("/signin/card/finish", include_in_schema=False)
-    async def signin_by_card(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
-        challenge = b64decode(request.session.get("challenge", ""))
-        try:
-            shown = Presented(*(_bytes(data.get(name, "")) for name in ("certificate", "signature")))
-            key = await portal.sign_in_by_card(shown, challenge)
-        except RenkeiError as error:
-            return signin_form(request, error.problem(language(request, portal.settings.language)), error.status)
-        request.set_session({"key": key, "since": portal.clock()})
         return Redirect("/records", status_code=303)
 
     @post("/signout", include_in_schema=False)
@@ -224,9 +189,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         start,
         signin_page,
         signin,
-        signin_message,
-        from_reader,
-        signin_by_card,
+        *portal.entry.handlers("/signin/card", render, refuse_card, "/records"),
         signout,
         records,
         record,
@@ -255,13 +218,6 @@ _SECRET = Refused(
     remedy_ja="確認して、もう一度お試しください。",
     code="secret",
 )
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        raise Malformed("This is no base64.", ja="base64 ではありません。", code="card-answer") from None
 
 
 def permit(portal: Portal, position: int) -> Permit:

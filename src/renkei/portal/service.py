@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from renkei.errors import NotFound, NotGenuine, RenkeiError, SetupError
-from renkei.institution import subjects
+from renkei.errors import NotGenuine, RenkeiError
+from renkei.institution import entry, subjects
+from renkei.institution.entry import Entry
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
-from renkei.institution.relying import Challenges, Presented, Verifier, by_ocsp
 from renkei.institution.rotation import CodeTable, Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import CodeByCard, CodeRefused, KeyShare, Message, Permit, Progress, Report
+from renkei.messages.wire import CodeRefused, KeyShare, Message, Permit, Progress, Report
 from renkei.portal import store
 from renkei.portal.filing import Filing
 from renkei.portal.pages import portal_pages
 from renkei.record.entries import IssuanceLeaf
-from renkei.record.state import ref_of
 
 MESSAGES_AT_ONCE = 256
 GRACE = 3_600_000
@@ -53,8 +49,7 @@ class Portal(Institution):
         codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(store.records, "id")]
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.filing = Filing(self.member, self.database, self.post, self.observe)
-        self.challenges = Challenges(os.urandom(32), clock)
-        self.card_authority = _authority(self.settings.card_authority) if self.settings.card_authority else None
+        self.entry = Entry(self.settings, self.member, self.database, self.post, clock)
         self.alarm = ""
 
     async def start(self) -> None:
@@ -94,31 +89,11 @@ class Portal(Institution):
         await self.member.until_ready()
         return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
 
-    async def sign_in_by_card(self, shown: Presented, challenge: bytes) -> str:
-        """The key that opens an account, for whoever answered this challenge with their card; ``NotGenuine`` with the reason otherwise.
-
-        At a card's first time the numbering authority is asked for the code of its holder: it knows whose the certificate is, and we
-        never see a number. A person's next card opens the account that there is.
-        """
-        if self.card_authority is None:
-            raise NotFound("Nobody signs in by card here.", ja="カードによるサインインはできません。", code="no-cards")
-        origin, trusted = self.settings.origin, {"authentication": self.card_authority}
-        verifier = Verifier(self.member.pack.header.cards, trusted, by_ocsp(self.clock), self.clock)
-        certificate = (await verifier.signed_in(shown, self.challenges, origin, challenge)).public_bytes(Encoding.DER)
-        key, domain = sha256(certificate).hexdigest(), ref_of(self.member.domain)
-
-        def proof(handle: bytes, local_proof: bytes) -> Message:
-            return CodeByCard(domain, handle, local_proof, origin, challenge, certificate, shown.signature)
-
-        def commit(connection: sa.Connection) -> None:
-            account = store.account_of(connection, key)
-            if not account:
-                account = f"card-{secrets.token_hex(8)}"
-                store.put_card(connection, key, account)
-            subjects.request_by_card(connection, self.post, self.member, account, proof)
-
-        await self.database.write(commit)
-        return key
+    def account_of(self, key: str) -> str | None:
+        """Whose account a key opens, that of a card or the hash of a secret; empty if a card is nobody's."""
+        with self.database.engine.connect() as connection:
+            found = store.account_of(connection, key)
+            return found if found is not None else subjects.holder_of(connection, bytes.fromhex(key))
 
     async def open_account(self, local_id: str, secret: str) -> None:
         """Let whoever has ``secret`` see the records of ``local_id`` (in place of the card)."""
@@ -169,11 +144,11 @@ class Portal(Institution):
                         self.observe.count("messages_unexpected")
 
         def commit(connection: sa.Connection) -> None:
-            store.join(connection, subjects.keep_codes(connection, self.member, codes))
+            subjects.keep_codes(connection, self.member, codes, strangers=True)
             for mark in marks:
                 store.put_mark(connection, mark.index, mark.case, mark.state)
             if refused:
-                store.join(connection, dict.fromkeys(subjects.refuse_codes(connection, refused), ""))
+                entry.refused(connection, refused)
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
@@ -213,17 +188,3 @@ class Portal(Institution):
     def _codes(self, permit: Permit) -> list[tuple[bytes, Coded]]:
         leaf = self.member.notary.open(permit)
         return subjects.opened(leaf, self.member, self.keys.body) if isinstance(leaf, IssuanceLeaf) else []
-
-
-def _authority(path: str) -> x509.Certificate:
-    """The authority whose authentication certificates are trusted."""
-    try:
-        return x509.load_pem_x509_certificate(Path(path).read_bytes())
-    except (OSError, ValueError):
-        raise SetupError(
-            f"card_authority: {path} is no certificate.",
-            ja=f"card_authority: {path} は電子証明書ではありません。",
-            remedy="Name the PEM file of the authentication authority's certificate.",
-            remedy_ja="利用者証明用認証局の証明書（PEM）を指定してください。",
-            code="settings-wrong",
-        ) from None

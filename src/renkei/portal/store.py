@@ -1,4 +1,4 @@
-"""Accounts, the cards they are opened by, and access records.
+"""Accounts and access records.
 
 Invariants: a record's leaf is in the tree kept beside it (``ledger`` tables); ``code`` is of the portal's own domain; sign-in secrets
 are kept as hashes.
@@ -6,7 +6,7 @@ are kept as hashes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,15 +21,6 @@ accounts = sa.Table(
     sa.Column("local_id", sa.String(64), primary_key=True),
     sa.Column("secret_sha256", sa.String(64), nullable=False, unique=True),
 )
-cards = sa.Table(
-    "cards",
-    metadata,
-    sa.Column("certificate", sa.LargeBinary(32), primary_key=True),
-    sa.Column("account", sa.String(64), nullable=False),
-)
-"""Which account an authentication certificate (by its SHA-256) opens. A person's next certificate opens the same: the code tells. The
-account is empty if the numbering authority knows nobody by this certificate."""
-sa.Index("cards_account", cards.c.account)
 records = sa.Table(
     "access_records",
     metadata,
@@ -90,30 +81,9 @@ def put_account(connection: sa.Connection, local_id: str, secret_sha256: str) ->
     connection.execute(accounts.insert(), [{"local_id": local_id, "secret_sha256": secret_sha256}])
 
 
-def account_of(connection: sa.Connection, key: str) -> str | None:
-    """What a key opens: the SHA-256 (hexadecimal) of a secret or of a card's certificate."""
-    found = account_by_secret(connection, key)
-    if found is None and len(key) == 64:
-        found = connection.execute(sa.select(cards.c.account).where(cards.c.certificate == bytes.fromhex(key))).scalar()
-    return found
-
-
-def account_by_secret(connection: sa.Connection, digest: str) -> str | None:
+def account_of(connection: sa.Connection, secret_sha256: str) -> str | None:
     """Whose secret has this SHA-256 (hexadecimal)."""
-    return connection.execute(sa.select(accounts.c.local_id).where(accounts.c.secret_sha256 == digest)).scalar()
-
-
-def put_card(connection: sa.Connection, key: str, account: str) -> None:
-    """Let the card with this certificate open an account."""
-    certificate = bytes.fromhex(key)
-    connection.execute(cards.delete().where(cards.c.certificate == certificate))
-    connection.execute(cards.insert(), [{"certificate": certificate, "account": account}])
-
-
-def join(connection: sa.Connection, same: Mapping[str, str]) -> None:
-    """Accounts that turned out to be the same person's (second → first): their cards open the first."""
-    for second, first in same.items():
-        connection.execute(cards.update().where(cards.c.account == second).values(account=first))
+    return connection.execute(sa.select(accounts.c.local_id).where(accounts.c.secret_sha256 == secret_sha256)).scalar()
 
 
 def add_records(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,6 @@ from renkei.card.virtual import CardFile
 from renkei.institution import subjects
 from renkei.nation.cards import PINS
 from renkei.numbers import IndividualNumber
-from renkei.portal import store
 from tests.cards import RENKEI, Carded, Resident
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.card.conftest import insert as insert
@@ -80,7 +79,7 @@ def test_a_card_whose_holder_nobody_knows_is_told_so(nation):
     kept = authority.database.read_now(lambda c: c.execute(roll.certificates.select()).all())
     nation.do(authority.database.write(lambda c: c.execute(roll.certificates.delete())))
     portal = nation.world.institutions["portal"]
-    nation.do(portal.database.write(lambda c: c.execute(store.cards.delete())))
+    nation.do(portal.database.write(lambda c: c.execute(subjects.cards.delete())))
     forget = subjects.subjects.delete().where(subjects.subjects.c.local_id == nation.local_id("portal", 2))
     nation.do(portal.database.write(lambda c: c.execute(forget)))
     resident = Resident(nation)
@@ -120,8 +119,8 @@ def test_the_next_certificate_of_a_person_opens_the_same_account(nation, tmp_pat
 
 
 def account_of(nation, card):
-    key = sha256(CardClient(CardFile(card).chip().transmit).certificate(AUTHENTICATION)).hexdigest()
-    return nation.world.institutions["portal"].database.read_now(lambda c: store.account_of(c, key))
+    key = sha256(CardClient(CardFile(card).chip().transmit).certificate(AUTHENTICATION)).digest()
+    return nation.world.institutions["portal"].database.read_now(lambda c: subjects.holder_of(c, key))
 
 
 def test_a_number_that_leaked_is_replaced_and_every_code_stays(nation):

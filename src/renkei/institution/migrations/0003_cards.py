@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "portal_0004"
-down_revision = "portal_0003"
+revision = "institution_0003"
+down_revision = "institution_0002"
 branch_labels = None
 
 
@@ -13,8 +13,8 @@ def upgrade() -> None:
     op.create_table(
         "cards",
         sa.Column("certificate", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("certificate"),
     )
-    op.create_index("cards_account", "cards", ["account"], unique=False)
+    op.create_index("cards_holder", "cards", ["holder"], unique=False)
     # ### end Alembic commands ###
