@@ -24,7 +24,7 @@ def report(
     """Write the commission's report on one year, in Japanese and English, from the record alone: the same bytes for everyone."""
     from renkei.commission.annual import report as write
     from renkei.commission.archive import Archive
-    from renkei.commission.documents import pdf as print_
+    from renkei.institution.paper import pdf as print_
 
     if not log.is_file():
         raise setup(f"{log} is not a file.", f"{log} はファイルではありません。")

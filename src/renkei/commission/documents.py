@@ -12,7 +12,7 @@ import jinja2
 
 from renkei.commission.register import Registered
 from renkei.commission.wordings import Words
-from renkei.errors import SetupError
+from renkei.institution.paper import pdf
 from renkei.messages.wire import HeadIs
 from renkei.record.oversight import Standing
 
@@ -45,26 +45,6 @@ async def decision_pdf(standing: Standing, words: Words, head: HeadIs, origin: s
 def render(template: str, **values: object) -> str:
     """A document of the commission as HTML, complete in itself."""
     return _templates.get_template(template).render(**values)
-
-
-def pdf(html: str) -> bytes:
-    """``html`` as a PDF; nothing is fetched from anywhere. ``SetupError`` without Pango on the machine."""
-    try:
-        from weasyprint import HTML
-    except OSError:
-        raise SetupError(
-            "PDF needs the Pango library.",
-            ja="PDF の作成には Pango が必要です。",
-            code="no-pango",
-            remedy="Install Debian's libpango-1.0-0, libpangoft2-1.0-0 and libharfbuzz-subset0.",
-            remedy_ja="Debian の libpango-1.0-0、libpangoft2-1.0-0、libharfbuzz-subset0 を入れてください。",
-        ) from None
-    made: bytes = HTML(string=html, url_fetcher=_nothing).write_pdf()
-    return made
-
-
-def _nothing(url: str) -> dict[str, object]:
-    raise ValueError("A document of the commission refers to nothing outside itself.")
 
 
 def atom(found: Sequence[Registered], words: Words, base: str, origin: str) -> bytes:

@@ -200,7 +200,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     options = {
         "pages": pages,
         "csrf_secret": gateway.keys.derive("csrf").hex(),
-        "csrf_exclude": API_PATHS,
+        "csrf_exclude": (*API_PATHS, "^/documents/card"),  # the challenge in the session is its proof
         "middleware": [session.middleware],
     }
     return handlers, options

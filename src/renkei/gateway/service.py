@@ -19,9 +19,13 @@ from renkei.gateway.answering import Answering
 from renkei.gateway.api import api
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
+from renkei.gateway.document_pages import document_pages
+from renkei.gateway.documents import Documents
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
+from renkei.gateway.seal import Seal
 from renkei.gateway.supervision import Supervision
-from renkei.institution import subjects
+from renkei.institution import entry, subjects
+from renkei.institution.entry import Entry
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import CodeTable, Rotation
@@ -75,6 +79,8 @@ class Gateway(Institution):
         self.supervision = Supervision(s.body, self.member, self.database, self.post, self.observe, clock)
         self._fetching: set[bytes] = set()
         """Inquiries whose permit is being fetched from the hub."""
+        self.entry = Entry(s, self.member, self.database, self.post, clock)
+        self.documents = self._open_documents()
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
@@ -86,6 +92,12 @@ class Gateway(Institution):
         except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise SetupError(f"The mapping {path} cannot be used: {error}.", code="mapping") from None
         return Adapter(self.settings.source, declared, lambda: self.member.pack)
+
+    def _open_documents(self) -> Documents | None:
+        if not self.adapter or not self.settings.dates or not (self.home / "seal").is_dir():
+            return None
+        seal = Seal(self.home / "seal", self.settings.dates)
+        return Documents(self.settings, lambda: self.member.pack, self.adapter, self.database, seal, self.clock)
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -99,6 +111,8 @@ class Gateway(Institution):
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         self.keep(self._submit_batches, "batches")
         handlers, options = desk_pages(self)
+        if self.documents is not None:
+            handlers += document_pages(self, self.documents)
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
     async def drain(self) -> None:
@@ -231,7 +245,7 @@ class Gateway(Institution):
         works += [self._reminded(*one) for one in islice(reminders, REMINDERS_AT_ONCE)]  # who is left out reminds again
         for sender, refused in by_type.get(CodeRefused, []):
             if self.member.state.body(sender).role == "authority":
-                works.append(lambda c, handles=refused.handles: subjects.refuse_codes(c, handles))
+                works.append(lambda c, handles=refused.handles: entry.refused(c, handles))
         return works, told
 
     def _reminded(self, requester: str, inquiry: bytes) -> Callable[[sa.Connection], None]:

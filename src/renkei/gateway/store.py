@@ -73,6 +73,16 @@ provisions = sa.Table(
 )
 sa.Index("provisions_state", provisions.c.state, provisions.c.expires)
 
+documents = sa.Table(
+    "documents_issued",
+    metadata,
+    sa.Column("number", sa.String(32), primary_key=True),
+    sa.Column("document", sa.String(64), nullable=False),
+    sa.Column("local_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Certificates printed for residents."""
+
 demands = sa.Table(
     "demands",
     metadata,

@@ -75,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: SQLAlchemy URL of the body's own database, from which it answers."""
     mapping: str = ""
     """Gateway: path of the declared mapping from that database to data specifications."""
+    dates: str = ""
+    """Gateway: address of who dates the certificates it prints (RFC 3161); none, or no folder ``seal``: it prints none."""
     clerks: tuple[Clerk, ...] = ()
     """Gateway and authority: who may use it."""
     wait_seconds: float = 30.0

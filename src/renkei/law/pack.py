@@ -126,6 +126,17 @@ class Specification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: tuple[Field, ...]
 
 
+class Document(NamedTuple):
+    """A certificate that a body which holds ``item`` prints for whom it is about: which fields of it, in which order, for how much."""
+
+    code: str
+    title: Title
+    item: str
+    fields: tuple[str, ...]
+    fee: int
+    """In whole units of the country's currency."""
+
+
 class Statute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How rows are cited: ``{row}`` in the templates is the row number."""
 
@@ -168,6 +179,8 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A certificate is good until this birthday after its issue, and never longer than the card."""
     renewed_within_months: int = 3
     """Who renews it within so many months before its end has it a year longer."""
+    currency: Title = Title("", "")
+    """In which fees of printed certificates are told."""
     policies: dict[str, str] = {}
     """Object identifiers of the certificates' policies: authentication, signature, official."""
     attributes: dict[str, str] = {}
@@ -206,6 +219,8 @@ SHEETS = (
     "assessment-levels.csv",
     "assessment-thresholds.csv",
 )
+DOCUMENTS = "documents.csv"
+"""A sheet that a pack may be without."""
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
@@ -273,6 +288,7 @@ class Pack:
         """Lowest first."""
         self.zone = zoneinfo.ZoneInfo(header.time_zone)
         self.specifications: dict[str, Specification] = parts["specifications"]
+        self.documents: dict[str, Document] = parts["documents"]
         self.linkages = tuple(rows)
         self.by_affair_item: dict[tuple[str, str], list[Linkage]] = defaultdict(list)
         for row in rows:
@@ -396,11 +412,12 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
             r["example"],
         )
     parts["specifications"] = _specifications(files, parts, faults)
+    parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     _check_use(linkages, lines)
     for name in files:
-        if name not in SHEETS and not name.startswith(("specifications/", *NOT_LAW)):
+        if name not in (*SHEETS, DOCUMENTS) and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
         _check_header(header, tables.line_finder(files["pack.toml"]), faults)
@@ -519,6 +536,21 @@ def _check_classes(kinds: Mapping[str, Kind], lines: Mapping[tuple[str, str], Sh
             if at in kinds and at not in path:
                 path.add(at)
                 todo += kinds[at].members
+
+
+def _documents(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> dict[str, Document]:
+    found: dict[str, Document] = {}
+    for r in sheet(DOCUMENTS, "document ja en item fields fee", key="document"):
+        r.one("item", parts["specifications"], "specifications/")
+        known = parts["specifications"].get(r["item"])
+        r.refers(
+            "fields", {f.name for f in known.fields} if known else r.words("fields"), f"{r['item']}'s specification"
+        )
+        if not (r["fee"].isascii() and r["fee"].isdigit() and len(r["fee"]) < 7):
+            r.fault("`fee` is no amount.", "Write a whole number, 0 for none.")
+            continue
+        found[r["document"]] = Document(r["document"], r.title(), r["item"], r.words("fields"), int(r["fee"]))
+    return found
 
 
 def _specifications(

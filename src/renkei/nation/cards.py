@@ -6,17 +6,21 @@ import asyncio
 import csv
 import datetime as dt
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
 from renkei.certification import tokens
 from renkei.certification.production import Pins
+from renkei.certification.profiles import OFFICIAL
 from renkei.certification.service import Certification, Settings, hold_ceremony
+from renkei.gateway.seal import new_key
 from renkei.institution.settings import Home
 from renkei.nation.plan import Plan, free_ports
 from renkei.nation.world import CERTIFICATION
@@ -32,9 +36,9 @@ def possible() -> bool:
 
 
 def issue(folder: Path) -> None:
-    """Give a nation that does not run its authorities, and its personas their cards. Keys are made: some seconds."""
+    """Give a nation that does not run its authorities, its personas their cards, its bodies their seals. Some seconds: keys are made."""
     plan = Plan.read(folder)
-    for unfinished in (folder / CERTIFICATION, folder / "cards"):
+    for unfinished in (folder / CERTIFICATION, folder / "cards", *folder.glob("*/seal")):
         shutil.rmtree(unfinished, ignore_errors=True)
     (port,) = free_ports(1)
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
@@ -44,7 +48,7 @@ def issue(folder: Path) -> None:
     (folder / "cards").mkdir(mode=0o700)
     here = Certification(home)
     try:
-        given = asyncio.run(_cards(folder, plan, here))
+        given = asyncio.run(_make(folder, plan, here))
     finally:
         here.close()
     authority = next(p.body for p in plan.places if p.role == "authority")
@@ -53,6 +57,8 @@ def issue(folder: Path) -> None:
     path.write_text("number,certificate\n" + "".join(f"{n},{c.hex()}\n" for n, c in given), "utf-8")
     sites = {p.body: p.url for p in plan.places if p.role in ("portal", "gateway")}
     for body in sites:
+        if (folder / body / "seal").is_dir():
+            _set(folder, body, dates=f"{base}/timestamps")
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(msgspec.structs.replace(plan, certification=base)))
@@ -62,6 +68,26 @@ def _set(folder: Path, body: str, **changed: Any) -> None:
     """Change settings of one body."""
     place = Home(folder / body)
     place.write_toml("settings.toml", msgspec.structs.replace(place.settings(), **changed))
+
+
+async def _make(folder: Path, plan: Plan, here: Certification) -> list[tuple[str, bytes]]:
+    """Make the personas' cards and the bodies' seals; each persona's number and authentication certificate."""
+    for place in plan.places:
+        mapping = Path(Home(folder / place.body).settings().mapping or "none")
+        items = tomllib.loads(mapping.read_text("utf-8")) if mapping.is_file() else {}
+        if any(d.item in items for d in here.pack.documents.values()):
+            await _seal(folder / place.body / "seal", here, here.pack.bodies[place.body].title.ja)
+    return await _cards(folder, plan, here)
+
+
+async def _seal(to: Path, here: Certification, title: str) -> None:
+    to.mkdir(mode=0o700)
+    key = new_key()
+    made = await here.office.issue_official(title, key.public_key())
+    (to / "key.pem").touch(mode=0o600)
+    (to / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (to / "certificate.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (to / "authority.pem").write_bytes(here.office.authority(OFFICIAL).public_bytes(Encoding.PEM))
 
 
 async def _cards(folder: Path, plan: Plan, here: Certification) -> list[tuple[str, bytes]]:

@@ -61,7 +61,7 @@ def test_whoever_has_no_account_gets_one_and_their_own_file(nation):
     try:
         with nation.reading(nation.card(1), elsewhere=True) as reader:
             status, page = resident.signs_in(reader)
-        assert (status, "being set up" in page, 'http-equiv="refresh"' in page) == (200, True, True)
+        assert (status, "being found" in page, 'http-equiv="refresh"' in page) == (200, True, True)
     finally:
         nation.start_body("numbering-authority")
     seen(resident)
