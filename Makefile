@@ -58,10 +58,10 @@ vectors: setup  ## Write the published test vectors anew
 migration: setup  ## make migration PACKAGE=gateway NAME=what_changes
 	@$(BIN)/python -m renkei.institution.migrate $(PACKAGE) $(NAME)
 
-card: setup  ## What a smart card reader needs besides: pyscard, and Debian's pcscd, opensc, vsmartcard-vpcd, softhsm2
+card: setup  ## What a smart card reader needs besides: pyscard, and Debian's pcscd, opensc, vsmartcard-vpcd, softhsm2; a typeface for names
 	@{ [ "$$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	     pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev >/dev/null; } \
-	  || echo "Install Debian's pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev, if they are not there."
+	     pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev fonts-ipamj-mincho >/dev/null; } \
+	  || echo "Install Debian's pcscd opensc vsmartcard-vpcd softhsm2 swig libpcsclite-dev fonts-ipamj-mincho, if they are not there."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-card.lock
 
 lock:  ## Pin what is installed in .venv now

@@ -31,8 +31,9 @@ class Carded(Running):
 
         def prepare(plan: Plan) -> None:
             subprocess.run([sys.executable, "-c", ISSUE, str(folder)], check=True)
-            portal = Home(folder / "portal")
-            portal.write_toml("settings.toml", msgspec.structs.replace(portal.settings(), reader=self.reader))
+            for place in plan.places:
+                home = Home(folder / place.body)
+                home.write_toml("settings.toml", msgspec.structs.replace(home.settings(), reader=self.reader))
 
         super().__init__(folder, residents=60, prepare=prepare, **more)  # type: ignore[arg-type]
         until(lambda: self.authorities("/checkpoint"))
@@ -76,8 +77,8 @@ class Carded(Running):
 class Resident(Browser):
     """A browser without script that goes to the reader program and back."""
 
-    def __init__(self, nation: Running) -> None:
-        super().__init__(nation.url("portal"))
+    def __init__(self, nation: Running, body: str = "portal") -> None:
+        super().__init__(nation.url(body))
         self.origin = self.url
 
     def post(self, url: str, origin: str = "", **fields: str) -> tuple[int, str]:

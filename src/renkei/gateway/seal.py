@@ -96,8 +96,8 @@ class Seal:
         from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
         from pyhanko.sign import signers
         from pyhanko.sign.fields import SigSeedSubFilter
+        from pyhanko.sign.general import SigningError
         from pyhanko_certvalidator import ValidationContext
-        from pyhanko_certvalidator.errors import PathError, ValidationError
         from pyhanko_certvalidator.registry import SimpleCertificateStore
 
         dates = _Dates(self._dates)
@@ -127,7 +127,7 @@ class Seal:
         writer = IncrementalPdfFileWriter(io.BytesIO(document))
         try:
             made = await signers.async_sign_pdf(writer, about, signer=signer, timestamper=dates.stamper())
-        except (PathError, ValidationError) as error:
+        except SigningError as error:
             raise Unavailable(
                 "The seal is not good now.",
                 ja="電子署名を付けられません。",
