@@ -26,15 +26,14 @@ def reader(nation):
         yield address
 
 
-def to_list(nation, page):
+def to_list(nation, page, *, script=False):
     page.goto(f"{nation.url(CITY)}/documents?lang={page.lang}")
     sound(page)
     page.locator("button.touch").click()
     page.fill("#pin", "1234")
     page.press("#pin", "Enter")
-    for _ in range(2):
-        if page.locator("#continue button").count():
-            page.locator("#continue button").click()
+    for _ in range(0 if script else 2):
+        page.locator("#continue button").click()
     page.wait_for_selector(".touches", timeout=20_000)
     sound(page)
 
@@ -122,7 +121,7 @@ def test_axe_finds_nothing(nation, browser, address):
         page.lang = "en"
         page.goto(f"{nation.url(CITY)}/documents?lang=en")
         assert violations(page) == []
-        to_list(nation, page)
+        to_list(nation, page, script=True)
         assert violations(page) == []
         verdict(page, address)
         assert violations(page) == []

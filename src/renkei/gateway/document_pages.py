@@ -53,9 +53,7 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
         if who.startswith(subjects.BY_CARD):
             return render(request, "awaited.html", again="/documents")
         offered = documents.offered() if who else []
-        return render(
-            request, "documents.html", status=status, offered=offered, known=bool(who), problem=told, stay=STAY
-        )
+        return render(request, "documents.html", status=status, offered=offered, known=bool(who), problem=told)
 
     def refuse(request: AnyRequest, error: RenkeiError) -> Response[bytes]:
         card = gateway.entry.form(request)
