@@ -106,8 +106,10 @@ class Entry:
                 key = await self.admit(shown, challenge)
             except RenkeiError as error:
                 return refuse(request, error)
-            request.set_session({"key": key, "since": self._clock()})
-            return Redirect(inside, status_code=303)
+            kept = {"for": request.session["for"]} if "for" in request.session else {}
+            to = request.session.get("next", inside)  # the session is sealed: the address is ours
+            request.set_session({"key": key, "since": self._clock(), "amr": "sc", **kept})
+            return Redirect(to, status_code=303)
 
         return [message, from_reader, finish]
 

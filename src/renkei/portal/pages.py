@@ -20,6 +20,7 @@ from renkei.institution.web import Pages, cookie_session, language
 from renkei.ledger import store as log
 from renkei.messages.wire import Permit
 from renkei.portal import store
+from renkei.portal.sign_on_pages import sign_on_pages
 from renkei.record.permit import to_file
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def signed_in(portal: Portal) -> Any:
     """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        session = connection.session
-        fresh = 0 <= portal.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
-        account = portal.account_of(session["key"]) if fresh and "key" in session else None
+        account = portal.resident(connection.session)
         if account is None:
             raise NotAuthorizedException
         connection.state.account = account
@@ -113,8 +112,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
         if await portal.database.read(lambda c: store.account_of(c, digest)) is None:
             return signin_form(request, _SECRET.problem(language(request, portal.settings.language)), 403)
-        request.set_session({"key": digest, "since": portal.clock()})
-        return Redirect("/records", status_code=303)
+        kept = {"for": request.session["for"]} if "for" in request.session else {}
+        to = request.session.get("next", "/records")
+        request.set_session({"key": digest, "since": portal.clock(), "amr": "otp", **kept})
+        return Redirect(to, status_code=303)
 
     @post("/signout", include_in_schema=False)
     async def signout(request: Request[Any, Any, Any]) -> Redirect:
@@ -189,6 +190,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         start,
         signin_page,
         signin,
+        *sign_on_pages(portal, render, inside),
         *portal.entry.handlers("/signin/card", render, refuse_card, "/records"),
         signout,
         records,
@@ -200,7 +202,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         "pages": pages,
         "csrf_secret": portal.keys.derive("csrf").hex(),
         # what comes from the reader program: the challenge in the session's cookie, which other sites' forms come without, is its proof
-        "csrf_exclude": ["^/signin/card"],
+        "csrf_exclude": ["^/signin/card", "^/oidc/token$"],
         "middleware": [session.middleware],
     }
     return handlers, options

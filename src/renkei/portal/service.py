@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from renkei.institution.web import Health, serve
 from renkei.messages.wire import CodeRefused, KeyShare, Message, Permit, Progress, Report
 from renkei.portal import store
 from renkei.portal.filing import Filing
-from renkei.portal.pages import portal_pages
+from renkei.portal.oidc import Provider
+from renkei.portal.pages import SESSION_SECONDS, portal_pages
 from renkei.record.entries import IssuanceLeaf
 
 MESSAGES_AT_ONCE = 256
@@ -49,6 +50,7 @@ class Portal(Institution):
         codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(store.records, "id")]
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.filing = Filing(self.member, self.database, self.post, self.observe)
+        self.sign_on = Provider(self.home, self.settings.origin, self.database, clock)
         self.entry = Entry(self.settings, self.member, self.database, self.post, clock)
         self.alarm = ""
 
@@ -88,6 +90,15 @@ class Portal(Institution):
         """Ask the authority for the portal's codes of ``(account, number)``; how many were asked for."""
         await self.member.until_ready()
         return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
+
+    def resident(self, session: Mapping[str, Any]) -> str | None:
+        """Whose session this is: until it is over, or the key it was begun with opens nothing any more. Empty if a card is nobody's."""
+        fresh = 0 <= self.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
+        return self.account_of(session["key"]) if fresh and "key" in session else None
+
+    async def is_awaited(self, account: str) -> bool:
+        """Whether the code of this account is still on its way."""
+        return account not in await self.database.read(lambda c: subjects.by_local_id(c, [account]))
 
     def account_of(self, key: str) -> str | None:
         """Whose account a key opens, that of a card or the hash of a secret; empty if a card is nobody's."""

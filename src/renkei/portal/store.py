@@ -6,6 +6,7 @@ are kept as hashes.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,38 @@ watermarks = sa.Table(
     sa.Column("name", sa.String(16), primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
 )
+names = sa.Table(
+    "pairwise_names",
+    metadata,
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("sector", sa.String(200), primary_key=True),
+    sa.Column("sub", sa.String(64), nullable=False, unique=True),
+)
+"""By which name the sites of a sector know a resident."""
+consents = sa.Table(
+    "consents",
+    metadata,
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("client", sa.String(64), primary_key=True),
+    sa.Column("since", sa.BigInteger, nullable=False),
+)
+grants = sa.Table(
+    "grants",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("client", sa.String(64), nullable=False),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("redirect_uri", sa.Text, nullable=False),
+    sa.Column("nonce", sa.Text, nullable=False),
+    sa.Column("challenge", sa.String(64), nullable=False),
+    sa.Column("auth_time", sa.BigInteger, nullable=False),
+    sa.Column("amr", sa.String(8), nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.Boolean, nullable=False),
+)
+"""Codes and access tokens given to sites, by their SHA-256."""
+sa.Index("grants_expires", grants.c.expires)
 sa.Index("access_records_epoch", records.c.epoch)
 sa.Index("access_records_code", records.c.code, records.c.position)
 
@@ -158,3 +191,63 @@ def checked(connection: sa.Connection, position: int) -> None:
 
 def count(connection: sa.Connection) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(records)).scalar_one()
+
+
+# ------------------------------------------------------------------ single sign-on
+
+
+def pairwise(connection: sa.Connection, account: str, sector: str) -> str:
+    """By which name a sector knows the resident: drawn at the first time, the same ever after."""
+    found = pairwise_of(connection, account, sector)
+    if found is None:
+        found = secrets.token_urlsafe(24)
+        connection.execute(names.insert(), [{"account": account, "sector": sector, "sub": found}])
+    return found
+
+
+def pairwise_of(connection: sa.Connection, account: str, sector: str) -> str | None:
+    where = names.c.account == account, names.c.sector == sector
+    return connection.execute(sa.select(names.c.sub).where(*where)).scalar()
+
+
+def agree(connection: sa.Connection, account: str, client: str, now: int) -> None:
+    if consent(connection, account, client) is None:
+        connection.execute(consents.insert(), [{"account": account, "client": client, "since": now}])
+
+
+def consent(connection: sa.Connection, account: str, client: str) -> int | None:
+    """Since when the resident lets this site know them again."""
+    where = consents.c.account == account, consents.c.client == client
+    return connection.execute(sa.select(consents.c.since).where(*where)).scalar()
+
+
+def consents_of(connection: sa.Connection, account: str) -> list[sa.Row[Any]]:
+    return list(connection.execute(sa.select(consents).where(consents.c.account == account).order_by(consents.c.since)))
+
+
+def withdraw(connection: sa.Connection, account: str, client: str) -> None:
+    """The resident lets this site know them no longer: it is asked anew next time, and what it holds is void."""
+    connection.execute(consents.delete().where(consents.c.account == account, consents.c.client == client))
+    revoke_grants(connection, client, account)
+
+
+def add_grant(connection: sa.Connection, row: dict[str, Any], now: int) -> None:
+    """Keep a code or a token; what is over goes."""
+    connection.execute(grants.delete().where(grants.c.expires < now - 3_600_000))
+    connection.execute(grants.insert(), [row])
+
+
+def grant(connection: sa.Connection, digest: bytes, kind: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(grants).where(grants.c.digest == digest, grants.c.kind == kind)).one_or_none()
+
+
+def use_grant(connection: sa.Connection, digest: bytes) -> bool:
+    """Whether it was unused until now."""
+    changed = connection.execute(
+        grants.update().where(grants.c.digest == digest, grants.c.used.is_(False)).values(used=True)
+    )
+    return bool(changed.rowcount)
+
+
+def revoke_grants(connection: sa.Connection, client: str, account: str) -> None:
+    connection.execute(grants.update().where(grants.c.client == client, grants.c.account == account).values(used=True))
