@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from renkei.institution.settings import Home
+from renkei.nation.bank.service import Settings as Bank
 from renkei.nation.plan import Plan, free_ports
 from tests.console import Browser
 from tests.world import Running, until
@@ -34,6 +35,9 @@ class Carded(Running):
             for place in plan.places:
                 home = Home(folder / place.body)
                 home.write_toml("settings.toml", msgspec.structs.replace(home.settings(), reader=self.reader))
+            bank = Home(folder / "bank")
+            settings = bank.read_toml("bank.toml", Bank)
+            bank.write_toml("bank.toml", msgspec.structs.replace(settings, reader=self.reader), private=True)
 
         super().__init__(folder, residents=60, prepare=prepare, **more)  # type: ignore[arg-type]
         until(lambda: self.authorities("/checkpoint"))

@@ -6,6 +6,7 @@
     secrets.toml        the token's PIN, the log's key, what cards' issuer keys come from; readable by the owner alone
     transcript.txt      of the key ceremony
     *-ca.pem            the authorities' certificates
+    sites.toml          private sites that may ask (``verifier``)
     certificates.db     what was issued and what became of it, and its log
 """
 
@@ -35,6 +36,7 @@ from renkei.certification.office import Holder, Office, key_digest
 from renkei.certification.production import Producer
 from renkei.certification.profiles import AUTHORITIES, OFFICIAL, Addresses
 from renkei.certification.timestamps import Timestamper
+from renkei.certification.verifier import Desk, desk_handlers
 from renkei.errors import NotFound, SetupError
 from renkei.institution.database import Database
 from renkei.institution.observe import Observer
@@ -140,6 +142,7 @@ class Certification:
         made = ceremony.authorities(folder, self._token, dt.datetime.now(dt.UTC))
         self.office = Office(made, self.database, signer, lambda: self.pack, self._addresses, clock)
         self.office.begin(sha256((home / ceremony.TRANSCRIPT).read_bytes()).digest())
+        self.desk = Desk(home, self.office, self.database, self.pack, clock)
         self.producer = Producer(self.office, b64decode(keys.cards))
         self.log_key = signer.verifier
 
@@ -161,7 +164,7 @@ class Certification:
             language=s.language,
             log_level=s.log_level,
         )
-        handlers = answers(self.office, self.database, await self.timestamper())
+        handlers = [*answers(self.office, self.database, await self.timestamper()), *desk_handlers(self.desk)]
         serving = asyncio.create_task(serve(shell, self.observe, handlers, self.health))
         await stop.wait()
         await end([serving])

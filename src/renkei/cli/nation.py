@@ -66,6 +66,21 @@ def nation_smoke(
     raise SystemExit(0 if report["ok"] else 1)
 
 
+@app.command("bank", hidden=True)
+def nation_bank(folder: Annotated[Path, typer.Argument(help="Its folder.")]) -> None:
+    """Run the demo's online bank until told to stop."""
+    from renkei.institution.tasks import end, told_to_stop
+    from renkei.nation.bank.service import Bank
+
+    async def until_stopped() -> None:
+        stop = told_to_stop()
+        serving = asyncio.create_task(Bank(folder).serve())
+        await stop.wait()
+        await end([serving])
+
+    asyncio.run(until_stopped())
+
+
 @app.command("status")
 def nation_status(folder: Folder = DEFAULT_NATION, json: Json = False) -> None:
     """How every body of the running nation is. Exit 0 if all are well, 1 if one needs attention, 3 if one does not answer."""

@@ -118,8 +118,11 @@ class Verifier:
         challenges.redeem(challenge)  # first: whatever becomes of it, it was answered
         return await self.checked(shown, "authentication", authentication_message(audience, challenge))
 
-    async def checked(self, shown: Presented, purpose: str, message: bytes) -> x509.Certificate:
-        """The certificate of ``purpose`` under which ``message`` was signed, good now; ``NotGenuine`` with the reason otherwise."""
+    async def checked(
+        self, shown: Presented, purpose: str, message: bytes, *, at: int | None = None
+    ) -> x509.Certificate:
+        """The certificate of ``purpose`` under which ``message`` was signed, valid now (or ``at``) and good; ``NotGenuine`` with the
+        reason otherwise."""
         try:
             certificate = x509.load_der_x509_certificate(shown.certificate)
         except ValueError:
@@ -138,7 +141,7 @@ class Verifier:
                 "certificate-usage", "The certificate is for something else.", "電子証明書の用途が異なります。"
             )
         signed(shown, message)
-        now = self._clock()
+        now = self._clock() if at is None else at
         first, last = (
             int(m.timestamp() * 1000) for m in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
         )

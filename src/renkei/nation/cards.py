@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import datetime as dt
+import secrets
 import shutil
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from renkei.certification.profiles import OFFICIAL
 from renkei.certification.service import Certification, Settings, hold_ceremony
 from renkei.gateway.seal import new_key
 from renkei.institution.settings import Home
-from renkei.nation.plan import Plan, free_ports
-from renkei.nation.world import CERTIFICATION
+from renkei.nation.bank.service import Settings as Bank
+from renkei.nation.plan import Place, Plan, free_ports
+from renkei.nation.world import BANK, CERTIFICATION
 
 PINS = Pins("1234", "ABC123", "9876")
 """Every persona's: for authentication, for signatures, for what is printed."""
@@ -38,9 +41,9 @@ def possible() -> bool:
 def issue(folder: Path) -> None:
     """Give a nation that does not run its authorities, its personas their cards, its bodies their seals. Some seconds: keys are made."""
     plan = Plan.read(folder)
-    for unfinished in (folder / CERTIFICATION, folder / "cards", *folder.glob("*/seal")):
+    for unfinished in (folder / CERTIFICATION, folder / BANK, folder / "cards", *folder.glob("*/seal")):
         shutil.rmtree(unfinished, ignore_errors=True)
-    (port,) = free_ports(1)
+    port, bank = free_ports(2)
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
     home.mkdir()
     settings = Settings(title=plan.origin.split("/")[1], base=base, port=port, pack=plan.pack)
@@ -61,7 +64,38 @@ def issue(folder: Path) -> None:
             _set(folder, body, dates=f"{base}/timestamps")
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
-    (folder / "nation.toml").write_bytes(msgspec.toml.encode(msgspec.structs.replace(plan, certification=base)))
+    portal = next(p for p in plan.places if p.role == "portal")
+    _open_bank(folder, portal, bank, base)
+    (folder / "nation.toml").write_bytes(
+        msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, bank=f"http://127.0.0.1:{bank}"))
+    )
+
+
+def _open_bank(folder: Path, portal: Place, port: int, verifier: str) -> None:
+    """A private site: registered at the portal and at the authorities, with a secret for each."""
+    secret, token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    settings = Bank(
+        id="demo-bank",
+        ja="えにし銀行",
+        en="Enishi Bank",
+        port=port,
+        portal=portal.url,
+        client_secret=secret,
+        verifier=verifier,
+        verifier_token=token,
+    )
+    Home(folder / BANK).write_toml("bank.toml", settings, private=True)
+    client = {
+        "id": settings.id,
+        "ja": settings.ja,
+        "en": settings.en,
+        "redirect_uris": [f"{settings.origin}/in"],
+        "logout_uris": [f"{settings.origin}/"],
+        "secret_sha256": sha256(secret.encode()).hexdigest(),
+    }
+    Home(folder / portal.body).write_toml("clients.toml", {"client": [client]})
+    site = {"id": settings.id, "title": settings.en, "token_sha256": sha256(token.encode()).hexdigest()}
+    Home(folder / CERTIFICATION).write_toml("sites.toml", {"site": [site]})
 
 
 def _set(folder: Path, body: str, **changed: Any) -> None:

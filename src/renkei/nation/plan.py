@@ -87,6 +87,8 @@ class Plan(msgspec.Struct, frozen=True):
     officers: tuple[Seat, ...] = ()
     certification: str = ""
     """Where its certification authorities answer; nothing if it has no cards."""
+    bank: str = ""
+    """Where a private site answers, in a nation with cards."""
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

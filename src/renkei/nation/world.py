@@ -39,7 +39,8 @@ ROLES: dict[str, type[Institution]] = {
     "worker": Worker,
 }
 CERTIFICATION = "certification"
-"""The folder, in a nation, of its certification authorities."""
+BANK = "bank"
+"""The folders, in a nation, of its certification authorities, and of a private site."""
 ORDER = ("hub", "commission", "authority", "portal", "gateway")
 READY_WITHIN = 90.0
 
@@ -116,6 +117,7 @@ class World:
         await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
         if self.plan.certification:
             self.spawn(CERTIFICATION, "certification", "run")
+            self.spawn(BANK, "nation", "bank")
         places = sorted(self.plan.places, key=lambda p: ORDER.index(p.role))
         if self.processes:
             for place in places:
