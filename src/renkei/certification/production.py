@@ -55,20 +55,19 @@ class Producer:
         card.write(HELPER_AID, layout.NUMBER, layout.write_number(number))
         card.write(HELPER_AID, layout.ATTRIBUTES, layout.write_attributes(holder.attributes))
 
-    def hand_over(self, card: CardClient, pins: Pins) -> None:
-        """Set the PINs that the holder has chosen; ``Malformed`` before any is set if one cannot be."""
-        wanted = (
-            (AUTHENTICATION_AID, layout.AUTHENTICATION_PIN, pins.authentication),
-            (AUTHENTICATION_AID, layout.SIGNATURE_PIN, pins.signature),
-            (HELPER_AID, layout.HELPER_PIN, pins.printed),
-        )
-        for aid, pin, value in wanted:
+    def demand_fit(self, pins: Pins) -> None:
+        """``Malformed`` if one of them can be no PIN."""
+        for aid, pin, value in _places(pins):
             rule = layout.APPLICATIONS[aid][pin]
             assert isinstance(rule, layout.PinRule)
             if not rule.form.match(value.encode()):
                 raise pin_form(rule)
+
+    def hand_over(self, card: CardClient, pins: Pins) -> None:
+        """Set the PINs that the holder has chosen; ``Malformed`` before any is set if one cannot be."""
+        self.demand_fit(pins)
         card.administer(self.respond)
-        for aid, pin, value in wanted:
+        for aid, pin, value in _places(pins):
             card.set_pin(aid, pin, value)
 
     async def rewrite(self, card: CardClient, holder: Holder, reason: str) -> None:
@@ -79,3 +78,12 @@ class Producer:
         made = await self._office.issue(SIGNATURE.name, public, holder)
         card.write(AUTHENTICATION_AID, SIGNATURE.certificate, made.public_bytes(Encoding.DER))
         card.write(HELPER_AID, layout.ATTRIBUTES, layout.write_attributes(holder.attributes))
+
+
+def _places(pins: Pins) -> tuple[tuple[bytes, int, str], ...]:
+    """Where on the card each PIN is."""
+    return (
+        (AUTHENTICATION_AID, layout.AUTHENTICATION_PIN, pins.authentication),
+        (AUTHENTICATION_AID, layout.SIGNATURE_PIN, pins.signature),
+        (HELPER_AID, layout.HELPER_PIN, pins.printed),
+    )

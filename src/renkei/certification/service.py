@@ -6,6 +6,8 @@
     secrets.toml        the token's PIN, the log's key, what cards' issuer keys come from; readable by the owner alone
     transcript.txt      of the key ceremony
     *-ca.pem            the authorities' certificates
+    clerks.toml         who sees to cards (``counter_pages``)
+    cards/              emulated cards
     sites.toml          private sites that may ask (``verifier``)
     certificates.db     what was issued and what became of it, and its log
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hmac
 import os
 import secrets
 from base64 import b64decode, b64encode, urlsafe_b64decode
@@ -32,6 +35,8 @@ from renkei.card.client import CardClient
 from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
 from renkei.certification import ceremony, profiles, store, tokens
+from renkei.certification.applications import Applications, as_register
+from renkei.certification.counter_pages import Counter, counter_pages
 from renkei.certification.office import Holder, Office, key_digest
 from renkei.certification.production import Producer
 from renkei.certification.profiles import AUTHORITIES, OFFICIAL, Addresses
@@ -70,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The token's label."""
     softhsm: str = ""
     """Configuration of SoftHSM2; empty for another module."""
+    numbering: str = ""
+    """Address of the numbering authority, which is told whose certificates are when cards are handed over; none: nobody is."""
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8490
     language: str = "ja"
@@ -82,6 +89,8 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pin: str
     log: str
     cards: str
+    numbering: str = ""
+    """Our token at the numbering authority."""
 
 
 def hold_ceremony(
@@ -145,15 +154,8 @@ class Certification:
         self.desk = Desk(home, self.office, self.database, self.pack, clock)
         self.producer = Producer(self.office, b64decode(keys.cards))
         self.log_key = signer.verifier
-
-    def _addresses(self, purpose: str) -> Addresses:
-        base = self.settings.base.rstrip("/")
-        return Addresses(f"{base}/ocsp", f"{base}/{purpose}.crl", f"{base}/{purpose}.cer")
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Answer until ``stop``."""
         s = self.settings
-        shell = Shell(
+        self.shell = Shell(
             body="certification",
             role="certification",
             kinds=(),
@@ -164,8 +166,23 @@ class Certification:
             language=s.language,
             log_level=s.log_level,
         )
-        handlers = [*answers(self.office, self.database, await self.timestamper()), *desk_handlers(self.desk)]
-        serving = asyncio.create_task(serve(shell, self.observe, handlers, self.health))
+        master = b64decode(keys.cards)
+        register = as_register(s.numbering, keys.numbering) if s.numbering else None
+        self.applications = Applications(
+            self.office, self.producer, self.database, master, folder / "cards", self.pack, register, clock
+        )
+        pages = hmac.digest(master, b"renkei/v1/counter-pages", "sha256")
+        self.counter = Counter(home, self.applications, self.pack, self.shell, pages, clock)
+
+    def _addresses(self, purpose: str) -> Addresses:
+        base = self.settings.base.rstrip("/")
+        return Addresses(f"{base}/ocsp", f"{base}/{purpose}.crl", f"{base}/{purpose}.cer")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Answer until ``stop``."""
+        pages, options = counter_pages(self.counter)
+        handlers = [*pages, *answers(self.office, self.database, await self.timestamper()), *desk_handlers(self.desk)]
+        serving = asyncio.create_task(serve(self.shell, self.observe, handlers, self.health, **options))
         await stop.wait()
         await end([serving])
 

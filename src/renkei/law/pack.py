@@ -164,6 +164,30 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Their verifier keys (vkey text of kind cosignature/v1)."""
 
 
+class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A document by which somebody shows who they are; ``kind`` says how much it proves."""
+
+    code: str
+    kind: str
+    ja: str
+    en: str
+
+
+class Proofing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[cards.proofing]``: which documents are enough, together."""
+
+    enough: tuple[str, ...] = ()
+    """Kinds that are enough together, a letter for each document: ``A``, ``BB``."""
+    documents: tuple[Paper, ...] = ()
+
+    def satisfied(self, shown: Sequence[str]) -> bool:
+        """Whether these documents (by code, each once) are enough. A better one stands for a lesser: ``A`` before ``B``."""
+        kinds = sorted(d.kind for d in self.documents if d.code in set(shown))
+        return any(
+            len(kinds) >= len(e) and all(k <= w for k, w in zip(kinds, sorted(e), strict=False)) for e in self.enough
+        )
+
+
 class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[cards]``: the card and its certificates."""
 
@@ -179,6 +203,11 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A certificate is good until this birthday after its issue, and never longer than the card."""
     renewed_within_months: int = 3
     """Who renews it within so many months before its end has it a year longer."""
+    collect_days: int = 90
+    """Days for which a card that was made waits to be collected."""
+    remind_days: int = 90
+    """Days before a certificate's end at which its holder is reminded."""
+    proofing: Proofing = Proofing()
     currency: Title = Title("", "")
     """In which fees of printed certificates are told."""
     policies: dict[str, str] = {}

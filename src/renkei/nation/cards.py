@@ -10,7 +10,7 @@ import shutil
 import tomllib
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,11 +19,13 @@ from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.card.layout import Attributes
 from renkei.card.virtual import CardFile
 from renkei.certification import tokens
+from renkei.certification.counter_pages import Duty as CounterDuty
 from renkei.certification.production import Pins
 from renkei.certification.profiles import OFFICIAL
-from renkei.certification.service import Certification, Settings, hold_ceremony
+from renkei.certification.service import Certification, Secrets, Settings, hold_ceremony
 from renkei.gateway.seal import new_key
 from renkei.institution.settings import Home
+from renkei.law import Pack
 from renkei.nation.bank.service import Settings as Bank
 from renkei.nation.plan import Place, Plan, free_ports
 from renkei.nation.world import BANK, CERTIFICATION
@@ -46,8 +48,11 @@ def issue(folder: Path) -> None:
     port, bank = free_ports(2)
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
     home.mkdir()
-    settings = Settings(title=plan.origin.split("/")[1], base=base, port=port, pack=plan.pack)
+    numbering = next(p for p in plan.places if p.role == "authority")
+    title = plan.origin.split("/")[1]
+    settings = Settings(title=title, base=base, port=port, pack=plan.pack, numbering=numbering.url)
     hold_ceremony(home, settings, ("Sato", "Tanaka"), lambda _: None)
+    _appoint(Home(home), plan, numbering)
     (folder / "cards").mkdir(mode=0o700)
     here = Certification(home)
     try:
@@ -69,6 +74,25 @@ def issue(folder: Path) -> None:
     (folder / "nation.toml").write_bytes(
         msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, bank=f"http://127.0.0.1:{bank}"))
     )
+
+
+def _appoint(home: Home, plan: Plan, numbering: Place) -> None:
+    """A clerk at each municipality's counter, with the token of its gateway's clerk; and our own access to the numbering authority."""
+    keys = home.read_toml("secrets.toml", Secrets)
+    home.write_toml("secrets.toml", msgspec.structs.replace(keys, numbering=numbering.token), private=True)
+    pack = Pack.load(Path(plan.pack))
+    municipal = {b.code for b in pack.bodies.values() if "municipality" in pack.standing(b.kinds)}
+    clerks = [
+        {
+            "name": "窓口A",
+            "office": p.body,
+            "duties": list(get_args(CounterDuty)),
+            "token_sha256": sha256(p.token.encode()).hexdigest(),
+        }
+        for p in plan.places
+        if p.body in municipal
+    ]
+    home.write_toml("clerks.toml", {"clerk": clerks})
 
 
 def _open_bank(folder: Path, portal: Place, port: int, verifier: str) -> None:
