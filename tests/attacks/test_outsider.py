@@ -9,6 +9,7 @@ import csv
 import http.client
 import json
 import os
+import re
 import socket
 import urllib.parse
 
@@ -86,7 +87,7 @@ def harmless(answer, personal, what):
     assert b"Traceback" not in text, what
     assert b"evil.example" not in start.lower(), what
     assert b'href="//' not in text, what
-    assert b"<script" not in text.lower(), what
+    assert b"<script" not in re.sub(rb'<script src="/static/[a-z]+\.js" defer></script>', b"", text.lower()), what
     found = [w for w in personal if w.encode() in answer]
     assert not found, (what, found)
     return status

@@ -141,12 +141,11 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
             raise Refused("This is not among your duties here.", ja="この操作の権限がありません。", code="duty")
         return found
 
-    async def show(
-        request: AnyRequest, application: Application, error: RenkeiError | None = None, **kept: str
-    ) -> Response[bytes]:
+    async def show(request: AnyRequest, application: Application, error: RenkeiError | None = None) -> Response[bytes]:
         told = problem(request, error) if error else None
         status = error.status if error else 200
-        return render(request, "card.html", status=status, a=application, problem=told, kept=kept)
+        history = [(counter.pack.day(a.at), a.what, a.about, a.by) for a in application.acts]
+        return render(request, "card.html", status=status, a=application, history=history, problem=told)
 
     async def act(request: AnyRequest, code: str, do: Callable[[CounterClerk], Awaitable[object]]) -> Response[Any]:
         """One act; what went wrong stands on the application's page."""

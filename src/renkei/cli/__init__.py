@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from renkei import __version__
-from renkei.cli import bodies, card, certification, law, nation, numbers, permits, reports, witness
+from renkei.cli import bodies, card, certification, clinic, law, nation, numbers, permits, reports, witness
 from renkei.cli.shell import fail, misused, out
 from renkei.errors import RenkeiError, SetupError
 
@@ -28,6 +28,7 @@ for name, sub in (
     ("witness", witness.app),
     ("card", card.app),
     ("certification", certification.app),
+    ("clinic", clinic.app),
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)

@@ -6,7 +6,8 @@ import contextlib
 import getpass
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -222,23 +223,13 @@ def serve(
     """Answer web pages that ask for the card, on this machine alone, until Ctrl-C. Every time you are shown who asks, and confirm."""
     import asyncio
 
-    from renkei.card import virtual
     from renkei.cli.shell import language
     from renkei.institution.bus import demand_free
     from renkei.institution.tasks import end, told_to_stop
     from renkei.reader.service import ReaderProgram
 
-    @contextlib.contextmanager
-    def emulated() -> Iterator[CardClient]:
-        assert card is not None
-        yield CardClient(virtual.CardFile(card).chip().transmit)
-
-    if card is not None:
-        if not card.is_file():
-            raise setup(f"{card} is not a file.", f"{card} はファイルではありません。")
-        virtual.CardFile(card).load()
     demand_free([port])
-    program = ReaderProgram(emulated if card else lambda: _card(reader), port=port, sites=site or (), lang=language())
+    program = ReaderProgram(opener(card, reader), port=port, sites=site or (), lang=language())
 
     async def until_stopped() -> None:
         stop = told_to_stop()
@@ -277,3 +268,20 @@ def _card(name: str) -> Iterator[CardClient]:
 
     with reader.inserted(name) as card:
         yield card
+
+
+def opener(card: Path | None, name: str) -> Callable[[], AbstractContextManager[CardClient]]:
+    """How a program gets at the card: an emulated one's file, or the one in a reader."""
+    from renkei.card import virtual
+
+    if card is None:
+        return lambda: _card(name)
+    if not card.is_file():
+        raise setup(f"{card} is not a file.", f"{card} はファイルではありません。")
+    virtual.CardFile(card).load()
+
+    @contextlib.contextmanager
+    def emulated() -> Iterator[CardClient]:
+        yield CardClient(virtual.CardFile(card).chip().transmit)
+
+    return emulated

@@ -31,7 +31,7 @@ SESSION_HOURS = 8
 """After which a clerk signs in again, however busy."""
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions")
+API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions", "^/eligibility")
 
 
 def signed_in(gateway: Gateway) -> Any:

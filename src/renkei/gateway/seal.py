@@ -37,6 +37,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from renkei.errors import SetupError, Unavailable
 from renkei.institution.outside import fetch_bytes
+from renkei.institution.signed_text import opened
 
 WITHIN = 10.0
 NEW = ("key.pem", "certificate.pem", "authority.pem")
@@ -79,6 +80,10 @@ class Seal:
         signed = f"{_b64(header)}.{_b64(payload)}"
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+    def read(self, text: str) -> dict[str, Any] | None:
+        """The claims of a text of ours; nothing if it is not."""
+        return opened(text, [self.jwk()])
 
     def _kid(self) -> str:
         return self._certificate.fingerprint(hashes.SHA256()).hex()[:16]

@@ -21,6 +21,7 @@ from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
+from renkei.gateway.eligibility import Eligibility, eligibility_api
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
 from renkei.gateway.supervision import Supervision
@@ -99,6 +100,15 @@ class Gateway(Institution):
         seal = Seal(self.home / "seal", self.settings.dates)
         return Documents(self.settings, lambda: self.member.pack, self.adapter, self.database, seal, self.clock)
 
+    def _open_eligibility(self) -> Eligibility | None:
+        item = self.member.pack.header.cards.insurance.item
+        if not self.adapter or item not in self.adapter.items or not (self.home / "seal").is_dir():
+            return None
+        seal = Seal(self.home / "seal", self.settings.dates)
+        return Eligibility(
+            self.settings, self.entry, lambda: self.member.pack, self.adapter, self.database, seal, self.clock
+        )
+
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         await self.join()
@@ -113,6 +123,8 @@ class Gateway(Institution):
         handlers, options = desk_pages(self)
         if self.documents is not None:
             handlers += document_pages(self, self.documents)
+        if (insurer := self._open_eligibility()) is not None:
+            handlers.append(eligibility_api(insurer, self.settings.clerks))
         self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
 
     async def drain(self) -> None:

@@ -51,16 +51,21 @@ class Entry:
         """Whether anybody can come in by card here."""
         return self._authority is not None
 
+    def challenge(self) -> bytes:
+        """What somebody's card is to sign next, for whoever keeps it meanwhile."""
+        return self._challenges.new()
+
+    async def proven(self, shown: Presented, challenge: bytes, purpose: str) -> None:
+        """That the card signed this challenge for ``purpose`` (an address below ours); ``NotGenuine`` with the reason otherwise."""
+        await self._verifier().signed_in(shown, self._challenges, f"{self._settings.origin}{purpose}", challenge)
+
     async def admit(self, shown: Presented, challenge: bytes) -> str:
         """The key by which the card's holder is known here (``subjects.holder_of``); ``NotGenuine`` with the reason if it proves nothing.
 
         At a card's first time the numbering authority is asked for the code of its holder: it knows whose the certificate is, and we
         are never told a number. A person's next card leads to the same person.
         """
-        if self._authority is None:
-            raise NotFound("Nobody comes in by card here.", ja="カードは使えません。", code="no-cards")
-        origin, rules = self._settings.origin, self._member.pack.header.cards
-        verifier = Verifier(rules, {"authentication": self._authority}, by_ocsp(self._clock), self._clock)
+        origin, verifier = self._settings.origin, self._verifier()
         certificate = (await verifier.signed_in(shown, self._challenges, origin, challenge)).public_bytes(Encoding.DER)
         key, domain = sha256(certificate).digest(), ref_of(self._member.domain)
 
@@ -69,6 +74,12 @@ class Entry:
 
         await self._database.write(lambda c: subjects.request_by_card(c, self._post, self._member, key, proof))
         return key.hex()
+
+    def _verifier(self) -> Verifier:
+        if self._authority is None:
+            raise NotFound("Nobody comes in by card here.", ja="カードは使えません。", code="no-cards")
+        rules = self._member.pack.header.cards
+        return Verifier(rules, {"authentication": self._authority}, by_ocsp(self._clock), self._clock)
 
     # ------------------------------------------------------------------ pages
 
@@ -96,6 +107,8 @@ class Entry:
             if data.get("refused"):
                 return Redirect(at.rpartition("/")[0] or "/", status_code=303)
             shown = {name: data.get(name, "")[:8000] for name in ("certificate", "signature")}
+            if not all(shown.values()):
+                raise Malformed("Nothing came from your card.", ja="カードの応答がありません。", code="card-answer")
             return render(request, "signed.html", finish=f"{at}/finish", **shown)
 
         @post(f"{at}/finish", include_in_schema=False)

@@ -33,9 +33,9 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber"]
+Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber", "clinic"]
 """Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission · (of the
-authority) say whose a card's certificate is · give a person another number."""
+authority) say whose a card's certificate is · give a person another number · (of an insurer) ask whether a patient is insured."""
 
 
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

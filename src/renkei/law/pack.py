@@ -188,6 +188,22 @@ class Proofing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class Insurance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[cards.insurance]``: how an insurer's item says whether somebody is insured, and what a clinic is told."""
+
+    item: str = ""
+    since: str = ""
+    """Field with the first day of the cover."""
+    until: str = ""
+    """Field with the day on which it is over; empty: it is not."""
+    shown: tuple[str, ...] = ()
+    """Fields a clinic sees of whoever is insured."""
+    history: tuple[str, ...] = ()
+    """Fields it sees with the patient's consent."""
+    history_order: str = ""
+    """The field by which those are put in order, newest first."""
+
+
 class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[cards]``: the card and its certificates."""
 
@@ -208,6 +224,7 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remind_days: int = 90
     """Days before a certificate's end at which its holder is reminded."""
     proofing: Proofing = Proofing()
+    insurance: Insurance = Insurance()
     currency: Title = Title("", "")
     """In which fees of printed certificates are told."""
     policies: dict[str, str] = {}
@@ -449,14 +466,32 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if name not in (*SHEETS, DOCUMENTS) and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
-        _check_header(header, tables.line_finder(files["pack.toml"]), faults)
+        _check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
         return None, faults
     return Pack(header, files, parts, linkages), []
 
 
-def _check_header(header: Header, line: Callable[[str], int], faults: list[Fault]) -> None:
+def _strange_fields(insurance: Insurance, specifications: Mapping[str, Specification]) -> Iterator[tuple[str, str]]:
+    """Fields that insurance speaks of and its item has not, by the key that names them."""
+    if not insurance.item:
+        return
+    known = specifications.get(insurance.item)
+    names = {f.name for f in known.fields} if known else set()
+    named = {
+        "since": (insurance.since,),
+        "until": (insurance.until,),
+        "shown": insurance.shown,
+        "history": insurance.history,
+    }
+    for cause, fields in {**named, "history_order": (insurance.history_order,)}.items():
+        yield from ((cause, field) for field in fields if field and field not in names)
+
+
+def _check_header(
+    header: Header, line: Callable[[str], int], faults: list[Fault], specifications: Mapping[str, Specification]
+) -> None:
     """What ``pack.toml`` says must be usable."""
 
     def fault(key: str, sentence: str, remedy: str) -> None:
@@ -482,6 +517,8 @@ def _check_header(header: Header, line: Callable[[str], int], faults: list[Fault
     for key in header.witnesses.keys:
         if not VKEY.fullmatch(key):
             fault("keys", "A witness's key is no vkey.", "Use what `renkei witness init` printed.")
+    for cause, field in _strange_fields(header.cards.insurance, specifications):
+        fault(cause, f"`{field}` is no field of its item.", "Use names of the item's specification.")
     limits = header.limits
     for key, value, least, most in (
         ("expires_days", limits.expires_days, 1, limits.expires_days_max),

@@ -133,7 +133,8 @@ async def _make(folder: Path, plan: Plan, here: Certification) -> list[tuple[str
     for place in plan.places:
         mapping = Path(Home(folder / place.body).settings().mapping or "none")
         items = tomllib.loads(mapping.read_text("utf-8")) if mapping.is_file() else {}
-        if any(d.item in items for d in here.pack.documents.values()):
+        sealed = {d.item for d in here.pack.documents.values()} | {here.pack.header.cards.insurance.item}
+        if sealed & set(items):
             await _seal(folder / place.body / "seal", here, here.pack.bodies[place.body].title.ja)
     return await _cards(folder, plan, here)
 

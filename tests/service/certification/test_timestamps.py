@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renkei.certification.timestamps import Timestamper
-from tests.service.certification.conftest import NEEDS_TOKEN, Bureau
+from tests.service.certification.conftest import NEEDS_TOKEN
 
 pytestmark = NEEDS_TOKEN
 
 
 @pytest.fixture(scope="module")
-def dated(tmp_path_factory, token, pack):
-    bureau = Bureau(tmp_path_factory.mktemp("dates"), pack, token)
+def dated(bureau, pack):
     key = rsa.generate_private_key(65537, 2048)
     certificate = bureau.do(bureau.office.issue_official("Enishi", key.public_key(), dates=True))
     return bureau, Timestamper(certificate, key, pack.header.cards.policies["official"], bureau.clock)

@@ -1,0 +1,244 @@
+"""The terminal, from its folder: ``clinic.toml`` says who it is and whom it asks, ``visits.db`` holds tokens and visits without network."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import sqlite3
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from litestar import Request, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+from litestar.response import Redirect
+
+from renkei.card.client import AUTHENTICATION, CardClient
+from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.institution.observe import Observer
+from renkei.institution.outside import fetch_bytes
+from renkei.institution.relying import Presented, authentication_message, signed
+from renkei.institution.settings import Clock, Home, system_clock
+from renkei.institution.settings import Settings as Shell
+from renkei.institution.signed_text import opened
+from renkei.institution.web import Health, Pages, cookie_session, language, serve
+
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
+AnyRequest = Request[Any, Any, Any]
+OpenCard = Callable[[], AbstractContextManager[CardClient]]
+WITHIN = 12.0
+AT_ONCE = 100
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``clinic.toml``."""
+
+    name: str
+    """As the insurer knows the clinic: it stands in what a patient consents to."""
+    insurer: str
+    """The insurer's address, as patients' cards sign it."""
+    token: str
+    authority: str
+    """The certificate (PEM file) of the authority that issues authentication certificates."""
+    port: int = 8493
+    language: str = "ja"
+
+
+class Answer(NamedTuple):
+    """What the screen says."""
+
+    insured: bool
+    cover: dict[str, str]
+    offline: bool
+    history: list[dict[str, str]] | None
+    milliseconds: int
+
+
+class Terminal:
+    """One terminal."""
+
+    def __init__(self, folder: Path, open_card: OpenCard, *, clock: Clock = system_clock) -> None:
+        home = Home(folder)
+        self.settings, self._open, self._clock = home.read_toml("clinic.toml", Settings), open_card, clock
+        self._authority = x509.load_pem_x509_certificate(Path(self.settings.authority).read_bytes())
+        self._kept = sqlite3.connect(folder / "visits.db", isolation_level=None, check_same_thread=False)
+        self._kept.executescript(
+            "CREATE TABLE IF NOT EXISTS tokens (certificate TEXT PRIMARY KEY, token TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS keys (at TEXT PRIMARY KEY, told TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS visits (id INTEGER PRIMARY KEY, token TEXT NOT NULL, at INTEGER NOT NULL, found TEXT)"
+        )
+        os.chmod(folder / "visits.db", 0o600)
+        self._card = threading.Lock()
+        key = folder / "session.key"
+        if not key.exists():
+            key.touch(mode=0o600)
+            key.write_bytes(os.urandom(32))
+        self.key = key.read_bytes()
+
+    async def visit(self, pin: str, *, consent: bool) -> Answer:
+        """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had."""
+        began = self._clock()
+        try:
+            challenge = b64decode((await self._get("challenge"))["challenge"])
+        except Unavailable:
+            return await self._without_network(pin, began)
+        s = self.settings
+        shown = await asyncio.to_thread(self._sign, pin, authentication_message(s.insurer, challenge))
+        told = await self._post("", _card(shown, challenge))
+        took = self._clock() - began
+        if told["insured"]:
+            await self._keep_keys()
+            self._kept.execute(
+                "INSERT OR REPLACE INTO tokens VALUES (?, ?)", [sha256(shown.certificate).hexdigest(), told["token"]]
+            )
+        history = await self._history(pin) if consent and told["insured"] else None
+        return Answer(told["insured"], told["cover"], False, history, took)
+
+    async def _history(self, pin: str) -> list[dict[str, str]]:
+        challenge = b64decode((await self._get("challenge"))["challenge"])
+        purpose = f"{self.settings.insurer}/eligibility/history?clinic={quote(self.settings.name)}"
+        shown = await asyncio.to_thread(self._sign, pin, authentication_message(purpose, challenge))
+        found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge))
+        return found
+
+    async def _without_network(self, pin: str, began: int) -> Answer:
+        """By the card alone, and what the insurer signed at an earlier visit: not after its time, and of this card."""
+        challenge = os.urandom(32)
+        message = authentication_message(self.settings.insurer, challenge)
+        shown = await asyncio.to_thread(self._sign, pin, message)
+        certificate = signed(shown, message)
+        try:
+            certificate.verify_directly_issued_by(self._authority)
+        except (ValueError, TypeError, InvalidSignature):
+            raise NotGenuine(
+                "The card is not genuine.", ja="カードが真正ではありません。", code="certificate-issuer"
+            ) from None
+        now, digest = self._clock(), sha256(shown.certificate).hexdigest()
+        row = self._kept.execute("SELECT token FROM tokens WHERE certificate = ?", [digest]).fetchone()
+        keys = self._kept.execute("SELECT told FROM keys WHERE at = ?", [self.settings.insurer]).fetchone()
+        claims = opened(row[0], msgspec.json.decode(keys[0])) if row and keys else None
+        fresh = claims is not None and claims["sub"] == digest and claims["iat"] <= now // 1000 <= claims["exp"]
+        if claims is None or not fresh or now > certificate.not_valid_after_utc.timestamp() * 1000:
+            raise Unavailable(
+                "The network is down, and the insurer has left no word of this patient that is still good.",
+                ja="通信できず、有効な確認済み情報もありません。",
+                remedy="Ask for another proof of insurance, or try again later.",
+                remedy_ja="資格確認書の提示を求めるか、後でもう一度お試しください。",
+                code="no-token",
+            )
+        self._kept.execute("INSERT INTO visits (token, at) VALUES (?, ?)", [row[0], now])
+        return Answer(True, claims["cover"], True, None, now - began)
+
+    async def reconcile(self) -> int:
+        """Have the insurer look at visits without network; how many were."""
+        rows = self._kept.execute("SELECT id, token, at FROM visits WHERE found IS NULL LIMIT ?", [AT_ONCE]).fetchall()
+        if rows:
+            told = await self._post("/visits", {"visits": [{"token": token, "at": at} for _, token, at in rows]})
+            found = [(what, id_) for what, (id_, *_) in zip(told["visits"], rows, strict=True)]
+            self._kept.executemany("UPDATE visits SET found = ? WHERE id = ?", found)
+        return len(rows)
+
+    def visits(self) -> list[tuple[str, str]]:
+        """Visits without network: when, and what the insurer found (empty: not asked yet); newest first."""
+        rows = self._kept.execute("SELECT at, coalesce(found, '') FROM visits ORDER BY id DESC LIMIT 200").fetchall()
+        times = (dt.datetime.fromtimestamp(at / 1000).astimezone() for at, _ in rows)
+        return [(f"{time:%Y-%m-%d %H:%M}", str(found)) for time, (_, found) in zip(times, rows, strict=True)]
+
+    def _sign(self, pin: str, message: bytes) -> Presented:
+        with self._card, self._open() as card:
+            signature = card.sign(AUTHENTICATION, pin, message)
+            return Presented(card.certificate(AUTHENTICATION), signature)
+
+    async def _keep_keys(self) -> None:
+        """The insurer's keys, while it can be asked for them."""
+        _, raw = await fetch_bytes(f"{self.settings.insurer}/verify/keys", within=WITHIN)
+        keys = msgspec.json.encode(msgspec.json.decode(raw)["keys"]).decode()
+        self._kept.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", [self.settings.insurer, keys])
+
+    async def _get(self, path: str) -> Any:
+        return await self._ask(f"/{path}", None)
+
+    async def _post(self, path: str, data: Any) -> Any:
+        return await self._ask(path or "/", data)
+
+    async def _ask(self, path: str, data: Any) -> Any:
+        s = self.settings
+        body = None if data is None else msgspec.json.encode(data)
+        kind = "" if body is None else "application/json"
+        status, raw = await fetch_bytes(f"{s.insurer}/eligibility{path}", body, kind=kind, token=s.token, within=WITHIN)
+        try:
+            told = msgspec.json.decode(raw)
+        except msgspec.DecodeError:
+            told = {}
+        if status >= 400:
+            said = str(told.get("detail", "")) or f"The insurer answers {status}."
+            family = Unavailable if status >= 500 else RenkeiError
+            raise family(said, ja=said, remedy=told.get("remedy", ""), code=told.get("title", "insurer"), status=status)
+        return told
+
+
+def _card(shown: Presented, challenge: bytes) -> dict[str, str]:
+    parts = {"certificate": shown.certificate, "signature": shown.signature, "challenge": challenge}
+    return {name: b64encode(part).decode() for name, part in parts.items()}
+
+
+async def run(terminal: Terminal) -> None:
+    """Answer the clinic's browser until cancelled."""
+    s = terminal.settings
+    shell = Shell(body="clinic", role="clinic", kinds=(), database="", bus="", port=s.port, language=s.language)
+    handlers, options = _pages(terminal, shell)
+    await serve(shell, Observer("clinic", "clinic", "warning"), handlers, lambda: Health(True, {}), **options)
+
+
+def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]:
+    pages = Pages(Path(__file__).parent / "templates", shell, lambda _: terminal.settings.name)
+    session = cookie_session(shell, terminal.key, 3600)
+
+    def render(request: AnyRequest, template: str, **values: Any) -> Response[bytes]:
+        waiting = sum(1 for _, found in terminal.visits() if not found)
+        return pages.render(request, template, waiting=waiting, **values)
+
+    def problem(request: AnyRequest, error: RenkeiError) -> Any:
+        return error.problem(language(request, shell.language))
+
+    @get("/", include_in_schema=False)
+    async def start(request: AnyRequest) -> Response[bytes]:
+        return render(request, "visit.html", problem=None)
+
+    @post("/visit", include_in_schema=False, status_code=200)
+    async def visit(request: AnyRequest, data: Form) -> Response[bytes]:
+        try:
+            answer = await terminal.visit(data.get("pin", ""), consent=bool(data.get("consent")))
+        except RenkeiError as error:
+            return render(request, "visit.html", status=error.status, problem=problem(request, error))
+        return render(request, "told.html", answer=answer)
+
+    @get("/visits", include_in_schema=False)
+    async def visits(request: AnyRequest) -> Response[bytes]:
+        return render(request, "visits.html", visits=terminal.visits(), problem=None)
+
+    @post("/visits", include_in_schema=False)
+    async def reconcile(request: AnyRequest) -> Response[Any]:
+        try:
+            await terminal.reconcile()
+        except RenkeiError as error:
+            told = problem(request, error)
+            return render(request, "visits.html", status=error.status, visits=terminal.visits(), problem=told)
+        return Redirect("/visits", status_code=303)
+
+    options = {
+        "pages": pages,
+        "csrf_secret": sha256(b"csrf" + terminal.key).hexdigest(),
+        "middleware": [session.middleware],
+    }
+    return [start, visit, visits, reconcile], options

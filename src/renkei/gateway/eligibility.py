@@ -1,0 +1,217 @@
+"""At the clinic: whether the patient whose card is there is insured, told in the time it takes to say good morning; more only with the
+patient's consent; and a token for the day on which the network is down.
+
+A clinic asks with its token (duty ``clinic``). What it is told is about whoever proved to be there, and nobody else. The consent is a
+second signature of the card, over the clinic's name and what it may see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import datetime as dt
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Router, get, post
+from litestar.params import JSONBody
+
+from renkei.errors import Malformed, NotFound, Unavailable
+from renkei.gateway.adapter import Adapter, SourceFault
+from renkei.gateway.seal import Seal
+from renkei.institution import subjects
+from renkei.institution.clerks import duty, token_guard
+from renkei.institution.database import Database
+from renkei.institution.entry import Entry
+from renkei.institution.relying import Presented
+from renkei.institution.settings import Clerk, Clock, Settings
+from renkei.institution.web import json_body
+from renkei.institution.wording import PackWords
+from renkei.law import Pack
+
+FIRST_WITHIN = 8.0
+"""Seconds for which a card's first visit waits until it is known whose it is."""
+HISTORY_MOST = 50
+VISITS_MOST = 200
+Base64 = Annotated[str, msgspec.Meta(max_length=8_000)]
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a card shows and signed (base64): the certificate in DER, a challenge of ours, and the signature of it."""
+
+    certificate: Base64
+    challenge: Annotated[str, msgspec.Meta(max_length=200)]
+    signature: Base64
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a clinic is told: whether the patient is insured today, what of the cover, and a token for when it cannot ask."""
+
+    insured: bool
+    cover: dict[str, str]
+    token: str
+
+
+class Visit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A visit while the network was down: the token that was relied on, and when (ms)."""
+
+    token: Annotated[str, msgspec.Meta(max_length=4_000)]
+    at: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class Visits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Visits to be looked at afterwards."""
+
+    visits: Annotated[list[Visit], msgspec.Meta(min_length=1, max_length=VISITS_MOST)]
+
+
+class Eligibility:
+    """An insurer's answers to clinics."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        entry: Entry,
+        pack: Callable[[], Pack],
+        adapter: Adapter,
+        database: Database,
+        seal: Seal,
+        clock: Clock,
+    ) -> None:
+        self._settings, self.entry, self._pack, self._adapter = settings, entry, pack, adapter
+        self._database, self._seal, self._clock = database, seal, clock
+
+    async def ask(self, card: Card) -> Told:
+        """Whether whoever's card this is is insured today."""
+        shown, challenge = _presented(card)
+        key = await self.entry.admit(shown, challenge)
+        local_id = await self._patient(key)
+        record = self._covered(await self._records(local_id), self._today())
+        if record is None:
+            return Told(False, {}, "")
+        return Told(True, self._in_words(record, self._rules.shown), self._token(key, record))
+
+    async def history(self, card: Card, clinic: str) -> list[dict[str, str]]:
+        """What the patient has had, newest first, by their consent: a signature for this clinic and this purpose."""
+        shown, challenge = _presented(card)
+        await self.entry.proven(shown, challenge, consent_purpose(clinic))
+        records = await self._records(await self._patient(sha256(shown.certificate).hexdigest()))
+        rules = self._rules
+        kept = [r for r in records if any(f in r for f in rules.history)]
+        kept.sort(key=lambda r: str(r.get(rules.history_order, "")), reverse=True)
+        return [self._in_words(r, rules.history) for r in kept[:HISTORY_MOST]]
+
+    async def reconcile(self, visits: list[Visit]) -> list[str]:
+        """Of each visit without network: ``confirmed``, ``differs`` (not insured on that day, or otherwise), or ``strange`` (no token of
+        ours that was good then)."""
+        return [await self._looked_at(visit) for visit in visits]
+
+    async def _looked_at(self, visit: Visit) -> str:
+        claims = self._seal.read(visit.token)
+        if claims is None or not claims.get("iat", 0) <= visit.at // 1000 <= claims.get("exp", 0):
+            return "strange"
+        holder = await self._database.read(lambda c: subjects.holder_of(c, bytes.fromhex(claims["sub"])))
+        if not holder:
+            return "differs"
+        record = self._covered(await self._records(holder), self._pack().day(visit.at))
+        return "confirmed" if record and self._in_words(record, self._rules.shown) == claims["cover"] else "differs"
+
+    @property
+    def _rules(self) -> Any:
+        return self._pack().header.cards.insurance
+
+    def _today(self) -> dt.date:
+        return self._pack().day(self._clock())
+
+    async def _patient(self, key: str) -> str:
+        """Whose the card is. At its first time the answer is on its way for a moment."""
+        deadline = time.monotonic() + FIRST_WITHIN
+        while True:
+            holder = await self._database.read(lambda c: subjects.holder_of(c, bytes.fromhex(key)))
+            if not holder:
+                raise NotFound(
+                    "Nobody insured here has this card.", ja="この保険者の加入者ではありません。", code="not-insured"
+                )
+            if not holder.startswith(subjects.BY_CARD):
+                return holder
+            if time.monotonic() > deadline:
+                raise Unavailable("It is not known yet whose card this is.", ja="確認中です。", code="awaited")
+            await asyncio.sleep(0.1)
+
+    async def _records(self, local_id: str) -> list[dict[str, Any]]:
+        try:
+            found = await asyncio.to_thread(self._adapter.look_up, self._rules.item, "", [local_id])
+        except SourceFault as error:
+            raise Unavailable(
+                "The register does not answer.", ja="台帳システムが応答しません。", code=error.reason
+            ) from error
+        return found.get(local_id, [])
+
+    def _covered(self, records: list[dict[str, Any]], day: dt.date) -> dict[str, Any] | None:
+        """The record by which somebody is insured on a day."""
+        since, until, on = self._rules.since, self._rules.until, day.isoformat()
+        covered = [r for r in records if str(r.get(since, "")) <= on and (not r.get(until) or on < str(r[until]))]
+        return max(covered, key=lambda r: str(r.get(since, "")), default=None)
+
+    def _in_words(self, record: dict[str, Any], fields: tuple[str, ...]) -> dict[str, str]:
+        words = PackWords(self._pack(), self._settings.language)
+        item = self._rules.item
+        return {words.field(item, f): words.value(item, f, record[f]) for f in fields if f in record}
+
+    def _token(self, key: str, record: dict[str, Any]) -> str:
+        """Good to the end of the month, as a cover mostly is."""
+        now, today = self._clock() // 1000, self._today()
+        last = today.replace(day=calendar.monthrange(today.year, today.month)[1])
+        end = self._pack().midnight(last + dt.timedelta(days=1)) // 1000 - 1
+        cover = self._in_words(record, self._rules.shown)
+        return self._seal.text({"iss": self._settings.origin, "sub": key, "iat": now, "exp": end, "cover": cover})
+
+
+def consent_purpose(clinic: str) -> str:
+    """What the patient consents to, as the card signs it, below the insurer's address."""
+    return f"/eligibility/history?clinic={quote(clinic)}"
+
+
+def eligibility_api(eligibility: Eligibility, clerks: tuple[Clerk, ...]) -> Router:
+    """The interface for clinics."""
+
+    @get("/challenge")
+    async def challenge() -> dict[str, str]:
+        """What the patient's card is to sign."""
+        return {"challenge": b64encode(eligibility.entry.challenge()).decode()}
+
+    @post("/", guards=[json_body], status_code=200)
+    async def ask(data: JSONBody[Card]) -> Told:
+        """Whether the patient is insured today."""
+        return await eligibility.ask(data)
+
+    @post("/history", guards=[json_body], status_code=200)
+    async def history(request: Request[Any, Any, Any], data: JSONBody[Card]) -> list[dict[str, str]]:
+        """What the patient lets this clinic see."""
+        return await eligibility.history(data, request.state.clerk.name)
+
+    @post("/visits", guards=[json_body], status_code=200)
+    async def visits(data: JSONBody[Visits]) -> dict[str, list[str]]:
+        """Visits while the network was down."""
+        return {"visits": await eligibility.reconcile(data.visits)}
+
+    return Router(
+        "/eligibility",
+        route_handlers=[challenge, ask, history, visits],
+        guards=[token_guard(clerks), duty("clinic")],
+        tags=["eligibility"],
+        security=[{"token": []}],
+    )
+
+
+def _presented(card: Card) -> tuple[Presented, bytes]:
+    try:
+        parts = [b64decode(text, validate=True) for text in (card.certificate, card.signature, card.challenge)]
+    except ValueError:
+        raise Malformed("This is no base64.", ja="base64 ではありません。", code="card-answer") from None
+    return Presented(parts[0], parts[1]), parts[2]

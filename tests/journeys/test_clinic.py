@@ -1,0 +1,101 @@
+"""A patient at a clinic's terminal, in a browser."""
+
+import subprocess
+import sys
+
+import pytest
+
+from renkei.clinic.service import Settings
+from renkei.institution.settings import Home
+from renkei.nation.plan import free_ports
+from tests.browser import JOURNEY, sound, violations
+from tests.cards import RENKEI, Carded, _answers
+from tests.service.certification.conftest import NEEDS_TOKEN
+from tests.service.gateway.test_eligibility import INSURER, insure, nation_clerk
+from tests.world import until
+
+pytestmark = [*JOURNEY, NEEDS_TOKEN]
+
+
+@pytest.fixture(scope="module")
+def nation(tmp_path_factory):
+    running = Carded(tmp_path_factory.mktemp("clinic") / "nation")
+    insure(running, 0)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def terminal(nation, tmp_path_factory):
+    home, port = tmp_path_factory.mktemp("terminal"), free_ports(1)[0]
+    settings = Settings(
+        name=nation_clerk(nation),
+        insurer=nation.url(INSURER),
+        token=nation.plan.place(INSURER).token,
+        authority=str(nation.folder / "certification" / "authentication-ca.pem"),
+        port=port,
+    )
+    Home(home).write_toml("clinic.toml", settings)
+    assert sys.executable
+    with subprocess.Popen(
+        [RENKEI, "clinic", "serve", home, "--card", nation.card()], stdout=subprocess.PIPE
+    ) as program:
+        address = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(address))
+        yield address
+        program.terminate()
+
+
+def comes(page, terminal, *, consent=False, pin="1234"):
+    page.goto(f"{terminal}/?lang={page.lang}")
+    sound(page)
+    if consent:
+        page.check("input[name=consent]")
+    page.fill("#pin", pin)
+    page.locator("button.touch").click()
+
+
+def test_a_patient_is_received_with_and_without_consent(page, terminal):
+    comes(page, terminal)
+    page.wait_for_selector("dl.facts")
+    sound(page)
+    assert page.locator("table").count() == 0
+    comes(page, terminal, consent=True)
+    page.wait_for_selector("table, h2")
+    sound(page)
+    assert ("過去の診療" if page.lang == "ja" else "Treated before") in page.inner_text("main")
+    comes(page, terminal, pin="0000")
+    assert page.locator("[role=alert]").count() == 1
+    comes(page, terminal)
+
+
+@pytest.mark.parametrize("page", [("en", 1280)], indirect=True, ids=["en-1280"])
+def test_the_network_is_down_and_comes_back(nation, page, terminal):
+    comes(page, terminal)
+    page.wait_for_selector("dl.facts")
+    nation.stop_body(INSURER)
+    try:
+        comes(page, terminal)
+        page.wait_for_selector("[role=status]")
+        assert "network is down" in page.inner_text("main")
+    finally:
+        nation.start_body(INSURER)
+    page.goto(f"{terminal}/visits")
+    sound(page)
+    page.locator("main form button").click()
+    page.wait_for_selector("text=confirmed")
+
+
+def test_axe_finds_nothing(browser, terminal):
+    for scheme in ("light", "dark"):
+        context = browser.new_context(locale="en", bypass_csp=True, color_scheme=scheme)
+        page = context.new_page()
+        page.lang = "en"
+        page.goto(terminal)
+        assert violations(page) == []
+        comes(page, terminal, consent=True)
+        page.wait_for_selector("dl.facts")
+        assert violations(page) == []
+        page.goto(f"{terminal}/visits")
+        assert violations(page) == []
+        context.close()
