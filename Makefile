@@ -65,4 +65,4 @@ card: setup  ## What a smart card reader needs besides: pyscard, and Debian's pc
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-card.lock
 
 lock:  ## Pin what is installed in .venv now
-	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei|pyscard)==' > requirements.lock
+	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei|pyscard|opencv-python-headless|numpy)==' > requirements.lock

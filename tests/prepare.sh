@@ -18,7 +18,7 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
   (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing) >/dev/null 2>&1 \
     || echo "Could not install:$missing" >&2
 fi
-.venv/bin/python -c 'import smartcard' 2>/dev/null \
+.venv/bin/python -c 'import smartcard, cv2' 2>/dev/null \
   || .venv/bin/pip install --quiet --disable-pip-version-check -r requirements-card.lock \
-  || echo "Could not build pyscard: tests with a card over PC/SC are skipped." >&2
+  || echo "Could not install pyscard or OpenCV: tests with a card over PC/SC, and of photographs, are skipped." >&2
 exit 0
