@@ -17,6 +17,7 @@ from litestar.response import Redirect
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.gateway import store
 from renkei.gateway.api import Position, inquiry_id, provision, view
+from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects, wording
 from renkei.institution.clerks import clerk_of, demand
@@ -64,6 +65,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             template,
             words=Words(gateway, lang),
             clerk=request.session.get("clerk", ""),
+            by_card=gateway.entry.open,
             wording=wording,
             **values,
         )
@@ -197,10 +199,13 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     handlers = [start, signin_page, signin, signout, desk, new_page, new, inquiry, held_page, settle]
     handlers += [commission_page, explain]
+    if gateway.entry.open:
+        handlers += counter_pages(gateway, render, inside)
     options = {
         "pages": pages,
         "csrf_secret": gateway.keys.derive("csrf").hex(),
-        "csrf_exclude": (*API_PATHS, "^/documents/card"),  # the challenge in the session is its proof
+        # what comes from the reader program: the challenge in the session is its proof
+        "csrf_exclude": (*API_PATHS, "^/documents/card", "^/desk/register/(card|finish)$"),
         "middleware": [session.middleware],
     }
     return handlers, options

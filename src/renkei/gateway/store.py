@@ -83,6 +83,17 @@ documents = sa.Table(
 )
 """Certificates printed for residents."""
 
+readings = sa.Table(
+    "numbers_read",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("local_id", sa.String(64), nullable=False),
+    sa.Column("affair", sa.String(80), nullable=False),
+    sa.Column("clerk", sa.String(80), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""By whom and for which affair a number was read off a card; the number itself is nowhere."""
+
 demands = sa.Table(
     "demands",
     metadata,
@@ -366,3 +377,7 @@ def batch_page(connection: sa.Connection, id_: str, after: int, limit: int) -> l
     )
     rows = [(r.batch_line, r, None) for r in asked] + [(r.line, None, r) for r in wrong]
     return sorted(rows, key=lambda r: int(r[0]))[:limit]
+
+
+def note_reading(connection: sa.Connection, row: dict[str, Any]) -> None:
+    connection.execute(readings.insert(), [row])

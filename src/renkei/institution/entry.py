@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +58,10 @@ class Entry:
     async def proven(self, shown: Presented, challenge: bytes, purpose: str) -> None:
         """That the card signed this challenge for ``purpose`` (an address below ours); ``NotGenuine`` with the reason otherwise."""
         await self._verifier().signed_in(shown, self._challenges, f"{self._settings.origin}{purpose}", challenge)
+
+    async def numbered(self, shown: Presented, challenge: bytes, number: str) -> None:
+        """That the card signed this challenge together with its number; ``NotGenuine`` with the reason otherwise."""
+        await self._verifier().with_number(shown, self._challenges, self._settings.origin, challenge, number)
 
     async def admit(self, shown: Presented, challenge: bytes) -> str:
         """The key by which the card's holder is known here (``subjects.holder_of``); ``NotGenuine`` with the reason if it proves nothing.
@@ -113,10 +117,8 @@ class Entry:
 
         @post(f"{at}/finish", include_in_schema=False)
         async def finish(request: AnyRequest, data: Form) -> Response[Any]:
-            challenge = b64decode(request.session.get("challenge", ""))
             try:
-                shown = Presented(*(_bytes(data.get(name, "")) for name in ("certificate", "signature")))
-                key = await self.admit(shown, challenge)
+                key = await self.admit(presented(data), self.challenge_of(request))
             except RenkeiError as error:
                 return refuse(request, error)
             kept = {"for": request.session["for"]} if "for" in request.session else {}
@@ -126,9 +128,13 @@ class Entry:
 
         return [message, from_reader, finish]
 
+    def challenge_of(self, request: AnyRequest) -> bytes:
+        """What this browser was given to be signed."""
+        return b64decode(request.session.get("challenge", ""))
+
     def _challenge(self, request: AnyRequest) -> bytes:
         """What this browser's card is to sign: one thing in all its windows, until it was answered or is old."""
-        challenge = b64decode(request.session.get("challenge", ""))
+        challenge = self.challenge_of(request)
         if not self._challenges.is_fresh(challenge):
             challenge = self._challenges.new()
             request.set_session({**request.session, "challenge": b64encode(challenge).decode()})
@@ -142,6 +148,11 @@ class Entry:
 def refused(connection: sa.Connection, handles: list[bytes]) -> None:
     """The numbering authority knows nobody by these: so the cards among them are nobody's."""
     subjects.lead(connection, dict.fromkeys(subjects.refuse_codes(connection, handles), ""))
+
+
+def presented(data: Mapping[str, str]) -> Presented:
+    """What a form from the reader program holds."""
+    return Presented(*(_bytes(data.get(name, "")) for name in ("certificate", "signature")))
 
 
 def _bytes(text: str) -> bytes:

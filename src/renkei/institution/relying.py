@@ -41,6 +41,11 @@ def authentication_message(audience: str, challenge: bytes) -> bytes:
     return b"renkei/v1/card-sign-in" + transcript(audience.encode(), challenge)
 
 
+def number_message(audience: str, challenge: bytes, number: str) -> bytes:
+    """What a card signs when its number is read for ``audience``: that whoever signs in has this number, there and then."""
+    return b"renkei/v1/card-number" + transcript(audience.encode(), challenge, number.encode())
+
+
 class Challenges:
     """Challenges given out: each is ours, of the last ten minutes, and good once. They carry their own proof, so that nothing is kept
     of those nobody answers; which were used is kept for as long as they would be good. ``key`` is of one run: after a restart none given
@@ -117,6 +122,13 @@ class Verifier:
         """The authentication certificate of whoever answered this challenge of ours; ``NotGenuine`` with the reason otherwise."""
         challenges.redeem(challenge)  # first: whatever becomes of it, it was answered
         return await self.checked(shown, "authentication", authentication_message(audience, challenge))
+
+    async def with_number(
+        self, shown: Presented, challenges: Challenges, audience: str, challenge: bytes, number: str
+    ) -> x509.Certificate:
+        """The same of whoever answered with the card's number: identity and number in one step (Number Act art. 16)."""
+        challenges.redeem(challenge)
+        return await self.checked(shown, "authentication", number_message(audience, challenge, number))
 
     async def checked(
         self, shown: Presented, purpose: str, message: bytes, *, at: int | None = None

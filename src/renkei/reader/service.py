@@ -4,6 +4,9 @@ A page sends the browser here with a form (``POST /ask``); its user sees who ask
 with the certificate and the signature in another form. Fields of ``/ask``: ``kind`` (authentication, or signature), ``back`` (a path at
 the page's own origin); ``challenge`` (base64) for authentication, ``document`` (base64) and ``title`` for a signature.
 Fields of what comes ``back``: ``certificate`` and ``signature`` (base64), or ``refused``.
+
+``kind`` number (with ``challenge`` and, as ``title``, for which affair) is for counters alone: only pages named with ``--site`` may ask,
+and ``number`` comes back, signed together with the challenge.
 """
 
 from __future__ import annotations
@@ -26,14 +29,15 @@ from litestar.enums import RequestEncodingType
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Body
 
-from renkei.card.client import PURPOSES, SIGNATURE, CardClient
+from renkei.card.client import AUTHENTICATION, PURPOSES, SIGNATURE, CardClient
 from renkei.errors import Malformed, NotFound, Refused, RenkeiError
 from renkei.institution.observe import Observer
-from renkei.institution.relying import authentication_message
+from renkei.institution.relying import authentication_message, number_message
 from renkei.institution.settings import Settings
 from renkei.institution.web import Health, Pages, language, leading_to, serve
 
 PORT = 8491
+NUMBER = "number"
 ASK_GOOD = 600.0
 """Seconds for which somebody who was asked may answer."""
 ASKED_MOST = 100
@@ -94,11 +98,21 @@ class ReaderProgram:
                 code="site",
             )
         kind, back = data.get("kind", ""), data.get("back", "")
-        if kind not in PURPOSES or not back.startswith("/") or back.startswith(("//", "/\\")):
+        if kind == NUMBER and origin not in self.sites:
+            raise Refused(
+                "Your number is given to counters alone, and this is none that was set up here.",
+                ja="個人番号は、設定済みの窓口にだけ提供できます。",
+                remedy="Name the counter's page with --site, where the law lets it ask.",
+                remedy_ja="法令で認められた窓口のページを --site で指定してください。",
+                code="site",
+            )
+        if kind not in (*PURPOSES, NUMBER) or not back.startswith("/") or back.startswith(("//", "/\\")):
             raise _not_understood()
         title, text = data.get("title", "")[:200], ""
         if kind == "authentication":
             message = authentication_message(origin, _data(data, "challenge", 64))
+        elif kind == NUMBER:
+            message = _data(data, "challenge", 64)
         else:
             message = _data(data, "document", DOCUMENT_MOST)
             text = _readable(message)
@@ -131,14 +145,20 @@ class ReaderProgram:
             )
         return ask
 
-    def sign(self, token: str, pin: str) -> tuple[bytes, bytes]:
-        """The certificate and the signature that was asked for; the ask is over. A wrong PIN leaves it."""
-        ask, purpose = self.asked(token), PURPOSES[self.asked(token).kind]
+    def sign(self, token: str, pin: str, printed: str = "") -> dict[str, bytes]:
+        """The certificate and the signature that was asked for, and the number if it was (with the PIN ``printed``); the ask is over. A
+        wrong PIN leaves it."""
+        ask = self.asked(token)
+        purpose, given = PURPOSES.get(ask.kind, AUTHENTICATION), {}
         with self._card, self._open() as card:
-            signature = card.sign(purpose, pin, ask.message)
+            message = ask.message
+            if ask.kind == NUMBER:
+                number = card.number(printed)
+                message, given["number"] = number_message(ask.origin, ask.message, number), number.encode()
+            signature = card.sign(purpose, pin, message)
             certificate = card.certificate(purpose, pin if purpose is SIGNATURE else "")
         self._asks.pop(token, None)
-        return certificate, signature
+        return {"certificate": certificate, "signature": signature, **given}
 
     def drop(self, token: str) -> None:
         """Its user does not want to."""
@@ -232,11 +252,13 @@ def _asking(program: ReaderProgram, pages: Pages) -> list[Any]:
             program.drop(token)
             return back(request, asked, refused="cancelled")
         try:
-            certificate, signature = await asyncio.to_thread(program.sign, token, data.get("pin", ""))
+            given = await asyncio.to_thread(program.sign, token, data.get("pin", ""), data.get("printed", ""))
         except RenkeiError as error:
             problem = error.problem(language(request, program.settings.language))
             return confirm(request, token, problem, error.status)
-        certificate64, signature64 = (b64encode(b).decode() for b in (certificate, signature))
-        return back(request, asked, certificate=certificate64, signature=signature64)
+        fields = {
+            name: value.decode() if name == NUMBER else b64encode(value).decode() for name, value in given.items()
+        }
+        return back(request, asked, **fields)
 
     return [ask, answer]
