@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -461,7 +461,7 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
-    _check_use(linkages, lines)
+    _check_use(linkages, lines, {d.item for d in parts["documents"].values()})
     for name in files:
         if name not in (*SHEETS, DOCUMENTS) and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
@@ -576,13 +576,15 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
     return found
 
 
-def _check_use(linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet]) -> None:
-    """Every affair and item is linked by some row, and items say truly where they are defined."""
+def _check_use(linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet], printed: Container[str]) -> None:
+    """Every affair and item is linked by some row, and items say truly where they are defined. One that is only printed is in none."""
     if not linkages:
         return
     rows = {r.row for r in linkages}
     used = {("affair", r.affair) for r in linkages} | {("item", r.item) for r in linkages}
     for (what, code), line in lines.items():
+        if what == "item" and not line["defined_in"] and code in printed and (what, code) not in used:
+            continue
         if what != "kind" and (what, code) not in used:
             line.fault(f"No linkage names the {what} {code!r}.", "Add its row to linkages.csv, or remove the line.")
         if what == "item" and line["defined_in"] not in rows:

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import re
 import tomllib
+from base64 import b64decode
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -14,8 +15,11 @@ import msgspec
 
 T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+PNG = b"\x89PNG\r\n\x1a\n"
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-TYPES = ("text", "integer", "date", "year-month", "boolean", "code")
+TYPES = ("text", "integer", "date", "year-month", "boolean", "code", "image")
+IMAGE_MOST = 100_000
+"""Characters of an image: a PNG in base64."""
 
 
 class Title(NamedTuple):
@@ -202,6 +206,8 @@ def value_fault(type_: str, text: str, codes: Container[str]) -> str | None:
                 return "is not in the code list"
             case "text" if not text:
                 return "is empty"
+            case "image" if len(text) > IMAGE_MOST or not b64decode(text, validate=True).startswith(PNG):
+                return "is no PNG in base64"
     except ValueError:
         return f"is not of type {type_}"
     return None

@@ -6,7 +6,9 @@ Values are drawn by the terms' types and kept plausible for the person's age; th
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import io
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -131,6 +133,8 @@ def _value(rng: random.Random, pack: Pack, term: Term, person: Resident, today: 
             return value
     past = today - dt.timedelta(days=rng.randrange(30, 2500))
     match term.type:
+        case "image":
+            return _impression(rng)
         case "code":
             return rng.choice(list(pack.codelists[term.codes]))
         case "boolean":
@@ -142,6 +146,24 @@ def _value(rng: random.Random, pack: Pack, term: Term, person: Resident, today: 
         case "integer":
             return _integer(rng, term, today)
     return term.example
+
+
+def _impression(rng: random.Random) -> str:
+    """An invented seal, as a PNG in base64: a ring around strokes that no two have alike."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("1", (160, 160), 1)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((6, 6, 153, 153), outline=0, width=6)
+    for row in range(4):
+        y = 38 + row * 28
+        start, end = sorted(rng.sample(range(38, 122, 6), 2))
+        draw.line((start, y, end + 6, y), fill=0, width=7)
+        x = rng.randrange(48, 112)
+        draw.line((x, y, x + rng.randrange(-14, 15), y + 22), fill=0, width=6)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def _integer(rng: random.Random, term: Term, today: dt.date) -> int:

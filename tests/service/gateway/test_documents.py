@@ -350,3 +350,25 @@ def test_the_key_never_leaves_and_a_broken_folder_is_refused(nation, tmp_path):
         with pytest.raises(RenkeiError) as refusal:
             Seal(tmp_path / "seal", "")
         assert refusal.value.code == "seal"
+
+
+def test_a_seal_certificate_shows_the_seal(nation, visitor, tmp_path):
+    """The picture is on the paper; the code holds its hash. A picture that is none is a fault of the source, and nothing is printed."""
+    status, pdf = visitor.takes("seal-certificate")
+    assert (status, pdf[:5]) == (200, b"%PDF-"), pdf
+    path = tmp_path / "seal.pdf"
+    path.write_bytes(pdf)
+    if shutil.which("pdfimages") and shutil.which("zbarimg"):
+        assert len(run("pdfimages", "-list", path)[1].strip().splitlines()) >= 3
+        claims = opened(
+            code_of(path, tmp_path).partition("#")[2], nation.http(CITY, "/verify/keys", token="")[1]["keys"][0]
+        )
+        assert next(v for k, v in claims["v"][0] if k == "印影").startswith("SHA-256 ")
+    with sqlite3.connect(nation.folder / CITY / "source.db") as source:
+        who = [nation.local_id(CITY)]
+        kept = source.execute("select SEAL from T_SEAL_REGISTRATION where atena_no = ?", who).fetchone()[0]
+        for junk in ("<svg onload=alert(1)>", base64.b64encode(b"GIF89a").decode(), "x" * 200_000):
+            source.execute("update T_SEAL_REGISTRATION set SEAL = ? where atena_no = ?", [junk, *who])
+            source.commit()
+            assert visitor.takes("seal-certificate")[0] == 503
+        source.execute("update T_SEAL_REGISTRATION set SEAL = ? where atena_no = ?", [kept, *who])
