@@ -44,6 +44,7 @@ bench: setup  ## Measure, and how it grows in short; writes bench/results/latest
 	@$(BIN)/python -m bench.orders
 	@$(BIN)/python -m bench.alarms
 	@$(BIN)/python -m bench.cards
+	@$(BIN)/python -m bench.visits
 
 growth: setup  ## The long form: ten million leaves, 2,000 institutions, a million rows; writes bench/results/growth.json
 	@$(BIN)/python -m bench.growth --long

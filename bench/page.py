@@ -226,6 +226,29 @@ that took turns.
 """
 
 
+def visits(r: dict[str, Any]) -> str:
+    """The section of one run of ``bench.visits``."""
+    return f"""
+## With a card
+
+`{r["command"]}` · {r["date"]} · a whole nation in one process on this machine; milliseconds, medians of turns. A signature of the card
+takes {r["signature_ms"]} of them, the responder's answer {r["status_ms"]}.
+
+| what | ms |
+| --- | ---: |
+| signing in at the portal: the page with the challenge, the answer, the resident's records | {r["portal_ms"]} |
+| at the clinic: is the patient insured? | {r["clinic_ms"]} |
+| the same without network, by the insurer's signed word | {r["clinic_offline_ms"]} |
+| a certificate at the kiosk: read, printed, sealed, dated twice, with all answers inside | {r["kiosk_ms"]} |
+"""
+
+
+def kept(text: str, title: str) -> str:
+    """A section as it stands, for what was not measured anew."""
+    start = text.find(f"\n## {title}")
+    return text[start : end if (end := text.find("\n## ", start + 1)) > 0 else len(text)] if start >= 0 else ""
+
+
 def _clue(clue: dict[str, Any]) -> str:
     return f"{clue['advantage']:+.4f} ({clue['low']:+.4f} … {clue['high']:+.4f})"
 
@@ -264,8 +287,18 @@ def _grown(section: dict[str, Any]) -> str:
 if __name__ == "__main__":
     results = Path("bench/results")
     latest = json.loads((results / "latest.json").read_text("utf-8"))
+    target = Path("docs/results.md")
+    before = target.read_text("utf-8")
     text = page(latest) + hosts(latest)
-    for name, section in (("growth", growth), ("orders", orders), ("alarms", alarms), ("cards", cards), ("soak", soak)):
-        if (results / f"{name}.json").exists():
-            text += section(json.loads((results / f"{name}.json").read_text("utf-8")))
-    Path("docs/results.md").write_text(text, "utf-8")
+    sections = {
+        "growth": ("How it grows", growth),
+        "orders": ("Orders", orders),
+        "alarms": ("Alarms", alarms),
+        "cards": ("Certificates and cards", cards),
+        "visits": ("With a card", visits),
+        "soak": ("Soak", soak),
+    }
+    for name, (title, section) in sections.items():
+        file = results / f"{name}.json"
+        text += section(json.loads(file.read_text("utf-8"))) if file.exists() else kept(before, title)
+    target.write_text(text, "utf-8")

@@ -155,14 +155,15 @@ class _Urls(str):
         return self._make(values["body"])
 
 
-def until(check: Callable[[], Any], seconds: float = 20) -> Any:
-    """Wait for something that must come true; its value."""
-    deadline = time.monotonic() + seconds
+def until(check: Callable[[], Any], seconds: float = 40) -> Any:
+    """Wait for something that must come true; its value. Looked for ever less often: looking costs those who are to make it true."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while True:
         if value := check():
             return value
         assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.25)
 
 
 def free_port() -> int:

@@ -17,12 +17,15 @@ def size(nation: Running) -> int:
 
 
 def quiet(nation: Running) -> int:
-    """The log's size once it has stopped growing: outcomes of what went before may still be on their way."""
+    """The log's size once it has stopped growing: outcomes of what went before may still be on their way, on a busy machine for long."""
 
     def same() -> int:
         before = size(nation)
-        time.sleep(0.5)
-        return before if before == size(nation) else 0
+        for _ in range(2):
+            time.sleep(0.5)
+            if size(nation) != before:
+                return 0
+        return before
 
     return int(until(same))
 

@@ -89,7 +89,7 @@ class Eligibility:
     async def ask(self, card: Card) -> Told:
         """Whether whoever's card this is is insured today."""
         shown, challenge = _presented(card)
-        key = await self.entry.admit(shown, challenge)
+        key = (await self.entry.admit(shown, challenge)).key
         local_id = await self._patient(key)
         record = self._covered(await self._records(local_id), self._today())
         if record is None:

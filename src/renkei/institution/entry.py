@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography import x509
@@ -36,6 +36,13 @@ Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED
 AnyRequest = Request[Any, Any, Any]
 Render = Callable[..., Response[bytes]]
 """``render(request, template, **values)``."""
+
+
+class Admitted(NamedTuple):
+    """Who came by card: the key of ``subjects.holder_of``, and when (ms) the time of their certificate ends."""
+
+    key: str
+    until: int
 
 
 class Entry:
@@ -63,21 +70,22 @@ class Entry:
         """That the card signed this challenge together with its number; ``NotGenuine`` with the reason otherwise."""
         await self._verifier().with_number(shown, self._challenges, self._settings.origin, challenge, number)
 
-    async def admit(self, shown: Presented, challenge: bytes) -> str:
-        """The key by which the card's holder is known here (``subjects.holder_of``); ``NotGenuine`` with the reason if it proves nothing.
+    async def admit(self, shown: Presented, challenge: bytes) -> Admitted:
+        """Who came, as the key by which they are known here (``subjects.holder_of``); ``NotGenuine`` with the reason if it proves nothing.
 
         At a card's first time the numbering authority is asked for the code of its holder: it knows whose the certificate is, and we
         are never told a number. A person's next card leads to the same person.
         """
         origin, verifier = self._settings.origin, self._verifier()
-        certificate = (await verifier.signed_in(shown, self._challenges, origin, challenge)).public_bytes(Encoding.DER)
+        found = await verifier.signed_in(shown, self._challenges, origin, challenge)
+        certificate = found.public_bytes(Encoding.DER)
         key, domain = sha256(certificate).digest(), ref_of(self._member.domain)
 
         def proof(handle: bytes, local_proof: bytes) -> Message:
             return CodeByCard(domain, handle, local_proof, origin, challenge, certificate, shown.signature)
 
         await self._database.write(lambda c: subjects.request_by_card(c, self._post, self._member, key, proof))
-        return key.hex()
+        return Admitted(key.hex(), int(found.not_valid_after_utc.timestamp() * 1000))
 
     def _verifier(self) -> Verifier:
         if self._authority is None:
@@ -118,12 +126,12 @@ class Entry:
         @post(f"{at}/finish", include_in_schema=False)
         async def finish(request: AnyRequest, data: Form) -> Response[Any]:
             try:
-                key = await self.admit(presented(data), self.challenge_of(request))
+                came = await self.admit(presented(data), self.challenge_of(request))
             except RenkeiError as error:
                 return refuse(request, error)
             kept = {"for": request.session["for"]} if "for" in request.session else {}
             to = request.session.get("next", inside)  # the session is sealed: the address is ours
-            request.set_session({"key": key, "since": self._clock(), "amr": "sc", **kept})
+            request.set_session({"key": came.key, "since": self._clock(), "until": came.until, "amr": "sc", **kept})
             return Redirect(to, status_code=303)
 
         return [message, from_reader, finish]

@@ -131,7 +131,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         marks = await portal.database.read(lambda c: store.marks_on(c, [r.position for r in rows]))
-        return render(request, "records.html", records=rows, proven=head, page_size=PAGE, below=below, marks=marks)
+        ends = portal.ending(request.session)
+        return render(
+            request, "records.html", records=rows, proven=head, page_size=PAGE, below=below, marks=marks, ends=ends
+        )
 
     async def show(request: Request[Any, Any, Any], row: Any, problem: Any = None) -> Response[bytes]:
         reported = await portal.database.read(lambda c: store.reports_on(c, row.position))

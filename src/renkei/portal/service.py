@@ -96,6 +96,12 @@ class Portal(Institution):
         fresh = 0 <= self.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
         return self.account_of(session["key"]) if fresh and "key" in session else None
 
+    def ending(self, session: Mapping[str, Any]) -> int | None:
+        """When (ms) the certificate that this session was begun with ends, if it is time to remind its holder of it."""
+        until = session.get("until")
+        soon = self.member.pack.header.cards.remind_days * 86_400_000
+        return until if until is not None and until - self.clock() < soon else None
+
     async def is_awaited(self, account: str) -> bool:
         """Whether the code of this account is still on its way."""
         return account not in await self.database.read(lambda c: subjects.by_local_id(c, [account]))

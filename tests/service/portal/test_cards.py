@@ -5,6 +5,7 @@ import subprocess
 from hashlib import sha256
 
 import pytest
+from cryptography import x509
 
 from renkei.authority import store as roll
 from renkei.card.client import AUTHENTICATION, CardClient
@@ -176,3 +177,22 @@ def test_an_unmodified_opensc_signs_the_portal_s_challenge(nation, insert, tmp_p
     status, page = resident.post(f"{resident.url}/signin/card/finish", resident.url, **fields)
     assert status == 200, page
     seen(resident)
+
+
+def test_whoever_s_certificate_ends_soon_is_reminded(nation, reader):
+    """Within the pack's days before the end, at each sign-in; not before."""
+    portal = nation.world.institutions["portal"]
+    resident = Resident(nation)
+    assert resident.signs_in(reader)[0] == 200
+    assert "Have it renewed" not in seen(resident)
+    der = CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)
+    end = int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
+    for days, told in ((80, True), (100, False)):
+        early = {"until": end}
+        clock = portal.clock
+        try:
+            portal.clock = lambda days=days: end - days * 86_400_000
+            assert (portal.ending(early) is not None) is told
+        finally:
+            portal.clock = clock
+    assert portal.ending({}) is None

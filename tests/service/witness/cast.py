@@ -27,7 +27,7 @@ from renkei.ledger.notes import NOTE, Checkpoint, Signer
 from renkei.witness.settings import LogSettings, PeerSettings, Settings, create
 
 
-def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 40.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not true():
