@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import socket
 import threading
 import time
 import urllib.error
@@ -16,7 +15,7 @@ from typing import Any
 
 from renkei.institution import subjects
 from renkei.institution.settings import Clock, system_clock
-from renkei.nation.plan import Plan, lay_out
+from renkei.nation.plan import Plan, free_ports, lay_out
 from renkei.nation.world import ROLES, World
 from tests.conftest import PACK
 
@@ -168,5 +167,4 @@ def until(check: Callable[[], Any], seconds: float = 40) -> Any:
 
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as any_:
-        return int(any_.getsockname()[1])
+    return free_ports(1)[0]

@@ -8,10 +8,14 @@ import base64
 import re
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
 
+from renkei.card.client import AUTHENTICATION, CardClient
+from renkei.card.virtual import CardFile
+from renkei.errors import RenkeiError
 from renkei.institution.relying import Challenges, Presented, authentication_message, signed
 from tests.cards import Carded, Resident, fields_of
 from tests.service.certification.conftest import NEEDS_TOKEN
@@ -180,6 +184,25 @@ def test_it_cannot_fill_the_program_up(resident, reader):
     assert "certificate" in fields_of(
         resident.post(f"{reader}/answer", reader, token=fields_of(page)["token"], pin="1234", act="confirm")[1]
     )
+
+
+def test_pressed_twice_it_is_signed_once(resident, reader):
+    """Two at once: one answer, and of a wrong PIN one try."""
+    _, page = resident.post(f"{reader}/ask", SITE, **wanted())
+    token = fields_of(page)["token"]
+    with ThreadPoolExecutor(2) as pool:
+        press = lambda _: Resident.post(resident, f"{reader}/answer", reader, token=token, pin="1234", act="confirm")[0]  # noqa: E731
+        assert sorted(pool.map(press, range(2))) == [200, 404]
+
+
+def test_who_has_no_card_uses_up_no_challenge(nation):
+    """Ten thousand junk answers leave room for those who sign."""
+    entry = nation.world.institutions["portal"].entry
+    for junk in (b"", b"junk", CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)):
+        for _ in range(50):
+            with pytest.raises(RenkeiError):
+                nation.do(entry.admit(Presented(junk, bytes(256)), entry.challenge()))
+    assert entry._challenges._used == {}
 
 
 def test_a_challenge_is_bound_to_who_gave_it():

@@ -7,7 +7,6 @@ then the second is frozen long enough to be taken for dead, and thaws.
 import asyncio
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from renkei.institution.settings import Home
 from renkei.nation.plan import Place
 from renkei.nation.world import TRY_AGAIN
 from tests.faults.checker import examine
+from tests.world import free_port
 
 
 class Twins:
@@ -28,9 +28,7 @@ class Twins:
         self.nation, self.world = nation.anew(), nation.world
         self.home = nation.folder / "hub-2"
         shutil.copytree(nation.folder / "hub", self.home, ignore=shutil.ignore_patterns("*.db*", "log.jsonl"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         settings = msgspec.structs.replace(
             Home(self.home).settings(), database=f"sqlite:///{self.home.resolve()}/hub_2.db", port=port
         )

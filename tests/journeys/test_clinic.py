@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -99,3 +101,12 @@ def test_axe_finds_nothing(browser, terminal):
         page.goto(f"{terminal}/visits")
         assert violations(page) == []
         context.close()
+
+
+def test_another_name_does_not_lead_to_the_terminal(terminal):
+    """DNS rebinding: a page that was opened on the clinic's machine neither reads it nor tries PINs."""
+    for path, data in (("/", None), ("/visits", None), ("/visit", b"pin=0000")):
+        request = urllib.request.Request(terminal + path, data, {"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(request, timeout=10)
+        assert refusal.value.code in (403, 404)

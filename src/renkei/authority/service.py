@@ -23,7 +23,7 @@ from renkei.codes import encrypt, mint
 from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
-from renkei.institution.relying import Presented, authentication_message, signed
+from renkei.institution.relying import Presented, authentication_message, number_message, signed
 from renkei.institution.rotation import Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
@@ -185,20 +185,26 @@ class Authority(Institution):
     def _wanted(self, connection: sa.Connection, body: str, request: CodeRequest | CodeByCard) -> _Wanted:
         """Whom a body asks for."""
         if isinstance(request, CodeByCard):
-            person = (
-                store.holder_of(connection, sha256(request.certificate).digest())
-                if self._proven(body, request)
-                else None
-            )
+            person = self._by_card(connection, body, request)
             known = [(request.handle, person)] if person else []
             return _Wanted(known, [] if person else [request.handle])
         found = store.ids_of(connection, [w.number for w in request.wanted])
         known = [(w.handle, found[w.number]) for w in request.wanted if w.number in found]
         return _Wanted(known, [w.handle for w in request.wanted if w.number not in found])
 
+    def _by_card(self, connection: sa.Connection, body: str, request: CodeByCard) -> bytes | None:
+        """Whose card signed; nobody if it did not, or if the number that goes with it is another's."""
+        if not self._proven(body, request):
+            return None
+        person = store.holder_of(connection, sha256(request.certificate).digest())
+        if request.number and store.ids_of(connection, [request.number]).get(request.number) != person:
+            return None
+        return person
+
     def _proven(self, body: str, request: CodeByCard) -> bool:
         """Whether the holder of the certificate signed in, and at the body that asks: nobody else may name a person by a card."""
-        message = authentication_message(request.audience, request.challenge)
+        audience, challenge, number = request.audience, request.challenge, request.number
+        message = number_message(audience, challenge, number) if number else authentication_message(audience, challenge)
         try:
             signed(Presented(request.certificate, request.signature), message)
         except RenkeiError:

@@ -18,6 +18,7 @@ import hmac
 import secrets
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -75,6 +76,23 @@ class Application(NamedTuple):
     photo: bytes | None
     acts: list[Any]
 
+    @property
+    def announced(self) -> dt.date | None:
+        """The last day on which it can be collected, once its holder was told."""
+        told = next((a.about for a in self.acts if a.what == "announced"), None)
+        return dt.date.fromisoformat(told) if told else None
+
+
+def _alone(act: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """An act on a card, after those before it have ended."""
+
+    @wraps(act)
+    async def done(self: Applications, *args: Any, **more: Any) -> None:
+        async with self._acting:
+            await act(self, *args, **more)
+
+    return done
+
 
 class Applications:
     """All applications. ``master`` (32 bytes) is what the key of what is kept comes from; ``folder`` holds the emulated cards."""
@@ -93,7 +111,8 @@ class Applications:
         self._office, self._producer, self._database = office, producer, database
         self._box = SecretBox(hmac.digest(master, b"renkei/v1/card-applications", "sha256"))
         self._folder, self._pack, self._register, self._clock = folder, pack, register, clock
-        self._producing = asyncio.Lock()
+        self._producing, self._acting = asyncio.Lock(), asyncio.Lock()
+        """Held while cards are made; while something is done to one that was: a card does one thing at a time, for one clerk."""
 
     # ------------------------------------------------------------------ read
 
@@ -138,7 +157,7 @@ class Applications:
         today = self._pack.day(self._clock())
         if not dt.date(1880, 1, 1) <= person.birth <= today or cause not in CAUSES:
             raise Malformed("The birthday is no such day.", ja="生年月日が正しくありません。", code="birth")
-        if not (person.name.isprintable() and person.address.isprintable()):
+        if not (_visible(person.name) and _visible(person.address)):
             raise Malformed("Name or address hold control characters.", ja="使えない文字があります。", code="person")
         code, now = "".join(secrets.choice(LETTERS) for _ in range(12)), self._clock()
         kept = msgspec.structs.replace(person, number=number)
@@ -217,13 +236,13 @@ class Applications:
         if application.state == "made":
             await self._step(code, ("made",), "announced", last.isoformat(), by, state="announced")
             return last
-        told = next((a.about for a in application.acts if a.what == "announced"), None)
-        if told is None:
+        if application.announced is None:
             raise Conflict("The card is not made yet.", ja="カードはまだできていません。", code="moved-on")
-        return dt.date.fromisoformat(told)
+        return application.announced
 
     # ------------------------------------------------------------------ theirs
 
+    @_alone
     async def hand_over(self, code: str, office: str, shown: Sequence[str], pins: Pins, by: str) -> None:
         """Hand the card over to whom it is for, who shows these documents and chooses these PINs.
 
@@ -250,6 +269,7 @@ class Applications:
         about = " ".join(d for d in sorted(set(shown)))
         await self._step(code, ("made", "announced"), "handed", about, by, state="handed", person=None, photo=None)
 
+    @_alone
     async def suspend(self, code: str, office: str, by: str) -> None:
         """The holder says, by telephone at any hour, that the card is lost: nobody uses it until it is found."""
         application = await self._in_use(code, office)
@@ -257,13 +277,15 @@ class Applications:
             await self._office.suspend(serial)
         await self._step(code, ("handed",), "suspended", "", by, state="suspended")
 
+    @_alone
     async def release(self, code: str, office: str, by: str) -> None:
         """It was found."""
-        application = await self.get(code, office)
+        application = await self._in_use(code, office, "suspended")
         for serial in await self._certificates(application, store.SUSPENDED):
             await self._office.release(serial)
         await self._step(code, ("suspended",), "found", "", by, state="handed")
 
+    @_alone
     async def end(self, code: str, office: str, reason: str, by: str) -> None:
         """The card is of no more use: lost, returned, died, left, reissued."""
         if reason not in profiles.REASONS or reason in (*profiles.ATTRIBUTE_BOUND, "suspended"):
@@ -273,6 +295,7 @@ class Applications:
         await self._office.revoke_card(application.card, reason)
         await self._step(code, ("handed", "suspended"), "ended", reason, by, state="ended")
 
+    @_alone
     async def rewrite(self, code: str, office: str, changed: dict[str, str], reason: str, by: str) -> None:
         """After a move or another name, at the counter with the card: what is printed and the signature certificate, anew.
 
@@ -290,7 +313,7 @@ class Applications:
         old = x509.load_der_x509_certificate(card.certificate(SIGNATURE, changed.get("pin", "")))
         before = profiles.attributes_of(self._pack.header.cards, old)
         now = before._replace(name=changed.get("name") or before.name, address=changed.get("address") or before.address)
-        if now == before or not (now.name.isprintable() and now.address.isprintable()):
+        if now == before or not (_visible(now.name) and _visible(now.address)):
             raise Malformed("Nothing changes.", ja="変更する内容がありません。", code="unchanged")
         birth = dt.datetime.strptime(before.birth, "%Y%m%d").replace(tzinfo=dt.UTC).date()
         holder = Holder(application.card, dt.date.fromisoformat(application.until), birth, now)
@@ -349,6 +372,11 @@ def as_register(url: str, token: str) -> Register:
             )
 
     return register
+
+
+def _visible(text: str) -> bool:
+    """All of it can be seen; the wide space of Japanese names counts as such."""
+    return all(c.isprintable() or c == "\u3000" for c in text)
 
 
 def _unknown() -> NotFound:

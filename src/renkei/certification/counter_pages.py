@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,8 @@ Duty = Literal["counter", "production", "telephone"]
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 AnyRequest = Request[Any, Any, Any]
 SESSION_SECONDS = 4 * 3600
+CARD = re.compile(r"EN[0-9]{10}")
+"""The number on a card."""
 STATES = ("invited", "applied", "making", "made", "announced", "handed", "suspended", "ended")
 
 
@@ -195,7 +198,7 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
     @post("/counter/find", guards=inside, include_in_schema=False)
     async def find(request: AnyRequest, data: Form) -> Redirect:
         who, wanted = clerk(request), data.get("wanted", "").strip().upper()[:32]
-        found = await (all_.by_card if wanted.startswith("EN") else all_.get)(wanted, who.office)
+        found = await (all_.by_card if CARD.fullmatch(wanted) else all_.get)(wanted, who.office)
         return Redirect(f"/counter/{found.code}", status_code=303)
 
     @get("/counter/new", guards=inside, include_in_schema=False)
@@ -248,11 +251,15 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
             sides = await asyncio.to_thread(faces.faces, application, title)
             return Response((sides.front if name == "front.svg" else sides.back).encode(), media_type="image/svg+xml")
         elif name == "letter.pdf":
-            last = await all_.announce(code, who.office, who.name)
-            made = await asyncio.to_thread(faces.letter_pdf, application, title, title, last)
+            made = await asyncio.to_thread(faces.letter_pdf, application, title, title, application.announced)
         else:
             raise NotFound("There is nothing here.", ja="ここには何もありません。")
         return Response(made, media_type="application/pdf")
+
+    @post("/counter/{code:str}/announce", guards=inside, include_in_schema=False)
+    async def announce(request: AnyRequest, code: FromPath[str]) -> Response[Any]:
+        clerk(request, "counter", "production")
+        return await act(request, code, lambda who: all_.announce(code, who.office, who.name))
 
     @post("/counter/{code:str}/hand-over", guards=inside, include_in_schema=False)
     async def hand_over(request: AnyRequest, code: FromPath[str]) -> Response[Any]:
@@ -315,6 +322,7 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
         photo,
         picture,
         paper,
+        announce,
         hand_over,
         suspend,
         release,

@@ -64,11 +64,11 @@ def faces_pdf(made: Faces) -> bytes:
     return paper.pdf(_templates.get_template("faces_paper.html").render(pages=pages))
 
 
-def letter_pdf(application: Application, title: str, office: str, last: dt.date) -> bytes:
+def letter_pdf(application: Application, title: str, office: str, last: dt.date | None) -> bytes:
     """The letter to who may collect a card: where, until when, and what to bring. It does not hold the number."""
     person = application.person
-    if person is None:
-        raise Conflict("The card was collected.", ja="交付済みです。", code="moved-on")
+    if person is None or last is None:
+        raise Conflict("There is nobody to tell now.", ja="通知する相手がありません。", code="moved-on")
     family = paper.face().family
     values = {"title": title, "office": office, "family": family, "name": person.name, "address": person.address}
     html = _templates.get_template("letter_paper.html").render(**values, code=application.code, last=_day(last))

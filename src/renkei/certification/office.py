@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -239,7 +240,7 @@ class Office:
             nonce = next((e.value for e in asked.extensions if isinstance(e.value, x509.OCSPNonce)), None)
             if nonce is not None and not 1 <= len(nonce.nonce) <= 32:  # RFC 9654
                 raise ValueError
-        except (ValueError, NotImplementedError):
+        except (ValueError, NotImplementedError, UnsupportedAlgorithm):
             return _told(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
         if authority is None:
             return _told(ocsp.OCSPResponseStatus.UNAUTHORIZED)

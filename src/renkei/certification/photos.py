@@ -90,6 +90,7 @@ def check(data: bytes) -> bytes:
         faults.append("background")
     if faults:
         raise Unfit(faults)
+    kept.info.clear()  # a comment would be written again
     out = io.BytesIO()
     kept.save(out, "JPEG", quality=88)
     return out.getvalue()

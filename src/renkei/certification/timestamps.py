@@ -43,13 +43,14 @@ class Timestamper:
             imprint, nonce, extra = asked["message_imprint"], asked["nonce"].native, asked["extensions"].native
             digest = imprint["hash_algorithm"]["algorithm"].native
             size = len(imprint["hashed_message"].native)
+            policy, with_certificate = asked["req_policy"].native, bool(asked["cert_req"].native)
         except (ValueError, TypeError, KeyError):
             return _refused("bad_data_format")
         if DIGESTS.get(digest) != size:
             return _refused("bad_alg")
         if extra:
             return _refused("unaccepted_extensions")
-        if asked["req_policy"].native not in (None, self._policy):
+        if policy not in (None, self._policy):
             return _refused("unaccepted_policy")
         now = dt.datetime.fromtimestamp(self._clock() / 1000, dt.UTC).replace(microsecond=0)
         told = {
@@ -62,7 +63,7 @@ class Timestamper:
             **({"nonce": nonce} if nonce is not None else {}),
         }
         content = tsp.TSTInfo(told).dump()
-        token = self._signed(content, now, with_certificate=bool(asked["cert_req"].native))
+        token = self._signed(content, now, with_certificate=with_certificate)
         return bytes(tsp.TimeStampResp({"status": {"status": "granted"}, "time_stamp_token": token}).dump())
 
     def _signed(self, content: bytes, now: dt.datetime, *, with_certificate: bool) -> cms.ContentInfo:

@@ -31,13 +31,15 @@ from renkei.certification.office import Office
 from renkei.certification.profiles import ATTRIBUTE_BOUND, attributes_of
 from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.institution.database import Database
-from renkei.institution.relying import GOOD, REVOKED, SUSPENDED, UNKNOWN, Presented, Verifier
+from renkei.institution.relying import GOOD, REVOKED, SUSPENDED, UNKNOWN, Presented, Verifier, readable
 from renkei.institution.settings import Clock, Home
 from renkei.institution.web import json_body
 from renkei.law import Pack
 
 CONSENT = re.compile(r"^renkei-consent/1 changes site=([a-z0-9-]{1,64}) until=(\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 DOCUMENT_MOST = 1_000_000
+CONSENT_MOST = dt.timedelta(days=2 * 366)
+"""Longest time ahead for which anybody agrees."""
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,10 +90,9 @@ class Consent(NamedTuple):
 
     @classmethod
     def read(cls, document: bytes) -> list[Consent]:
-        """What stands in a document."""
+        """What stands in a document, if its signer could see it."""
         try:
-            text = document.decode()
-            return [cls(site, dt.date.fromisoformat(day)) for site, day in CONSENT.findall(text)]
+            return [cls(site, dt.date.fromisoformat(day)) for site, day in CONSENT.findall(readable(document))]
         except ValueError:
             return []
 
@@ -124,7 +125,8 @@ class Desk:
         in the document it shows."""
         shown, document = _parts(signed)
         today = self._pack.day(self._clock())
-        if not any(c.site == site.id and today <= c.until for c in Consent.read(document)):
+        last = today + CONSENT_MOST
+        if not any(c.site == site.id and today <= c.until <= last for c in Consent.read(document)):
             raise Refused(
                 "The resident has not agreed that you ask this now.",
                 ja="本人の同意が確認できません。",
@@ -148,7 +150,7 @@ class Desk:
         """A moment at which the certificate was valid by its time, for a signature of then."""
         try:
             certificate = x509.load_der_x509_certificate(shown.certificate)
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
         return min(self._clock(), int(certificate.not_valid_after_utc.timestamp() * 1000))
 

@@ -30,14 +30,16 @@ from renkei.institution.outside import fetch_bytes
 from renkei.institution.relying import Presented, authentication_message, signed
 from renkei.institution.settings import Clock, Home, system_clock
 from renkei.institution.settings import Settings as Shell
-from renkei.institution.signed_text import opened
-from renkei.institution.web import Health, Pages, cookie_session, language, serve
+from renkei.institution.signed_text import COVER, opened
+from renkei.institution.web import Health, Pages, cookie_session, here, language, serve
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 AnyRequest = Request[Any, Any, Any]
 OpenCard = Callable[[], AbstractContextManager[CardClient]]
 WITHIN = 12.0
 AT_ONCE = 100
+SETTLED_KEPT = 90 * 86_400_000
+"""Milliseconds for which settled visits are shown."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,12 +80,23 @@ class Terminal:
             "CREATE TABLE IF NOT EXISTS visits (id INTEGER PRIMARY KEY, token TEXT NOT NULL, at INTEGER NOT NULL, found TEXT)"
         )
         os.chmod(folder / "visits.db", 0o600)
+        self._forget()
         self._card = threading.Lock()
         key = folder / "session.key"
         if not key.exists():
             key.touch(mode=0o600)
             key.write_bytes(os.urandom(32))
         self.key = key.read_bytes()
+
+    def _forget(self) -> None:
+        """What is of no more use: tokens past their time, visits settled long ago."""
+        now = self._clock()
+        keys = self._kept.execute("SELECT told FROM keys WHERE at = ?", [self.settings.insurer]).fetchone()
+        for certificate, token in self._kept.execute("SELECT certificate, token FROM tokens").fetchall():
+            claims = opened(token, msgspec.json.decode(keys[0]), COVER) if keys else None
+            if claims is None or claims["exp"] < now // 1000:
+                self._kept.execute("DELETE FROM tokens WHERE certificate = ?", [certificate])
+        self._kept.execute("DELETE FROM visits WHERE found IS NOT NULL AND at < ?", [now - SETTLED_KEPT])
 
     async def visit(self, pin: str, *, consent: bool) -> Answer:
         """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had."""
@@ -94,13 +107,14 @@ class Terminal:
             return await self._without_network(pin, began)
         s = self.settings
         shown = await asyncio.to_thread(self._sign, pin, authentication_message(s.insurer, challenge))
-        told = await self._post("", _card(shown, challenge))
+        self._kept.execute(
+            "DELETE FROM tokens WHERE certificate = ?", [digest := sha256(shown.certificate).hexdigest()]
+        )
+        told = await self._post("", _card(shown, challenge))  # what it said before is void, whatever it says now
         took = self._clock() - began
         if told["insured"]:
             await self._keep_keys()
-            self._kept.execute(
-                "INSERT OR REPLACE INTO tokens VALUES (?, ?)", [sha256(shown.certificate).hexdigest(), told["token"]]
-            )
+            self._kept.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?)", [digest, told["token"]])
         history = await self._history(pin) if consent and told["insured"] else None
         return Answer(told["insured"], told["cover"], False, history, took)
 
@@ -126,7 +140,7 @@ class Terminal:
         now, digest = self._clock(), sha256(shown.certificate).hexdigest()
         row = self._kept.execute("SELECT token FROM tokens WHERE certificate = ?", [digest]).fetchone()
         keys = self._kept.execute("SELECT told FROM keys WHERE at = ?", [self.settings.insurer]).fetchone()
-        claims = opened(row[0], msgspec.json.decode(keys[0])) if row and keys else None
+        claims = opened(row[0], msgspec.json.decode(keys[0]), COVER) if row and keys else None
         fresh = claims is not None and claims["sub"] == digest and claims["iat"] <= now // 1000 <= claims["exp"]
         if claims is None or not fresh or now > certificate.not_valid_after_utc.timestamp() * 1000:
             raise Unavailable(
@@ -161,8 +175,11 @@ class Terminal:
 
     async def _keep_keys(self) -> None:
         """The insurer's keys, while it can be asked for them."""
-        _, raw = await fetch_bytes(f"{self.settings.insurer}/verify/keys", within=WITHIN)
-        keys = msgspec.json.encode(msgspec.json.decode(raw)["keys"]).decode()
+        try:
+            _, raw = await fetch_bytes(f"{self.settings.insurer}/verify/keys", within=WITHIN)
+            keys = msgspec.json.encode(msgspec.json.decode(raw)["keys"]).decode()
+        except (Unavailable, msgspec.DecodeError, KeyError, TypeError):
+            return  # those that are here may do; the patient need not wait for them
         self._kept.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", [self.settings.insurer, keys])
 
     async def _get(self, path: str) -> Any:
@@ -211,11 +228,13 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
     def problem(request: AnyRequest, error: RenkeiError) -> Any:
         return error.problem(language(request, shell.language))
 
-    @get("/", include_in_schema=False)
+    inside = [here(terminal.settings.port)]
+
+    @get("/", guards=inside, include_in_schema=False)
     async def start(request: AnyRequest) -> Response[bytes]:
         return render(request, "visit.html", problem=None)
 
-    @post("/visit", include_in_schema=False, status_code=200)
+    @post("/visit", guards=inside, include_in_schema=False, status_code=200)
     async def visit(request: AnyRequest, data: Form) -> Response[bytes]:
         try:
             answer = await terminal.visit(data.get("pin", ""), consent=bool(data.get("consent")))
@@ -223,11 +242,11 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
             return render(request, "visit.html", status=error.status, problem=problem(request, error))
         return render(request, "told.html", answer=answer)
 
-    @get("/visits", include_in_schema=False)
+    @get("/visits", guards=inside, include_in_schema=False)
     async def visits(request: AnyRequest) -> Response[bytes]:
         return render(request, "visits.html", visits=terminal.visits(), problem=None)
 
-    @post("/visits", include_in_schema=False)
+    @post("/visits", guards=inside, include_in_schema=False)
     async def reconcile(request: AnyRequest) -> Response[Any]:
         try:
             await terminal.reconcile()

@@ -1,6 +1,7 @@
 """At the counter: a person is registered with their card, number and identity in one step, for an affair that lets this body have numbers.
 
-The number goes on to the numbering authority and is kept nowhere here; who read it, of whom (by local id) and for which affair, is.
+The number goes on to the numbering authority, which alone can say whether it is the card holder's, and is kept nowhere here; who read it,
+of whom (by local id) and for which affair, is.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
                 raise Malformed(
                     "Give the number of their file here.", ja="宛名番号を入力してください。", code="local-id"
                 )
+            subjects.demand_ours([local_id])
         except RenkeiError as error:
             return form(request, error, local_id=local_id[:64])
         asked = {"affair": affair, "local_id": local_id}
@@ -91,11 +93,11 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
         try:
             allowed(affair)
             number = number_format(gateway.member.pack.header.person_number).parse(data.get("number", ""))
-            await gateway.entry.numbered(presented(data), gateway.entry.challenge_of(request), number)
+            proof = await gateway.entry.numbered(presented(data), gateway.entry.challenge_of(request), number)
             row = {"local_id": local_id, "affair": affair, "clerk": clerk.name, "at": gateway.clock()}
 
             def commit(connection: Any) -> None:
-                if not subjects.request_codes(connection, gateway.post, gateway.member, [(local_id, number)]):
+                if not subjects.request_proven(connection, gateway.post, gateway.member, local_id, proof):
                     raise Conflict(
                         "This file has somebody already.", ja="この宛名番号は登録済みです。", code="registered"
                     )

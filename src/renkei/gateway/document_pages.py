@@ -43,6 +43,11 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
             return None
         return await gateway.database.read(lambda c: subjects.holder_of(c, bytes.fromhex(key)))
 
+    async def protected(who: str) -> bool:
+        """Whether the body has this person under protection: nothing about them leaves it but at the counter."""
+        found = (await gateway.database.read(lambda c: subjects.by_local_id(c, [who]))).get(who)
+        return found is None or found.manual or found.withheld
+
     async def show(request: AnyRequest, problem: RenkeiError | None = None) -> Response[bytes]:
         who, status = await holder(request), problem.status if problem else 200
         told = gateway.entry.problem(request, problem) if problem else None
@@ -52,8 +57,14 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
             return gateway.entry.leading(page)
         if who.startswith(subjects.BY_CARD):
             return render(request, "awaited.html", again="/documents")
+        if who and await protected(who):
+            return render(
+                request, "documents.html", status=status, offered=[], known=True, protected=True, problem=told
+            )
         offered = documents.offered() if who else []
-        return render(request, "documents.html", status=status, offered=offered, known=bool(who), problem=told)
+        return render(
+            request, "documents.html", status=status, offered=offered, known=bool(who), protected=False, problem=told
+        )
 
     def refuse(request: AnyRequest, error: RenkeiError) -> Response[bytes]:
         card = gateway.entry.form(request)
@@ -74,7 +85,7 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
     @post("/documents/print/{code:str}", include_in_schema=False, status_code=200)
     async def print_(request: AnyRequest, code: FromPath[str]) -> Response[Any]:
         who = await holder(request)
-        if not who or who.startswith(subjects.BY_CARD):
+        if not who or who.startswith(subjects.BY_CARD) or await protected(who):
             return Redirect("/documents", status_code=303)
         try:
             made = await documents.make(code, who)

@@ -25,6 +25,7 @@ from renkei.gateway.seal import Seal
 from renkei.institution import paper
 from renkei.institution.database import Database
 from renkei.institution.settings import Clock, Settings
+from renkei.institution.signed_text import PAPER
 from renkei.institution.wording import PackWords
 from renkei.law import Pack
 from renkei.law.pack import Document
@@ -147,7 +148,7 @@ class Documents:
             "by": [words["ja"].body(issuer), words["en"].body(issuer)],
             "v": [[[ja, _told(value)] for ja, _, value in table] for table in tables],
         }
-        address = f"{place}/verify#{self.seal.text(claims)}"
+        address = f"{place}/verify#{self.seal.text(PAPER, claims)}"
         code = segno.make(address, error="l", mode="byte", micro=False) if len(address) <= QR_MOST else None
         return _templates.get_template("document_paper.html").render(
             document=document,

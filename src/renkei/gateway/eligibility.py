@@ -21,7 +21,7 @@ import msgspec
 from litestar import Request, Router, get, post
 from litestar.params import JSONBody
 
-from renkei.errors import Malformed, NotFound, Unavailable
+from renkei.errors import Malformed, NotFound, Refused, Unavailable
 from renkei.gateway.adapter import Adapter, SourceFault
 from renkei.gateway.seal import Seal
 from renkei.institution import subjects
@@ -30,6 +30,7 @@ from renkei.institution.database import Database
 from renkei.institution.entry import Entry
 from renkei.institution.relying import Presented
 from renkei.institution.settings import Clerk, Clock, Settings
+from renkei.institution.signed_text import COVER
 from renkei.institution.web import json_body
 from renkei.institution.wording import PackWords
 from renkei.law import Pack
@@ -100,7 +101,17 @@ class Eligibility:
         """What the patient has had, newest first, by their consent: a signature for this clinic and this purpose."""
         shown, challenge = _presented(card)
         await self.entry.proven(shown, challenge, consent_purpose(clinic))
-        records = await self._records(await self._patient(sha256(shown.certificate).hexdigest()))
+        patient = await self._patient(sha256(shown.certificate).hexdigest())
+        found = (await self._database.read(lambda c: subjects.by_local_id(c, [patient]))).get(patient)
+        if found is None or found.manual or found.withheld:
+            raise Refused(
+                "The insurer tells this patient's history to themselves alone.",
+                ja="この方の診療情報は、本人からの申出により提供できません。",
+                remedy="Ask the patient.",
+                remedy_ja="患者ご本人に確認してください。",
+                code="protected",
+            )
+        records = await self._records(patient)
         rules = self._rules
         kept = [r for r in records if any(f in r for f in rules.history)]
         kept.sort(key=lambda r: str(r.get(rules.history_order, "")), reverse=True)
@@ -112,7 +123,7 @@ class Eligibility:
         return [await self._looked_at(visit) for visit in visits]
 
     async def _looked_at(self, visit: Visit) -> str:
-        claims = self._seal.read(visit.token)
+        claims = self._seal.read(COVER, visit.token)
         if claims is None or not claims.get("iat", 0) <= visit.at // 1000 <= claims.get("exp", 0):
             return "strange"
         holder = await self._database.read(lambda c: subjects.holder_of(c, bytes.fromhex(claims["sub"])))
@@ -169,7 +180,9 @@ class Eligibility:
         last = today.replace(day=calendar.monthrange(today.year, today.month)[1])
         end = self._pack().midnight(last + dt.timedelta(days=1)) // 1000 - 1
         cover = self._in_words(record, self._rules.shown)
-        return self._seal.text({"iss": self._settings.origin, "sub": key, "iat": now, "exp": end, "cover": cover})
+        return self._seal.text(
+            COVER, {"iss": self._settings.origin, "sub": key, "iat": now, "exp": end, "cover": cover}
+        )
 
 
 def consent_purpose(clinic: str) -> str:

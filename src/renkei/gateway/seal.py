@@ -71,19 +71,21 @@ class Seal:
         coordinates = {c: _b64(n.to_bytes(32, "big")) for c, n in (("x", numbers.x), ("y", numbers.y))}
         return {"kty": "EC", "crv": "P-256", **coordinates, "alg": "ES256", "use": "sig", "kid": self._kid()}
 
-    def text(self, claims: dict[str, Any]) -> str:
-        """``claims`` as a signed text, small enough for a QR code: a JWS (RFC 7515) over their deflated JSON."""
+    def text(self, typ: str, claims: dict[str, Any]) -> str:
+        """``claims`` as a signed text of a kind, small enough for a QR code: a JWS (RFC 7515) over their deflated JSON."""
         squeezed = zlib.compressobj(9, zlib.DEFLATED, -15)
         body = json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode()
         payload = squeezed.compress(body) + squeezed.flush()
-        header = json.dumps({"alg": "ES256", "zip": "DEF", "kid": self._kid()}, separators=(",", ":")).encode()
+        header = json.dumps(
+            {"alg": "ES256", "zip": "DEF", "kid": self._kid(), "typ": typ}, separators=(",", ":")
+        ).encode()
         signed = f"{_b64(header)}.{_b64(payload)}"
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
-    def read(self, text: str) -> dict[str, Any] | None:
-        """The claims of a text of ours; nothing if it is not."""
-        return opened(text, [self.jwk()])
+    def read(self, typ: str, text: str) -> dict[str, Any] | None:
+        """The claims of a text of ours, of this kind; nothing if it is not."""
+        return opened(text, [self.jwk()], typ)
 
     def _kid(self) -> str:
         return self._certificate.fingerprint(hashes.SHA256()).hex()[:16]

@@ -38,6 +38,10 @@ Render = Callable[..., Response[bytes]]
 """``render(request, template, **values)``."""
 
 
+Proof = Callable[[bytes, bytes], Message]
+"""``proof(handle, local proof)``: what is sent to the authority."""
+
+
 class Admitted(NamedTuple):
     """Who came by card: the key of ``subjects.holder_of``, and when (ms) the time of their certificate ends."""
 
@@ -66,9 +70,17 @@ class Entry:
         """That the card signed this challenge for ``purpose`` (an address below ours); ``NotGenuine`` with the reason otherwise."""
         await self._verifier().signed_in(shown, self._challenges, f"{self._settings.origin}{purpose}", challenge)
 
-    async def numbered(self, shown: Presented, challenge: bytes, number: str) -> None:
-        """That the card signed this challenge together with its number; ``NotGenuine`` with the reason otherwise."""
-        await self._verifier().with_number(shown, self._challenges, self._settings.origin, challenge, number)
+    async def numbered(self, shown: Presented, challenge: bytes, number: str) -> Proof:
+        """That the card signed this challenge together with a number; what asks the authority for the code of whose both are.
+        ``NotGenuine`` with the reason otherwise. Whether the number is the holder's, only the authority can say."""
+        origin, domain = self._settings.origin, ref_of(self._member.domain)
+        found = await self._verifier().with_number(shown, self._challenges, origin, challenge, number)
+        certificate = found.public_bytes(Encoding.DER)
+
+        def proof(handle: bytes, local_proof: bytes) -> Message:
+            return CodeByCard(domain, handle, local_proof, origin, challenge, certificate, shown.signature, number)
+
+        return proof
 
     async def admit(self, shown: Presented, challenge: bytes) -> Admitted:
         """Who came, as the key by which they are known here (``subjects.holder_of``); ``NotGenuine`` with the reason if it proves nothing.

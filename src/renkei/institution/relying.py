@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -96,11 +96,7 @@ class Presented(NamedTuple):
 
 def signed(shown: Presented, message: bytes) -> x509.Certificate:
     """The certificate under whose key ``message`` was signed; ``NotGenuine`` otherwise. Not asked: who issued it, whether it is good."""
-    try:
-        certificate = x509.load_der_x509_certificate(shown.certificate)
-    except ValueError:
-        raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
-    public = certificate.public_key()
+    certificate, public = _loaded(shown.certificate)
     if not isinstance(public, RSAPublicKey):
         raise _refused("certificate-usage", "The certificate is for something else.", "電子証明書の用途が異なります。")
     try:
@@ -108,6 +104,24 @@ def signed(shown: Presented, message: bytes) -> x509.Certificate:
     except InvalidSignature:
         raise _refused("signature-wrong", "The signature is wrong.", "署名が正しくありません。") from None
     return certificate
+
+
+def _loaded(der: bytes) -> tuple[x509.Certificate, object]:
+    """A certificate and its key; ``Malformed`` for what is none, or of a kind nobody here reads."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return certificate, certificate.public_key()
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
+        raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+
+
+def readable(document: bytes) -> str:
+    """A document as text, if it is all text that a person can see; nothing otherwise. What is signed unseen binds nobody to its words."""
+    try:
+        text = document.decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if all(c.isprintable() or c in "\n\t\u3000" for c in text) else ""
 
 
 class Verifier:
@@ -120,25 +134,29 @@ class Verifier:
         self, shown: Presented, challenges: Challenges, audience: str, challenge: bytes
     ) -> x509.Certificate:
         """The authentication certificate of whoever answered this challenge of ours; ``NotGenuine`` with the reason otherwise."""
-        challenges.redeem(challenge)  # first: whatever becomes of it, it was answered
-        return await self.checked(shown, "authentication", authentication_message(audience, challenge))
+        message = authentication_message(audience, challenge)
+        return await self.checked(shown, "authentication", message, answers=lambda: challenges.redeem(challenge))
 
     async def with_number(
         self, shown: Presented, challenges: Challenges, audience: str, challenge: bytes, number: str
     ) -> x509.Certificate:
         """The same of whoever answered with the card's number: identity and number in one step (Number Act art. 16)."""
-        challenges.redeem(challenge)
-        return await self.checked(shown, "authentication", number_message(audience, challenge, number))
+        message = number_message(audience, challenge, number)
+        return await self.checked(shown, "authentication", message, answers=lambda: challenges.redeem(challenge))
 
     async def checked(
-        self, shown: Presented, purpose: str, message: bytes, *, at: int | None = None
+        self,
+        shown: Presented,
+        purpose: str,
+        message: bytes,
+        *,
+        at: int | None = None,
+        answers: Callable[[], None] = lambda: None,
     ) -> x509.Certificate:
         """The certificate of ``purpose`` under which ``message`` was signed, valid now (or ``at``) and good; ``NotGenuine`` with the
-        reason otherwise."""
-        try:
-            certificate = x509.load_der_x509_certificate(shown.certificate)
-        except ValueError:
-            raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+        reason otherwise. ``answers`` is called once the signature is found genuine, before anybody is asked: so that who has no card
+        uses up no challenge, and who has one uses it once."""
+        certificate, _ = _loaded(shown.certificate)
         issuer = self._authorities[purpose]
         try:
             certificate.verify_directly_issued_by(issuer)
@@ -159,6 +177,7 @@ class Verifier:
         )
         if not first - SKEW <= now <= last:
             raise _refused("certificate-expired", "The certificate is not valid now.", "電子証明書の有効期間外です。")
+        answers()
         status = await self._status(certificate, issuer)
         if status != GOOD:
             raise _refused(

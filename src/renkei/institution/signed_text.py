@@ -13,15 +13,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+PAPER, COVER = "renkei-paper", "renkei-cover"
+"""Kinds of texts, as ``typ`` in the header: what stands on a printed certificate; what an insurer said. One is never taken for another."""
 TEXT_MOST = 100_000
 """Bytes of a text's content."""
 
 
-def opened(text: str, keys: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
-    """The claims of a text that one of these keys (RFC 7517) signed; nothing if none did."""
+def opened(text: str, keys: Sequence[Mapping[str, str]], typ: str) -> dict[str, Any] | None:
+    """The claims of a text of kind ``typ`` that one of these keys (RFC 7517) signed; nothing if none did, or it is of another kind."""
     try:
         header, payload, signature = text.split(".")
         told = json.loads(_unb64(header))
+        if told["typ"] != typ:
+            return None
         jwk = next(k for k in keys if k["kid"] == told["kid"] and told["alg"] == "ES256" and told["zip"] == "DEF")
         x, y = (int.from_bytes(_unb64(jwk[c]), "big") for c in ("x", "y"))
         raw = _unb64(signature)

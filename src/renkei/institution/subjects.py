@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from renkei.codes import Ciphertext, decrypt
-from renkei.errors import NotGenuine
+from renkei.errors import Malformed, NotGenuine
 from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.post import Post
@@ -75,6 +75,12 @@ class Subject(NamedTuple):
     withheld: bool
 
 
+def demand_ours(local_ids: Iterable[str]) -> None:
+    """``Malformed`` for a local id that could be taken for one made up for a card."""
+    if any(i.startswith(BY_CARD) for i in local_ids):
+        raise Malformed(f"No file is called {BY_CARD}….", ja=f"{BY_CARD} で始まる番号は使えません。", code="local-id")
+
+
 def request_codes(
     connection: sa.Connection, post: Post, member: Member, people: Sequence[tuple[str, str]], *, again: bool = False
 ) -> int:
@@ -83,6 +89,7 @@ def request_codes(
     ``again``: also for those that are awaited, under the handle they have: the authority, or we, may have lost the question.
     """
     ids = [local_id for local_id, _ in people]
+    demand_ours(ids)
     have = set(connection.execute(sa.select(subjects.c.local_id).where(subjects.c.local_id.in_(ids))).scalars())
     awaited = {
         r.local_id: bytes(r.handle) for r in connection.execute(sa.select(wanted).where(wanted.c.local_id.in_(ids)))
@@ -178,8 +185,16 @@ def request_by_card(
         local_id = BY_CARD + os.urandom(8).hex()
         connection.execute(cards.delete().where(cards.c.certificate == key))
         connection.execute(cards.insert(), [{"certificate": key, "holder": local_id}])
+    request_proven(connection, post, member, local_id, proof)
+
+
+def request_proven(
+    connection: sa.Connection, post: Post, member: Member, local_id: str, proof: Callable[[bytes, bytes], Message]
+) -> bool:
+    """Ask the authority for the code of whom ``proof(handle, local proof)`` is about, as ``local_id``; ``False`` if it has one. Asks
+    again, under the handle it has, if the answer is awaited."""
     if by_local_id(connection, [local_id]):
-        return
+        return False
     handle = connection.execute(sa.select(wanted.c.handle).where(wanted.c.local_id == local_id)).scalar()
     if handle is None:
         handle = os.urandom(16)
@@ -187,6 +202,7 @@ def request_by_card(
     post.put(
         connection, member.state.of_role("authority"), [proof(bytes(handle), _local_proof(bytes(handle), local_id))]
     )
+    return True
 
 
 def _local_proof(handle: bytes, local_id: str) -> bytes:

@@ -30,7 +30,7 @@ from litestar.utils.scope.state import ScopeState
 from sqlalchemy.exc import DataError, OperationalError
 
 from renkei import __version__
-from renkei.errors import Malformed, RenkeiError, Unavailable
+from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
 from renkei.institution.observe import Observer
 from renkei.institution.reference import Description, ReferencePage, YamlDescription
 from renkei.institution.settings import Settings
@@ -45,6 +45,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MAX_BODY = 4_000_000
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 STOP_WITHIN = 5.0
 
 
@@ -138,6 +139,17 @@ async def json_body(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRoute
     kind = connection.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(status_code=415)
+
+
+def here(port: int) -> Any:
+    """Guard of a program that answers its own machine: lets in browsers that believe to be there. Another name that leads here is
+    another's trick (DNS rebinding)."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if connection.headers.get("host", "") not in {f"{name}:{port}" for name in LOOPBACK}:
+            raise NotFound("There is nothing here.", ja="ここには何もありません。")
+
+    return guard
 
 
 def secure_headers(app: ASGIApp) -> ASGIApp:

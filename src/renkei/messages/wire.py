@@ -413,9 +413,11 @@ class CodeRequest(Wire, frozen=True, tag="code-request/1"):
 
 
 class CodeByCard(Wire, frozen=True, tag="code-by-card/1"):
-    """Portal → authority, sealed to it: the code wanted of whoever signed in with a card, named by the certificate and not by a number.
+    """Institution → authority, sealed to it: the code wanted of whoever signed in with a card, named by the certificate and not by a
+    number. What was signed is ``relying.authentication_message(audience, challenge)``.
 
-    What was signed is ``relying.authentication_message(audience, challenge)``.
+    With a ``number``, as it was read off the card, ``relying.number_message`` of it was signed, and the code is wanted only if number
+    and certificate are one person's: a card could be made to sign any number.
     """
 
     domain: DomainRef
@@ -425,6 +427,7 @@ class CodeByCard(Wire, frozen=True, tag="code-by-card/1"):
     challenge: Annotated[bytes, Meta(max_length=64)]
     certificate: Annotated[bytes, Meta(max_length=4000)]
     signature: Annotated[bytes, Meta(max_length=1024)]
+    number: Word = ""
 
 
 class CodeRefused(Wire, frozen=True, tag="code-refused/1"):

@@ -379,13 +379,25 @@ def _faces(
     )
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that connections are given on their own: what is free here stays so until it is used."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nothing listens on."""
-    held = [socket.socket() for _ in range(count)]
+    held: list[socket.socket] = []
     try:
-        for s in held:
-            s.bind(("127.0.0.1", 0))
+        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                one.close()
+                continue
+            held.append(one)
+            if len(held) == count:
+                break
         return [s.getsockname()[1] for s in held]
     finally:
-        for s in held:
-            s.close()
+        for one in held:
+            one.close()

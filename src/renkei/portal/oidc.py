@@ -19,6 +19,7 @@ Registered sites stand in ``clients.toml`` of the portal's home::
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 import urllib.parse
 from base64 import b64decode, urlsafe_b64encode
@@ -51,6 +52,8 @@ PARAMETERS = (
     "max_age",
 )
 LONGEST = 1000
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+"""A code challenge (RFC 7636 §4.2)."""
 
 
 class Client(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,7 +179,7 @@ class Provider:
             query.get("nonce", ""),
             query.get("code_challenge", ""),
             frozenset(query.get("prompt", "").split()),
-            int(query["max_age"]) if query.get("max_age", "").isdigit() and len(query["max_age"]) < 10 else None,
+            int(query["max_age"]) if re.fullmatch(r"[0-9]{1,9}", query.get("max_age", "")) else None,
         )
 
     def check(self, asked: Asked, query: Mapping[str, str]) -> None:
@@ -189,7 +192,7 @@ class Provider:
             raise OAuthError("unsupported_response_type")
         if "openid" not in asked.scope.split():
             raise OAuthError("invalid_scope", "openid is missing")
-        if query.get("code_challenge_method") != "S256" or len(asked.challenge) != 43:
+        if query.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(asked.challenge):
             raise OAuthError("invalid_request", "a code_challenge with S256 is needed")
         if "none" in asked.prompt and len(asked.prompt) > 1:
             raise OAuthError("invalid_request", "prompt=none stands alone")
@@ -290,7 +293,7 @@ class Provider:
         try:
             told = jwt.decode(query.get("id_token_hint", ""), self._key, algorithms=["ES256"]).claims
             named = str(told.get("aud", "")) if told.get("iss") == self.issuer else ""
-        except (JoseError, ValueError):  # none was sent, or it is not ours
+        except (JoseError, ValueError, TypeError):  # none was sent, or it is not ours
             pass
         client = self.clients.get(named)
         if client is None or to not in client.logout_uris:

@@ -58,10 +58,8 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
     async def answer(request: AnyRequest, asked: Asked) -> Response[Any]:
         """Sent back at once, if all is known; else sign in, or agree."""
         session, here = request.session, f"/oidc/authorize?{request.url.query}"
-        this = sha256(here.encode()).hexdigest()
-        account = portal.resident(session)
-        old = asked.max_age is not None and portal.clock() - session.get("since", 0) > asked.max_age * 1000
-        anew = (old or "login" in asked.prompt) and session.get("for") != this
+        this, account = _mark(here), portal.resident(session)
+        anew = must_prove(session, asked, this)
         if account is None or anew:
             if "none" in asked.prompt:
                 raise OAuthError("login_required")
@@ -80,6 +78,11 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
         page = render(request, "agree.html", client=asked.client, asked=request.url.query, known=ready)
         return leading_to(origin(asked.redirect_uri), page)
 
+    def must_prove(session: Mapping[str, Any], asked: Asked, this: str) -> bool:
+        """Whether this site wants its user to sign in for it, and they have not."""
+        old = asked.max_age is not None and portal.clock() - session.get("since", 0) > asked.max_age * 1000
+        return (old or "login" in asked.prompt) and session.get("for") != this
+
     async def nobody() -> Response[Any]:
         raise OAuthError("access_denied", "nobody is known by this card")
 
@@ -91,6 +94,10 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
             provider.check(asked, query)
             if data.get("act") != "agree" or not request.state.account:
                 raise OAuthError("access_denied")
+            if must_prove(request.session, asked, _mark(f"/oidc/authorize?{data.get('asked', '')}")):
+                raise OAuthError("login_required")
+            if await portal.is_awaited(request.state.account):
+                raise OAuthError("temporarily_unavailable")
         except OAuthError as error:
             return Redirect(asked.back(provider.issuer, error=error.code), status_code=303)
         session = {k: v for k, v in request.session.items() if k != "for"}
@@ -132,6 +139,11 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
         return Redirect("/sites", status_code=303)
 
     return [discovery, keys, authorize, agree, token, userinfo, logout, leave, sites, withdraw]
+
+
+def _mark(here: str) -> str:
+    """By what a sign-in that was made for one question is known."""
+    return sha256(here.encode()).hexdigest()
 
 
 def _once(query: str) -> dict[str, str]:

@@ -24,17 +24,15 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from litestar import Request, Response, get, post
-from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
-from litestar.handlers import BaseRouteHandler
 from litestar.params import Body
 
 from renkei.card.client import AUTHENTICATION, PURPOSES, SIGNATURE, CardClient
 from renkei.errors import Malformed, NotFound, Refused, RenkeiError
 from renkei.institution.observe import Observer
-from renkei.institution.relying import authentication_message, number_message
+from renkei.institution.relying import authentication_message, number_message, readable
 from renkei.institution.settings import Settings
-from renkei.institution.web import Health, Pages, language, leading_to, serve
+from renkei.institution.web import LOOPBACK, Health, Pages, here, language, leading_to, serve
 
 PORT = 8491
 NUMBER = "number"
@@ -42,7 +40,6 @@ ASK_GOOD = 600.0
 """Seconds for which somebody who was asked may answer."""
 ASKED_MOST = 100
 DOCUMENT_MOST = 1_000_000
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 OpenCard = Callable[[], AbstractContextManager[CardClient]]
 
@@ -115,7 +112,7 @@ class ReaderProgram:
             message = _data(data, "challenge", 64)
         else:
             message = _data(data, "document", DOCUMENT_MOST)
-            text = _readable(message)
+            text = readable(message)
         now = time.monotonic()
         self._asks = {k: a for k, a in self._asks.items() if now < a.at + ASK_GOOD}
         while len(self._asks) >= ASKED_MOST:
@@ -148,10 +145,9 @@ class ReaderProgram:
     def sign(self, token: str, pin: str, printed: str = "") -> dict[str, bytes]:
         """The certificate and the signature that was asked for, and the number if it was (with the PIN ``printed``); the ask is over. A
         wrong PIN leaves it."""
-        ask = self.asked(token)
-        purpose, given = PURPOSES.get(ask.kind, AUTHENTICATION), {}
         with self._card, self._open() as card:
-            message = ask.message
+            ask = self.asked(token)  # only now: pressed twice, it is answered once
+            purpose, given, message = PURPOSES.get(ask.kind, AUTHENTICATION), {}, ask.message
             if ask.kind == NUMBER:
                 number = card.number(printed)
                 message, given["number"] = number_message(ask.origin, ask.message, number), number.encode()
@@ -163,10 +159,6 @@ class ReaderProgram:
     def drop(self, token: str) -> None:
         """Its user does not want to."""
         self._asks.pop(token, None)
-
-    def is_ours(self, host: str) -> bool:
-        """Whether the browser believes to be here: another name that leads here is another's trick (DNS rebinding)."""
-        return host in {f"{name}:{self._port}" for name in LOOPBACK}
 
 
 def _title(lang: str) -> str:
@@ -187,27 +179,8 @@ def _data(data: dict[str, str], name: str, most: int) -> bytes:
     return found
 
 
-def _readable(document: bytes) -> str:
-    """A document as text, if it is all text a person can see; nothing otherwise."""
-    try:
-        text = document.decode()
-    except UnicodeDecodeError:
-        return ""
-    return text if all(c.isprintable() or c in "\n\t" for c in text) else ""
-
-
-def here(program: ReaderProgram) -> Any:
-    """Lets in browsers that know where they are."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        if not program.is_ours(connection.headers.get("host", "")):
-            raise NotFound("There is nothing here.", ja="ここには何もありません。")
-
-    return guard
-
-
 def _home(program: ReaderProgram, pages: Pages) -> Any:
-    @get("/", guards=[here(program)], include_in_schema=False)
+    @get("/", guards=[here(program.settings.port)], include_in_schema=False)
     async def home(request: Request[Any, Any, Any]) -> Response[bytes]:
         serial, problem = "", None
         try:
@@ -238,7 +211,7 @@ def _asking(program: ReaderProgram, pages: Pages) -> list[Any]:
         page = pages.render(request, "back.html", ask=ask, fields=fields)
         return leading_to(ask.origin, page)
 
-    inside = [here(program)]
+    inside = [here(program.settings.port)]
 
     @post("/ask", guards=inside, include_in_schema=False, status_code=200)
     async def ask(request: Request[Any, Any, Any], data: Form) -> Response[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.certification import store
 from renkei.certification.applications import Applications, Person
 from renkei.certification.production import Pins, Producer
@@ -276,3 +277,23 @@ def test_holders_are_reminded_before_the_end(desk):
         assert not any(r.card == card for r in desk.do(desk.all.ending()))
     finally:
         clock.now = before
+
+
+def test_of_two_who_hand_over_at_once_one_does(desk):
+    """The card has the PINs of who did, and the other is told."""
+    code = desk.reach("made")
+    first, second = Pins("1111", "AAAAAA", "1111"), Pins("2222", "BBBBBB", "2222")
+
+    async def both():
+        return await asyncio.gather(*(desk.hand_over(code, pins=p) for p in (first, second)), return_exceptions=True)
+
+    ends = asyncio.run(both())
+    assert [isinstance(e, Conflict) for e in ends] in ([False, True], [True, False])
+    won = first if ends[0] is None else second
+    card = CardClient(desk.all.file(desk.do(desk.all.get(code, OFFICE)).card).chip().transmit)
+    card.sign(AUTHENTICATION, won.authentication, b"x")
+
+
+def test_a_wide_space_in_a_name_is_a_space(desk):
+    person = Person(**{f: {"name": "連携\u3000花子"}.get(f, getattr(WHO, f)) for f in Person.__struct_fields__})
+    assert desk.do(desk.all.invite(OFFICE, person, "A"))

@@ -21,6 +21,8 @@ from tests.service.certification.conftest import NEEDS_TOKEN
 from tests.world import until
 
 pytestmark = NEEDS_TOKEN
+SOON = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=300)
+LINE = Consent("demo-bank", SOON).line().encode()
 
 
 @pytest.fixture(scope="module")
@@ -72,28 +74,31 @@ def test_the_verifier_answers_what_was_asked_and_no_more(nation):
     "document",
     [
         b"I agree to nothing.",
-        Consent("other-bank", dt.date(2099, 1, 1)).line().encode(),
+        Consent("other-bank", SOON).line().encode(),
         b"renkei-consent/1 changes site=demo-bank until=2020-01-01",
-        b"I never said: renkei-consent/1 changes site=demo-bank until=2099-01-01",
-        b"renkei-consent/1 changes site=demo-bank until=2099-13-01",
+        b"I never said: " + LINE,
+        b"renkei-consent/1 changes site=demo-bank until=2027-13-01",
+        b"renkei-consent/1 changes site=demo-bank until=9999-12-31",
+        "\u200b".encode() + LINE,
+        b"\r\n" + LINE,
         b"\xff",
     ],
 )
 def test_without_consent_in_what_was_signed_nothing_is_told(nation, document):
-    """None, another's, an old one, one in the middle of a sentence."""
+    """None, another's, an old one, one in the middle of a sentence, one without end; one that its signer could not be shown."""
     status, told = verifier(nation, "changes", signed(nation, document))
     assert (status, told["title"]) == (403, "no-consent")
 
 
 def test_a_consent_that_was_not_signed_is_worth_nothing(nation):
-    line = b"renkei-consent/1 changes site=demo-bank until=2099-01-01"
+    line = LINE
     data = {**signed(nation, b"nothing"), "document": base64.b64encode(line).decode()}
     status, told = verifier(nation, "changes", data)
     assert (status, told["title"]) == (403, "signature-wrong")
 
 
 def test_who_moved_is_said_to_have_and_who_lost_the_card_is_not(nation):
-    line = b"renkei-consent/1 changes site=demo-bank until=2099-01-01\n"
+    line = LINE
     data = {p: signed(nation, line, p) for p in (1, 2)}
     for persona in (1, 2):
         assert verifier(nation, "changes", data[persona]) == (200, {"changed": False})

@@ -372,3 +372,17 @@ def test_a_seal_certificate_shows_the_seal(nation, visitor, tmp_path):
             source.commit()
             assert visitor.takes("seal-certificate")[0] == 503
         source.execute("update T_SEAL_REGISTRATION set SEAL = ? where atena_no = ?", [kept, *who])
+
+
+@pytest.mark.parametrize("flags", [{"manual": True, "withheld": False}, {"manual": False, "withheld": True}])
+def test_nothing_is_printed_of_whoever_is_under_protection(nation, visitor, flags):
+    """A card and its PIN may be in the wrong hands: the counter looks at who is there."""
+    local_id = nation.local_id(CITY)
+    assert nation.http(CITY, "/flags", {"local_id": local_id, **flags})[0] < 300
+    try:
+        assert "come to the counter" in visitor.get("/documents")[1]
+        status, page = visitor.takes("resident-record-copy")
+        assert (status, "come to the counter" in page) == (200, True)
+    finally:
+        nation.http(CITY, "/flags", {"local_id": local_id, "manual": False, "withheld": False})
+    assert visitor.takes("resident-record-copy")[1][:5] == b"%PDF-"

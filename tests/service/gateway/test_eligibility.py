@@ -263,3 +263,61 @@ def test_a_visit_that_rests_on_nothing_of_the_insurer_s_is_told_to_be_strange(na
         clinic._kept.execute("insert into visits (token, at) values (?, ?)", [text, at])
     asyncio.run(clinic.reconcile())
     assert {found for _, found in clinic.visits()} == {"strange"}
+
+
+def test_a_text_of_another_kind_is_no_word_of_cover(nation, clinic):
+    """What the same key signed for paper; and a cover's is nothing for the page that verifies paper."""
+    from renkei.gateway.seal import Seal
+    from renkei.institution.signed_text import COVER, PAPER
+
+    seal = Seal(nation.folder / INSURER / "seal", "")
+    claims = {"sub": "00" * 32, "iat": 0, "exp": 2**40, "cover": {}}
+    clinic._kept.execute("insert into visits (token, at) values (?, 1)", [seal.text(PAPER, claims)])
+    asyncio.run(clinic.reconcile())
+    assert clinic.visits()[0][1] == "strange"
+    clinic.sees()
+    token = clinic._kept.execute("select token from tokens").fetchone()[0]
+    assert seal.read(PAPER, token) is None
+    assert seal.read(COVER, token)
+
+
+def test_what_the_insurer_said_before_is_void_once_it_says_otherwise(nation, clinic):
+    """Seen online that the cover ended, the terminal has nothing to go by when the network is down."""
+    assert clinic.sees().insured
+    insure(nation, 0, "2020-04-01", "2026-01-01")
+    try:
+        assert not clinic.sees().insured
+        away(nation)
+        try:
+            assert refused_offline(clinic) == "no-token"
+        finally:
+            nation.start_body(INSURER)
+    finally:
+        insure(nation, 0)
+
+
+def test_history_of_whoever_is_under_protection_stays_with_them(nation, clinic):
+    local_id = nation.local_id(INSURER)
+    for flags in ({"manual": True, "withheld": False}, {"manual": False, "withheld": True}):
+        assert nation.http(INSURER, "/flags", {"local_id": local_id, **flags})[0] < 300
+        try:
+            with pytest.raises(RenkeiError) as refusal:
+                clinic.sees(consent=True)
+            assert refusal.value.code == "protected"
+            assert clinic.sees().insured
+        finally:
+            nation.http(INSURER, "/flags", {"local_id": local_id, "manual": False, "withheld": False})
+
+
+def test_a_terminal_forgets_what_is_past(nation, tmp_path):
+    """Tokens past their time, and visits settled long ago; not those that wait."""
+    clinic = Clinic(nation, tmp_path / "terminal")
+    clinic.sees()
+    old = system_clock() - 100 * 86_400_000
+    clinic._kept.executemany(
+        "insert into visits (token, at, found) values ('x', ?, ?)", [(old, "confirmed"), (old, None)]
+    )
+    clinic.now = system_clock() + 40 * 86_400_000
+    clinic._forget()
+    assert clinic._kept.execute("select count(*) from tokens").fetchone()[0] == 0
+    assert [found for _, found in clinic.visits()] == [""]

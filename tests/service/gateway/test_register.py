@@ -1,5 +1,6 @@
 """At a body's counter: number and identity in one step, for an affair that lets it have numbers; and only at a counter that was set up."""
 
+import base64
 import sqlite3
 
 import pytest
@@ -8,6 +9,7 @@ from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.card.virtual import CardFile
 from renkei.gateway import store
 from renkei.institution import subjects
+from renkei.institution.relying import number_message
 from tests.cards import Carded, Resident, fields_of
 from tests.service.certification.conftest import NEEDS_TOKEN
 from tests.world import until
@@ -102,13 +104,29 @@ def test_another_number_than_the_card_s_is_refused(nation, reader, clerk):
     assert given["number"] == nation.number()
     status, page = clerk.post(f"{clerk.url}/desk/register/finish", clerk.url, **{**given, "number": nation.number(1)})
     assert (status, "signature is wrong" in page) == (403, True)
-    _, page = card_page(clerk, "new-2")
-    signin = Resident(nation, CITY)
-    assert signin.get("/documents")[0] == 200
-    plain = CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)
-    assert plain
-    status, page = clerk.post(f"{clerk.url}/desk/register/finish", clerk.url, **given)
-    assert status == 403
+
+
+def test_a_card_that_was_made_to_sign_another_s_number_registers_nobody(nation, clerk):
+    """Another's digits put before a genuine card: it signs them, and the authority knows that they are not its holder's."""
+    city = nation.world.institutions[CITY]
+    refused = nation.counter("hub", "codes_issued")
+    card_page(clerk, "new-5")
+    page = card_page(clerk, "new-5")[1]
+    challenge, number = base64.b64decode(main_fields(page)["challenge"]), nation.number(1)
+    card = CardClient(CardFile(nation.card()).chip().transmit)
+    signature = card.sign(AUTHENTICATION, "1234", number_message(clerk.url, challenge, number))
+    parts = {"certificate": card.certificate(AUTHENTICATION), "signature": signature}
+    given = {n: base64.b64encode(v).decode() for n, v in parts.items()} | {"number": number}
+    assert clerk.post(f"{clerk.url}/desk/register/finish", clerk.url, **given)[0] == 200
+    until(lambda: city.database.read_now(lambda c: c.execute(subjects.wanted.select()).all()) == [])
+    assert city.database.read_now(lambda c: subjects.by_local_id(c, ["new-5"])) == {}
+    assert nation.counter("hub", "codes_issued") == refused
+
+
+def test_no_file_is_called_as_a_card_is(nation, clerk):
+    assert card_page(clerk, "card-0011223344556677")[0] == 400
+    data = {"subjects": [{"local_id": "card-1", "number": nation.number(1)}]}
+    assert nation.http(CITY, "/subjects", data)[0] == 400
 
 
 def test_the_program_gives_the_number_to_counters_that_were_set_up_alone(nation, clerk):
@@ -144,4 +162,4 @@ def test_a_clerk_without_the_duty_or_a_session_registers_nobody(nation):
         == 401
     )
     with sqlite3.connect(nation.folder / CITY / "ohashi_city.db") as kept:
-        assert kept.execute("select count(*) from numbers_read").fetchone()[0] <= 1
+        assert kept.execute("select count(*) from numbers_read where local_id not like 'new-%'").fetchone()[0] == 0

@@ -1,7 +1,9 @@
 """Signing in by card: over the reader program and over OpenSC; who is let in, to whose file, and who is not."""
 
 import base64
+import re
 import subprocess
+import urllib.parse
 from hashlib import sha256
 
 import pytest
@@ -13,6 +15,7 @@ from renkei.card.virtual import CardFile
 from renkei.institution import subjects
 from renkei.nation.cards import PINS
 from renkei.numbers import IndividualNumber
+from renkei.portal import store
 from tests.cards import RENKEI, Carded, Resident
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.card.conftest import insert as insert
@@ -196,3 +199,31 @@ def test_whoever_s_certificate_ends_soon_is_reminded(nation, reader):
         finally:
             portal.clock = clock
     assert portal.ending({}) is None
+
+
+def test_no_site_is_told_of_whoever_is_not_found_yet(nation):
+    """While it is not known whose a card is, it has no name at any site: it would be another afterwards."""
+    portal = nation.world.institutions["portal"]
+    site = next(iter(portal.sign_on.clients.values()))
+    nation.do(portal.database.write(lambda c: c.execute(subjects.cards.delete())))
+    nation.stop_body("numbering-authority")
+    try:
+        resident = Resident(nation)
+        with nation.reading(nation.card(), elsewhere=True) as reader:
+            resident.signs_in(reader)
+        query = {
+            "response_type": "code",
+            "client_id": site.id,
+            "redirect_uri": site.redirect_uris[0],
+            "scope": "openid",
+            "code_challenge": "a" * 43,
+            "code_challenge_method": "S256",
+        }
+        asked = urllib.parse.urlencode(query)
+        assert "being found" in resident.get(f"/oidc/authorize?{asked}")[1]
+        token = re.search(r'name="_csrf_token" value="([^"]*)"', resident.get("/oidc/logout")[1])[1]
+        resident.post(f"{resident.url}/oidc/agree", resident.url, _csrf_token=token, asked=asked, act="agree")
+        names = portal.database.read_now(lambda c: c.execute(store.grants.select()).all())
+        assert names == []
+    finally:
+        nation.start_body("numbering-authority")

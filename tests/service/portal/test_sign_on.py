@@ -142,6 +142,8 @@ def test_who_is_signed_in_and_agreed_is_sent_back_at_once(nation, bank, resident
         ({"code_challenge_method": "plain"}, "invalid_request"),
         ({"prompt": "none login"}, "invalid_request"),
         ({"max_age": "-1"}, "invalid_request"),
+        ({"max_age": "²"}, "invalid_request"),
+        ({"code_challenge": "é" * 43}, "invalid_request"),
         ({"request": "x.y.z"}, "request_not_supported"),
         ({"nonce": "n" * 2000}, "invalid_request"),
     ],
@@ -338,3 +340,22 @@ def test_junk_at_the_token_endpoint_is_told_so(bank):
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert bank.userinfo("guess").status_code == 401
     assert httpx.get(bank.about["userinfo_endpoint"]).status_code == 401
+
+
+def test_agreeing_from_an_old_session_is_no_signing_in_anew(bank, resident):
+    """The page's form is sent by hand, for a question that wants its user to sign in for it."""
+    resident.agrees(bank.ask()[0])
+    _, page, _ = resident.goes(bank.ask(prompt="consent")[0])
+    asked = urllib.parse.urlsplit(bank.ask(prompt="login")[0]).query
+    _, _, left = resident.presses(
+        re.sub(r'name="asked" value="[^"]*"', f'name="asked" value="{html.escape(asked)}"', page), act="agree"
+    )
+    assert "error=login_required" in left
+    assert "code=" not in left
+
+
+def test_a_hint_that_is_junk_leads_nowhere(bank, resident):
+    header = base64.urlsafe_b64encode(b'{"alg":"ES256","crit":1}').decode().rstrip("=")
+    for hint in (f"{header}.e30.AAAA", "x", "a.b.c", "é"):
+        query = urllib.parse.urlencode({"id_token_hint": hint, "post_logout_redirect_uri": "https://bank.example/"})
+        assert resident.goes(f"{bank.about['end_session_endpoint']}?{query}")[0] == 200

@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from msgspec import structs
 from renkei.institution.settings import Home
 from renkei.ledger.merkle import Tree, leaf_hash
 from renkei.ledger.notes import NOTE, Checkpoint, Signer
+from renkei.nation.plan import free_ports
 from renkei.witness.settings import LogSettings, PeerSettings, Settings, create
 
 
@@ -36,9 +36,7 @@ def until(true: Callable[[], bool], seconds: float = 40.0) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class Story:

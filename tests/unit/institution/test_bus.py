@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import nkeys
 import pytest
 
 from renkei.institution import bus
 from renkei.institution.bus import BusServer, BusUser, Node, make_mailboxes
+from tests.world import free_port
 
 BODIES = 12
 
@@ -26,9 +26,7 @@ def public(seed: bytes) -> str:
 async def server(tmp_path):
     """A started server with its operator's key and the bodies it lets in."""
     operator, codes = nkey(), [f"body-{i}" for i in range(BODIES)]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     started = BusServer(tmp_path, Node("bus-1", port))
     started.configure([BusUser(code, public(nkey())) for code in codes], public(operator))
     await started.start()

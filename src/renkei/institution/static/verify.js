@@ -18,10 +18,10 @@ async function inflated(data) {
 
 async function claims(text) {
   const [header, payload, signature] = text.split(".");
-  const { alg, zip, kid } = json(bytes(header));
+  const { alg, zip, kid, typ } = json(bytes(header));
   const { keys } = await (await fetch("/verify/keys")).json();
   const jwk = keys.find((k) => k.kid === kid);
-  if (!jwk || alg !== "ES256" || zip !== "DEF") return null;
+  if (!jwk || alg !== "ES256" || zip !== "DEF" || typ !== "renkei-paper") return null;
   const curve = { name: "ECDSA", namedCurve: "P-256" };
   const key = await crypto.subtle.importKey("jwk", { kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, curve, false, ["verify"]);
   const signed = new TextEncoder().encode(`${header}.${payload}`);
@@ -54,10 +54,16 @@ async function verify() {
   const text = location.hash.slice(1);
   if (!text) return void (verdict.textContent = said.nothing);
   if (!globalThis.crypto?.subtle || !globalThis.DecompressionStream) return void (verdict.textContent = said.old);
-  const found = await claims(text).catch(() => null);
-  verdict.textContent = found ? said.genuine : said.false;
-  verdict.classList.toggle("bad", !found);
-  if (found) show(found);
+  let genuine = false;
+  try {
+    const found = await claims(text);
+    if (found) show(found);
+    genuine = Boolean(found);
+  } catch {
+    document.getElementById("content").replaceChildren();
+  }
+  verdict.textContent = genuine ? said.genuine : said.false; // last: nothing is called genuine that is not shown
+  verdict.classList.toggle("bad", !genuine);
 }
 
 addEventListener("hashchange", verify);
