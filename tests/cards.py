@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 import subprocess
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from renkei.cli.card import opener
 from renkei.institution.settings import Home
 from renkei.nation.bank.service import Settings as Bank
 from renkei.nation.plan import Plan, free_ports
+from renkei.reader.service import ReaderProgram
 from tests.console import Browser
 from tests.world import Running, until
 
@@ -66,16 +69,18 @@ class Carded(Running):
         until(lambda: self.authorities("/checkpoint"))
 
     @contextmanager
-    def reading(self, card: Path, *options: str, elsewhere: bool = False) -> Iterator[str]:
-        """The reader program with this card, where the portal's pages look for it or ``elsewhere``; its address."""
+    def reading(self, card: Path, *sites: str, elsewhere: bool = False) -> Iterator[str]:
+        """The reader program with this card, where the portal's pages look for it or ``elsewhere``; its address. On the nation's loop, for
+        a process of its own takes two seconds to begin; ``test_with_the_command`` runs the command."""
         address = f"http://127.0.0.1:{free_ports(1)[0]}" if elsewhere else self.reader
-        command = [RENKEI, "card", "serve", "--card", card, "--port", address.rpartition(":")[2], *options]
-        with subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE) as program:
-            try:
-                until(lambda: program.poll() is None and _answers(address))
-                yield address
-            finally:
-                program.terminate()
+        program = ReaderProgram(opener(card, ""), port=int(address.rpartition(":")[2]), sites=sites, lang="en")
+        serving = asyncio.run_coroutine_threadsafe(program.serve(), self.loop)
+        try:
+            until(lambda: _answers(address))
+            yield address
+        finally:
+            serving.cancel()
+            until(lambda: not _answers(address))
 
 
 class Resident(Browser):

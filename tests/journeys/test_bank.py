@@ -50,6 +50,7 @@ def to_application(nation, page, *, script=False):
     page.wait_for_selector("input[name=kind], form[action='/account/check']")
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_an_account_is_opened_and_the_address_is_asked_about(nation, page):
     """The first opens it; who comes again is known again."""
     to_application(nation, page)

@@ -33,6 +33,7 @@ def to_reader(nation, page):
     sound(page)
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_a_resident_signs_in_without_script(nation, page):
     """Four pages: the portal's, who asks and the PIN, two buttons to go on; what is shown is the resident's own."""
     to_reader(nation, page)
@@ -71,6 +72,7 @@ def test_with_script_nothing_is_pressed_after_the_pin(nation, browser, lang):
     context.close()
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_a_wrong_pin_is_told_kindly_and_can_be_left(nation, page):
     to_reader(nation, page)
     page.fill("#pin", "9999")
@@ -103,6 +105,7 @@ def to_signature(page, reader):
     page.wait_for_selector("#pin")
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_what_is_signed_is_read_first(page, reader):
     """Another site's document, as text; the PIN is that of signatures."""
     to_signature(page, reader)

@@ -57,6 +57,7 @@ def comes(page, terminal, *, consent=False, pin="1234"):
     page.locator("button.touch").click()
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_a_patient_is_received_with_and_without_consent(page, terminal):
     comes(page, terminal)
     page.wait_for_selector("dl.facts")

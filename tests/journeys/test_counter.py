@@ -99,6 +99,8 @@ def test_from_the_form_to_the_portal_and_to_the_end(nation, browser, page):
     assert "受け付けました" in at_home(nation, browser, code)
     made(nation, page, code)
     sound(page)
+    page.locator("form[action$='/announce'] button").click()
+    page.wait_for_selector("a[href$='letter.pdf']")
     for name, kind in (
         ("letter.pdf", b"%PDF-"),
         ("faces.pdf", b"%PDF-"),

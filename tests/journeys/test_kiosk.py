@@ -38,6 +38,7 @@ def to_list(nation, page, *, script=False):
     sound(page)
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_a_resident_takes_a_certificate_and_leaves(nation, page):
     to_list(nation, page)
     with page.expect_download() as download:

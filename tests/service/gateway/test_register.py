@@ -27,7 +27,7 @@ def nation(tmp_path_factory):
 
 @pytest.fixture
 def reader(nation):
-    with nation.reading(nation.card(), "--site", nation.url(CITY), elsewhere=True) as address:
+    with nation.reading(nation.card(), nation.url(CITY), elsewhere=True) as address:
         yield address
 
 
@@ -137,7 +137,7 @@ def test_the_program_gives_the_number_to_counters_that_were_set_up_alone(nation,
         assert (status, "counters alone" in page) == (403, True)
         fields = {"kind": "number", "challenge": "AAAA", "back": "/x", "title": "Free prize"}
         assert clerk.post(f"{anybody}/ask", "https://shop.example", **fields)[0] == 403
-    with nation.reading(nation.card(), "--site", clerk.url, elsewhere=True) as counter:
+    with nation.reading(nation.card(), clerk.url, elsewhere=True) as counter:
         assert clerk.post(f"{counter}/ask", "https://shop.example", **fields)[0] == 403
 
 

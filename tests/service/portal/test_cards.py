@@ -14,9 +14,10 @@ from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.card.virtual import CardFile
 from renkei.institution import subjects
 from renkei.nation.cards import PINS
+from renkei.nation.plan import free_ports
 from renkei.numbers import IndividualNumber
 from renkei.portal import store
-from tests.cards import RENKEI, Carded, Resident
+from tests.cards import RENKEI, Carded, Resident, _answers
 from tests.service.card.conftest import NEEDS_READER
 from tests.service.card.conftest import insert as insert
 from tests.service.card.test_opensc import MODULE
@@ -227,3 +228,14 @@ def test_no_site_is_told_of_whoever_is_not_found_yet(nation):
         assert names == []
     finally:
         nation.start_body("numbering-authority")
+
+
+def test_with_the_command(nation):
+    """The reader program as residents start it: a process of its own."""
+    port = free_ports(1)[0]
+    command = [RENKEI, "card", "serve", "--card", nation.card(), "--port", str(port), "--site", nation.url("portal")]
+    with subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE) as program:
+        until(lambda: _answers(f"http://127.0.0.1:{port}"))
+        assert Resident(nation).signs_in(f"http://127.0.0.1:{port}")[0] == 200
+        program.terminate()
+        assert program.wait(10) == 0
