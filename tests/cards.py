@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import html
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -24,7 +28,32 @@ from tests.console import Browser
 from tests.world import Running, until
 
 RENKEI = Path(sys.executable).with_name("renkei")
-ISSUE = "import sys; from pathlib import Path; from renkei.nation.cards import issue; issue(Path(sys.argv[1]))"
+ISSUE = """
+import shutil, sys
+from pathlib import Path
+import msgspec
+from renkei.nation import cards
+
+folder, kept = map(Path, sys.argv[1:])
+held = cards.hold_ceremony
+
+def once(home, settings, witnesses, say):
+    if not kept.exists():
+        held(home, settings, witnesses, say)
+        shutil.copytree(home, kept)
+        return
+    shutil.copytree(kept, home, dirs_exist_ok=True)
+    conf = home / "softhsm2.conf"
+    conf.write_text(f"directories.tokendir = {(home / 'tokens').absolute()}\\nobjectstore.backend = file\\nlog.level = ERROR\\n")
+    cards.Home(home).write_toml("settings.toml", msgspec.structs.replace(settings, softhsm=str(conf.absolute())))
+
+cards.hold_ceremony = once
+cards.issue(folder)
+"""
+"""Issues a nation's cards; the authorities' keys are of the ceremony that the first of this process's nations held, for making them takes
+longer than all else."""
+KEPT = Path(tempfile.gettempdir()) / f"renkei-ceremony-{os.getpid()}"
+atexit.register(shutil.rmtree, KEPT, ignore_errors=True)
 
 
 class Carded(Running):
@@ -34,7 +63,7 @@ class Carded(Running):
         self.reader = f"http://127.0.0.1:{free_ports(1)[0]}"
 
         def prepare(plan: Plan) -> None:
-            subprocess.run([sys.executable, "-c", ISSUE, str(folder)], check=True)
+            subprocess.run([sys.executable, "-c", ISSUE, str(folder), str(KEPT)], check=True)
             for place in plan.places:
                 home = Home(folder / place.body)
                 home.write_toml("settings.toml", msgspec.structs.replace(home.settings(), reader=self.reader))
