@@ -28,9 +28,11 @@ demo-clean:  ## Throw the demo's data away
 smoke: setup  ## The whole way on a small nation; one JSON line
 	@$(BIN)/renkei nation smoke
 
-test: setup  ## All tests
+test: setup  ## All tests but the long ones, which are in soak
 	@sh tests/prepare.sh
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@# on all cores; what failed in company is tried again alone, where it must pass
+	@$(BIN)/python -m pytest -m "not long" -n auto --dist loadfile --no-loadscope-reorder \
+	  || $(BIN)/python -m pytest -m "not long" --last-failed --last-failed-no-failures none
 
 check: setup  ## Format, lint, types, import rules
 	@$(BIN)/ruff format --check src tests bench
@@ -51,6 +53,7 @@ growth: setup  ## The long form: ten million leaves, 2,000 institutions, a milli
 
 INQUIRIES ?= 100000
 soak: setup  ## The long forms: kill processes under load, then attack what was captured; writes bench/results/soak.json
+	@$(BIN)/python -m pytest -m long
 	@$(BIN)/python -m bench.soak --inquiries $(INQUIRIES)
 
 vectors: setup  ## Write the published test vectors anew

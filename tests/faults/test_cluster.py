@@ -15,6 +15,8 @@ from renkei.nation.web import call
 from tests.faults.checker import examine, mailboxes
 from tests.world import Running, until
 
+pytestmark = pytest.mark.long
+
 ABSENT = "pension-service"
 
 

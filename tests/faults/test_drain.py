@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.checker import examine, rows
 
+pytestmark = pytest.mark.long
+
 BODIES = ("ohashi-city", "tax-union", "hub")
 
 

@@ -20,6 +20,8 @@ from renkei.nation.world import TRY_AGAIN
 from tests.faults.checker import examine
 from tests.world import free_port
 
+pytestmark = pytest.mark.long
+
 
 class Twins:
     """A nation whose hub has a second process."""
