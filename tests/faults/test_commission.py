@@ -22,7 +22,7 @@ import pytest
 
 from renkei.messages.wire import Lift, Order, Trail, decode_signed
 from renkei.nation.world import World
-from renkei.record.entries import ActLeaf, decode_entry
+from renkei.record.entries import ActLeaf, InquiryLeaf, decode_entry
 from tests.faults import oversight
 from tests.faults.bureau import BODY, DONE, UNSURE, Bureau
 from tests.faults.checker import examine, mailboxes, rows
@@ -223,6 +223,9 @@ def test_the_checker_reads_orders_by_their_leaves(stormy, missing):
     leaves = {at: decode_entry(entry) for at, entry in entries}
     ends = [size for (size,) in rows(nation.folder, "hub", "select size from ledger_checkpoints order by size")]
     assert list(oversight.stopped(leaves, ends, {})) == []
+    met = [leaf for leaf in leaves.values() if isinstance(leaf, InquiryLeaf) and leaf.ruling.reason == "order"]
+    if missing is Order and not met:
+        pytest.skip("no inquiry met an order in this storm: there is nothing to read wrongly")
     left_out = {
         at: leaf
         for at, leaf in leaves.items()
