@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from cryptography import x509
 from nacl.secret import SecretBox
 
 from renkei.card.client import AUTHENTICATION, SIGNATURE, CardClient
@@ -308,8 +309,6 @@ class Applications:
         application = await self._in_use(code, office, "handed")
         assert application.card
         card = CardClient(self.file(application.card).chip().transmit)
-        from cryptography import x509
-
         old = x509.load_der_x509_certificate(card.certificate(SIGNATURE, changed.get("pin", "")))
         before = profiles.attributes_of(self._pack.header.cards, old)
         now = before._replace(name=changed.get("name") or before.name, address=changed.get("address") or before.address)

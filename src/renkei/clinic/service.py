@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 from cryptography import x509
@@ -27,7 +26,7 @@ from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.errors import NotGenuine, RenkeiError, Unavailable
 from renkei.institution.observe import Observer
 from renkei.institution.outside import fetch_bytes
-from renkei.institution.relying import Presented, authentication_message, signed
+from renkei.institution.relying import Presented, authentication_message, consent_purpose, signed
 from renkei.institution.settings import Clock, Home, system_clock
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.signed_text import COVER, opened
@@ -120,7 +119,7 @@ class Terminal:
 
     async def _history(self, pin: str) -> list[dict[str, str]]:
         challenge = b64decode((await self._get("challenge"))["challenge"])
-        purpose = f"{self.settings.insurer}/eligibility/history?clinic={quote(self.settings.name)}"
+        purpose = f"{self.settings.insurer}{consent_purpose(self.settings.name)}"
         shown = await asyncio.to_thread(self._sign, pin, authentication_message(purpose, challenge))
         found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge))
         return found

@@ -15,7 +15,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Router, get, post
@@ -28,7 +27,7 @@ from renkei.institution import subjects
 from renkei.institution.clerks import duty, token_guard
 from renkei.institution.database import Database
 from renkei.institution.entry import Entry
-from renkei.institution.relying import Presented
+from renkei.institution.relying import Presented, consent_purpose
 from renkei.institution.settings import Clerk, Clock, Settings
 from renkei.institution.signed_text import COVER
 from renkei.institution.web import json_body
@@ -183,11 +182,6 @@ class Eligibility:
         return self._seal.text(
             COVER, {"iss": self._settings.origin, "sub": key, "iat": now, "exp": end, "cover": cover}
         )
-
-
-def consent_purpose(clinic: str) -> str:
-    """What the patient consents to, as the card signs it, below the insurer's address."""
-    return f"/eligibility/history?clinic={quote(clinic)}"
 
 
 def eligibility_api(eligibility: Eligibility, clerks: tuple[Clerk, ...]) -> Router:

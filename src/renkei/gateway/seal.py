@@ -111,7 +111,7 @@ class Seal:
         stamped = await dates.certificate()
         answers = [await self._status(c) for c in (self._certificate, stamped)]
         authority = _asn1(self._authority)
-        known = SimpleCertificateStore()  # type: ignore[no-untyped-call]
+        known = SimpleCertificateStore()  # type: ignore[no-untyped-call]  # the library's
         known.register(authority)
         context = ValidationContext(
             trust_roots=[authority],
@@ -148,7 +148,7 @@ class Seal:
         """What the authority says of a certificate now (OCSP)."""
         about = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
         where = next(a.access_location.value for a in about if a.access_method == AuthorityInformationAccessOID.OCSP)
-        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, self._authority, hashes.SHA1())  # noqa: S303
+        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, self._authority, hashes.SHA1())  # noqa: S303 - names an issuer
         question = builder.build().public_bytes(Encoding.DER)
         _, answer = await fetch_bytes(where, question, kind="application/ocsp-request", within=WITHIN)
         return answer

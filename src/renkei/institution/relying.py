@@ -9,6 +9,7 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -44,6 +45,11 @@ def authentication_message(audience: str, challenge: bytes) -> bytes:
 def number_message(audience: str, challenge: bytes, number: str) -> bytes:
     """What a card signs when its number is read for ``audience``: that whoever signs in has this number, there and then."""
     return b"renkei/v1/card-number" + transcript(audience.encode(), challenge, number.encode())
+
+
+def consent_purpose(clinic: str) -> str:
+    """What a patient consents to, as the card signs it, below the insurer's address: that this clinic sees their history."""
+    return f"/eligibility/history?clinic={quote(clinic)}"
 
 
 class Challenges:

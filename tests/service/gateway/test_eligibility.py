@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import sqlite3
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_consent_is_for_this_clinic_and_once(nation, tmp_path):
         with pytest.raises(RenkeiError) as plainly:
             await clinic._post("/history", plain)
         challenge = service.b64decode((await clinic._get("challenge"))["challenge"])
-        purpose = f"{clinic.settings.insurer}/eligibility/history?clinic={service.quote(clinic.settings.name)}"
+        purpose = f"{clinic.settings.insurer}/eligibility/history?clinic={quote(clinic.settings.name)}"
         good = await history(authentication_message(purpose, challenge), challenge)
         assert await clinic._post("/history", good)
         with pytest.raises(RenkeiError) as again:

@@ -27,7 +27,7 @@ from litestar.params import Body
 from litestar.response import Redirect
 
 from renkei.certification.verifier import Consent
-from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.errors import NotFound, NotGenuine, RenkeiError
 from renkei.institution.observe import Observer
 from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
@@ -284,7 +284,7 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
             return Redirect("/", status_code=303)
         try:
             changed = {True: "yes", False: "no", None: "unknown"}[await bank.has_changed(sub)]
-        except (Unavailable, RenkeiError) as error:
+        except RenkeiError as error:
             return problem(request, error)
         return render(request, "account.html", account=found, changed=changed)
 
