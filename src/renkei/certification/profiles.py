@@ -17,7 +17,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from renkei.card.layout import Attributes
 from renkei.errors import Malformed
-from renkei.law.pack import Cards
+from renkei.law.header import Cards
 
 PURPOSES = ("authentication", "signature")
 """Of the two certificates on a card."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 
-from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, day, err, language, out, show, t
-from renkei.law import Linkage, Pack, PackFaults, explain, read_folder
+from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, day, err, language, out, setup, show, t
+from renkei.institution.settings import system_clock
+from renkei.law import Linkage, Pack, PackFaults, changes, explain, read_folder
 from renkei.law import check as check_pack
 
 app = typer.Typer(no_args_is_help=True, help="The law as data: check a pack, explain a linkage.")
@@ -18,11 +21,13 @@ SHOWN = 12
 
 @app.command("check")
 def check(pack: Annotated[Path, typer.Argument(help="Folder of a pack.")], json: Json = False) -> None:
-    """Report every fault of a pack with file, line and remedy. Exit 0 if there is none."""
+    """Report every fault of a pack with file, line and remedy, and what breaks users of what was released. Exit 0 if there is none."""
     try:
         found, faults = check_pack(read_folder(pack))
     except PackFaults as error:
         found, faults = None, error.faults
+    if found and (released := _released(pack)):
+        faults = changes.faults(released, found, _today(found))
     if json:
         show(
             {
@@ -35,7 +40,7 @@ def check(pack: Annotated[Path, typer.Argument(help="Folder of a pack.")], json:
         for f in faults:
             out.print(f"{f.file}:{f.line or ''}: {f.sentence}\n    {f.remedy}", soft_wrap=True)
         err.print(t(f"{len(faults)} fault(s).", f"{len(faults)} 件の誤りがあります。"))
-    elif found:
+    elif found:  # faultless
         rows = len({r.row for r in found.linkages})
         out.print(f"{found.reference}: no fault. {rows} rows, {len(found.linkages)} linkages.")
         out.print(
@@ -43,6 +48,89 @@ def check(pack: Annotated[Path, typer.Argument(help="Folder of a pack.")], json:
             f"{len(found.specifications)} data specifications, {len(found.terms)} terms."
         )
     raise SystemExit(1 if faults else 0)
+
+
+@app.command("diff")
+def diff(
+    old: Annotated[Path, typer.Argument(help="Folder of a pack, or the released.json of one.")],
+    new: Annotated[Path, typer.Argument(help="Folder of the pack that is to follow it.")],
+    on: Annotated[str, typer.Option(help="Day on which it is to take effect, YYYY-MM-DD; today by default.")] = "",
+    json: Json = False,
+) -> None:
+    """What changes for whom between two versions of the data specifications. Exit 1 if a system that is right would be wrong."""
+    pack = Pack.load(new)
+    before = _surface(old) if old.suffix == ".json" else changes.Surface.of(Pack.load(old))
+    found = changes.compare(before, changes.Surface.of(pack), day(on) if on else _today(pack))
+    met = [changes.concerned(pack, c) for c in found]
+    lang = language()
+    if json:
+        show(
+            {
+                "breaks": any(c.weight == "breaks" for c in found),
+                "changes": [_change(c, m) for c, m in zip(found, met, strict=True)],
+            }
+        )
+    else:
+        words = {
+            "breaks": t("breaks", "破壊的"),
+            "notice": t("notice", "要確認"),
+            "harmless": t("harmless", "影響なし"),
+        }
+        for change, who in zip(found, met, strict=True):
+            name = change.item + (f".{change.field}" if change.field else "")
+            out.print(f"{words[change.weight]}  {name}: {change.said.text(lang)}", soft_wrap=True)
+            if who.kinds and change.weight != "harmless":
+                titles = ", ".join(pack.kinds[k].title.text(lang) for k in who.kinds[:SHOWN])
+                count = t(f"{len(who.affairs)} affairs", f"{len(who.affairs)}事務")
+                out.print(f"    {t('concerns', '関係先')}: {titles} ({count})", soft_wrap=True)
+                out.print(f"    {change.remedy.text(lang)}", soft_wrap=True)
+        if not found:
+            out.print(t("Nothing changes for anybody.", "誰にも影響はありません。"))
+    raise SystemExit(1 if any(c.weight == "breaks" for c in found) else 0)
+
+
+@app.command("release")
+def release(
+    pack: Annotated[Path, typer.Argument(help="Folder of a pack.")],
+    json: Json = False,
+) -> None:
+    """Write down what the pack promises to programs (released.json): `check` holds later changes against it. Refused if it breaks."""
+    loaded = Pack.load(pack)
+    if (before := _released(pack)) and (faults := changes.faults(before, loaded, _today(loaded))):
+        raise PackFaults(faults)
+    (pack / changes.RELEASED).write_bytes(
+        msgspec.json.format(msgspec.json.encode(changes.Surface.of(loaded)), indent=1) + b"\n"
+    )
+    if json:
+        show({"released": loaded.reference})
+    else:
+        out.print(
+            t(
+                f"{loaded.reference} is what later versions are held against.",
+                f"今後の版は {loaded.reference} と比べられます。",
+            )
+        )
+
+
+def _released(pack: Path) -> changes.Surface | None:
+    return _surface(pack / changes.RELEASED) if (pack / changes.RELEASED).is_file() else None
+
+
+def _surface(file: Path) -> changes.Surface:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=changes.Surface)
+    except msgspec.DecodeError:
+        raise setup(
+            f"{file} is not what `renkei law release` writes.", f"{file} は `renkei law release` の出力ではありません。"
+        ) from None
+
+
+def _today(pack: Pack) -> dt.date:
+    return pack.day(system_clock())
+
+
+def _change(change: changes.Change, met: changes.Concerned) -> dict[str, Any]:
+    return {**change._asdict(), "said": change.said._asdict(), "remedy": change.remedy._asdict(), **met._asdict()}
 
 
 @app.command("explain")

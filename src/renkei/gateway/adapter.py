@@ -28,8 +28,8 @@ import sqlalchemy as sa
 
 from renkei.errors import SetupError
 from renkei.law import Pack
-from renkei.law.pack import Specification
 from renkei.law.tables import value_fault
+from renkei.law.vocabulary import Specification
 
 Value = str | int | bool
 MAX_RECORDS = 500

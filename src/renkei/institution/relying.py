@@ -24,7 +24,7 @@ from renkei.codes.group import transcript
 from renkei.errors import Malformed, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.outside import fetch_bytes
 from renkei.institution.settings import Clock
-from renkei.law.pack import Cards
+from renkei.law.header import Cards
 
 CHALLENGE_GOOD = 600_000
 """Milliseconds for which a challenge may be answered: whoever is slow with a PIN has time."""

@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from renkei.errors import RenkeiError
-from renkei.law import assessment, tables
-from renkei.law.assessment import Level, Oversight, Threshold
+from renkei.law import assessment, tables, vocabulary
+from renkei.law.assessment import Level, Threshold
+from renkei.law.header import Header
+from renkei.law.header import check as check_header
 from renkei.law.tables import Fault, Sheet, Title
-from renkei.numbers import FORMATS, recognise
+from renkei.law.vocabulary import Specification, Term
+from renkei.numbers import recognise
 
 
 class PackFaults(RenkeiError):
@@ -89,43 +92,6 @@ class Linkage(NamedTuple):
         return self.start <= on and (self.end is None or on <= self.end)
 
 
-class Term(NamedTuple):
-    """A word of the vocabulary with its type and unit."""
-
-    code: str
-    type: str
-    unit: str
-    codes: str
-    title: Title
-    definition: Title
-    example: str
-
-
-class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One field of a data specification."""
-
-    name: str
-    term: str
-    ja: str
-    en: str
-    required: bool = False
-
-    @property
-    def title(self) -> Title:
-        return Title(self.ja, self.en)
-
-
-class Specification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A data specification (DRM): which fields an item consists of."""
-
-    item: str
-    version: int
-    records: str
-    ja: str
-    en: str
-    fields: tuple[Field, ...]
-
-
 class Document(NamedTuple):
     """A certificate that a body which holds ``item`` prints for whom it is about: which fields of it, in which order, for how much."""
 
@@ -135,119 +101,6 @@ class Document(NamedTuple):
     fields: tuple[str, ...]
     fee: int
     """In whole units of the country's currency."""
-
-
-class Statute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How rows are cited: ``{row}`` in the templates is the row number."""
-
-    ja: str
-    en: str
-    cite_ja: str
-    cite_en: str
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers the pack decides."""
-
-    expires_days: int = 7
-    expires_days_max: int = 30
-    retention_years: int = 7
-    issued_within_seconds: int = 120
-
-
-class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[witnesses]``: whose cosignatures permits carry besides the two keepers'."""
-
-    need: int = 0
-    """How many of them; 0 for none."""
-    keys: tuple[str, ...] = ()
-    """Their verifier keys (vkey text of kind cosignature/v1)."""
-
-
-class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A document by which somebody shows who they are; ``kind`` says how much it proves."""
-
-    code: str
-    kind: str
-    ja: str
-    en: str
-
-
-class Proofing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[cards.proofing]``: which documents are enough, together."""
-
-    enough: tuple[str, ...] = ()
-    """Kinds that are enough together, a letter for each document: ``A``, ``BB``."""
-    documents: tuple[Paper, ...] = ()
-
-    def satisfied(self, shown: Sequence[str]) -> bool:
-        """Whether these documents (by code, each once) are enough. A better one stands for a lesser: ``A`` before ``B``."""
-        kinds = sorted(d.kind for d in self.documents if d.code in set(shown))
-        return any(
-            len(kinds) >= len(e) and all(k <= w for k, w in zip(kinds, sorted(e), strict=False)) for e in self.enough
-        )
-
-
-class Insurance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[cards.insurance]``: how an insurer's item says whether somebody is insured, and what a clinic is told."""
-
-    item: str = ""
-    since: str = ""
-    """Field with the first day of the cover."""
-    until: str = ""
-    """Field with the day on which it is over; empty: it is not."""
-    shown: tuple[str, ...] = ()
-    """Fields a clinic sees of whoever is insured."""
-    history: tuple[str, ...] = ()
-    """Fields it sees with the patient's consent."""
-    history_order: str = ""
-    """The field by which those are put in order, newest first."""
-
-
-class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[cards]``: the card and its certificates."""
-
-    country: str = "XX"
-    """ISO 3166 code, as it stands in certificates."""
-    adult_from: int = 18
-    """Years."""
-    birthdays: int = 10
-    """The card is good until this birthday after its issue."""
-    birthdays_minor: int = 5
-    """The same for who is not of age."""
-    certificate_birthdays: int = 5
-    """A certificate is good until this birthday after its issue, and never longer than the card."""
-    renewed_within_months: int = 3
-    """Who renews it within so many months before its end has it a year longer."""
-    collect_days: int = 90
-    """Days for which a card that was made waits to be collected."""
-    remind_days: int = 90
-    """Days before a certificate's end at which its holder is reminded."""
-    proofing: Proofing = Proofing()
-    insurance: Insurance = Insurance()
-    currency: Title = Title("", "")
-    """In which fees of printed certificates are told."""
-    policies: dict[str, str] = {}
-    """Object identifiers of the certificates' policies: authentication, signature, official."""
-    attributes: dict[str, str] = {}
-    """Object identifiers of the four attributes, as the signature certificate carries them."""
-
-
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``pack.toml``."""
-
-    id: str
-    version: str
-    ja: str
-    en: str
-    person_number: str
-    time_zone: str
-    """IANA name: the law's days begin and end by it."""
-    statute: Statute
-    oversight: Oversight
-    limits: Limits = Limits()
-    witnesses: Witnesses = Witnesses()
-    cards: Cards = Cards()
 
 
 ALONE = ("authority", "hub", "commission", "portal")
@@ -270,8 +123,6 @@ DOCUMENTS = "documents.csv"
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
-VKEY = re.compile(r"[!-*,-~]{1,200}\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}")
-FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ROLES = ("authority", "hub", "commission", "portal", "gateway")
 NOT_LAW = ("population/",)
 """Folders that travel with a pack but decide nothing: no part of its hash."""
@@ -434,30 +285,10 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
             faults.append(Fault("bodies.csv", 0, f"No body has the role {role!r}.", "Add one."))
     _check_classes(parts["kinds"], lines)
 
-    codelists: dict[str, dict[str, Title]] = defaultdict(dict)
-    for r in sheet("codelists.csv", "list code ja en"):
-        if r["code"] in codelists[r["list"]]:
-            r.fault(f"Code {r['code']!r} stands twice in list {r['list']!r}.", "Remove one of the two lines.")
-        codelists[r["list"]][r["code"]] = r.title()
-    parts["codelists"] = dict(codelists)
-    parts["terms"] = {}
-    for r in sheet("terms.csv", "term type unit codes ja en definition_ja definition_en example", key="term"):
-        r.one_of("type", tables.TYPES)
-        if r["type"] == "code":
-            r.refers("codes", codelists, "codelists.csv")
-        wrong = tables.value_fault(r["type"], r["example"], codelists.get(r["codes"], {}))
-        if wrong:
-            r.fault(f"The example {wrong}.", "Give an example that a real record could hold.")
-        parts["terms"][r["term"]] = Term(
-            r["term"],
-            r["type"],
-            r["unit"],
-            r["codes"],
-            r.title(),
-            Title(r["definition_ja"], r["definition_en"]),
-            r["example"],
-        )
-    parts["specifications"] = _specifications(files, parts, faults)
+    parts["codelists"] = vocabulary.read_codelists(sheet)
+    prefixes = header.vocabulary.prefixes if header else {}
+    parts["terms"] = vocabulary.read_terms(sheet, parts["codelists"], prefixes)
+    parts["specifications"] = vocabulary.read_specifications(files, parts["items"], parts["terms"], faults)
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
@@ -466,68 +297,11 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if name not in (*SHEETS, DOCUMENTS) and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
-        _check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
+        check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
         return None, faults
     return Pack(header, files, parts, linkages), []
-
-
-def _strange_fields(insurance: Insurance, specifications: Mapping[str, Specification]) -> Iterator[tuple[str, str]]:
-    """Fields that insurance speaks of and its item has not, by the key that names them."""
-    if not insurance.item:
-        return
-    known = specifications.get(insurance.item)
-    names = {f.name for f in known.fields} if known else set()
-    named = {
-        "since": (insurance.since,),
-        "until": (insurance.until,),
-        "shown": insurance.shown,
-        "history": insurance.history,
-    }
-    for cause, fields in {**named, "history_order": (insurance.history_order,)}.items():
-        yield from ((cause, field) for field in fields if field and field not in names)
-
-
-def _check_header(
-    header: Header, line: Callable[[str], int], faults: list[Fault], specifications: Mapping[str, Specification]
-) -> None:
-    """What ``pack.toml`` says must be usable."""
-
-    def fault(key: str, sentence: str, remedy: str) -> None:
-        faults.append(Fault("pack.toml", line(key), sentence, remedy))
-
-    for key in ("id", "version"):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,63}", getattr(header, key)):
-            fault(f"{key} =", f"`{key}` is not a short name.", "Use letters, digits, full stops and hyphens.")
-    if header.time_zone not in zoneinfo.available_timezones():
-        fault("time_zone", "`time_zone` is not known.", "Give an IANA name, e.g. Asia/Tokyo.")
-    if header.person_number not in FORMATS:
-        fault("person_number", "`person_number` is no known format.", f"Use one of: {', '.join(FORMATS)}.")
-    for key in ("cite_ja", "cite_en"):
-        try:
-            named = getattr(header.statute, key).format(row="\0")
-        except (KeyError, IndexError, ValueError, AttributeError):
-            fault(key, f"`{key}` has something in braces besides {{row}}.", "Only {row} is filled in.")
-            continue
-        if "\0" not in named:
-            fault(key, f"`{key}` does not name the row: the citation needs it.", f"Put {{row}} into {key}.")
-    if not 0 <= header.witnesses.need <= len(set(header.witnesses.keys)):
-        fault("need", "`need` asks for more witnesses than there are keys.", "Name their keys, or need fewer.")
-    for key in header.witnesses.keys:
-        if not VKEY.fullmatch(key):
-            fault("keys", "A witness's key is no vkey.", "Use what `renkei witness init` printed.")
-    for cause, field in _strange_fields(header.cards.insurance, specifications):
-        fault(cause, f"`{field}` is no field of its item.", "Use names of the item's specification.")
-    limits = header.limits
-    for key, value, least, most in (
-        ("expires_days", limits.expires_days, 1, limits.expires_days_max),
-        ("expires_days_max", limits.expires_days_max, 1, 366),
-        ("retention_years", limits.retention_years, 1, 100),
-        ("issued_within_seconds", limits.issued_within_seconds, 1, 3600),
-    ):
-        if not least <= value <= most:
-            fault(f"{key} =", f"`{key}` is {value}.", f"Choose a number from {least} to {most}.")
 
 
 def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
@@ -618,43 +392,4 @@ def _documents(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> dict[str, Doc
             r.fault("`fee` is no amount.", "Write a whole number, 0 for none.")
             continue
         found[r["document"]] = Document(r["document"], r.title(), r["item"], r.words("fields"), int(r["fee"]))
-    return found
-
-
-def _specifications(
-    files: Mapping[str, bytes], parts: Mapping[str, dict[str, Any]], faults: list[Fault]
-) -> dict[str, Specification]:
-    found: dict[str, Specification] = {}
-    for name in sorted(n for n in files if n.startswith("specifications/")):
-        spec = tables.toml(files, name, Specification, faults)
-        if spec is None:
-            continue
-        line = tables.line_finder(files[name])
-        if spec.item not in parts["items"]:
-            faults.append(Fault(name, line("item"), f"There is no item {spec.item!r}.", "Use a code from items.csv."))
-        if spec.records not in ("one", "many"):
-            faults.append(Fault(name, line("records"), "`records` is neither one nor many.", 'Write "one" or "many".'))
-        if spec.item in found:
-            faults.append(Fault(name, line("item"), f"{spec.item!r} has two specifications.", "Keep the newer."))
-        if not spec.fields:
-            faults.append(
-                Fault(name, line("fields"), "The specification has no fields.", "Add at least one [[fields]].")
-            )
-        if spec.version < 1:
-            faults.append(Fault(name, line("version"), "`version` is below 1.", "Count versions from 1."))
-        names: set[str] = set()
-        for field in spec.fields:
-            at = line(f'name = "{field.name}"')
-            if not FIELD.fullmatch(field.name):
-                faults.append(
-                    Fault(name, at, f"{field.name!r} is not a field name.", "Use lower-case letters, digits and _.")
-                )
-            if field.term not in parts["terms"]:
-                faults.append(
-                    Fault(name, at, f"There is no term {field.term!r}.", "Use a term from terms.csv or add it.")
-                )
-            if field.name in names:
-                faults.append(Fault(name, at, f"The field {field.name!r} stands twice.", "Rename one."))
-            names.add(field.name)
-        found[spec.item] = spec
     return found

@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 
 from renkei.law import Pack
-from renkei.law.pack import Specification, Term
+from renkei.law.vocabulary import Specification, Term
 from renkei.nation.population import Resident
 
 KEY = "atena_no"

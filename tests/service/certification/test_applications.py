@@ -12,7 +12,7 @@ from renkei.certification import store
 from renkei.certification.applications import Applications, Person
 from renkei.certification.production import Pins, Producer
 from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
-from renkei.law.pack import Paper, Proofing
+from renkei.law.header import Paper, Proofing
 from tests.service.certification.conftest import NEEDS_TOKEN
 
 cv2 = pytest.importorskip("cv2")

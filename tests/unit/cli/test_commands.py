@@ -1,6 +1,7 @@
 """The command line: exit codes, one form of failure, JSON of one shape, the reader's language; nothing ends in a traceback."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -181,3 +182,32 @@ def test_a_witness_is_made_once_and_told_of_logs_and_peers(run, tmp_path):
     assert [(x.origin, x.proofs) for x in settings.logs] == [("example.com/foo", "http://log.example/proof")]
     assert [x.url for x in settings.peers] == ["https://b.example"]
     assert run("witness", "status", home)[0] == 3
+
+
+def test_a_pack_is_held_against_what_was_released(run, tmp_path):
+    pack = tmp_path / "pack"
+    shutil.copytree("packs/japan", pack)
+    tax = pack / "specifications/local-tax.toml"
+    text = tax.read_text("utf-8")
+    code = next(b for b in text.split("\n\n") if 'name = "municipality_code"' in b)
+
+    def write(new):
+        tax.write_text(text.replace(code, new), "utf-8")
+
+    assert run("law", "diff", "packs/japan", pack)[0] == 0
+    write("")
+    status, said, _ = run("law", "check", pack)
+    assert (status, "municipality_code" in said, "requesters" in said) == (1, True, True)
+    assert run("law", "release", pack)[0] == 1
+    status, said, _ = run("law", "diff", "packs/japan", pack, "--json")
+    (change,) = json.loads(said)["changes"]
+    assert (status, change["weight"], change["whom"]) == (1, "breaks", "requesters")
+    assert change["affairs"]
+    write(code + '\nuntil = "2099-12-31"')
+    assert run("law", "check", pack)[0] == 0
+    assert run("law", "release", pack)[0] == 0
+    write("")
+    assert run("law", "check", pack)[0] == 1
+    assert run("law", "diff", pack / "released.json", pack, "--on", "2100-01-01")[0] == 0
+    (pack / "released.json").write_text("{", "utf-8")
+    assert run("law", "check", pack)[0] == 3
