@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import NotFound, NotGenuine, RenkeiError, SetupError, Unavailable
-from renkei.gateway import store
-from renkei.gateway.adapter import Adapter, ItemMapping
+from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
+from renkei.gateway import adapter, store
+from renkei.gateway.adapter import Adapter
 from renkei.gateway.answering import Answering
 from renkei.gateway.api import api
 from renkei.gateway.batches import Batches
@@ -85,14 +83,10 @@ class Gateway(Institution):
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:
-        if not self.settings.source:
+        if not self.settings.mapping:
             return None
-        path = Path(self.settings.mapping)
-        try:
-            declared = msgspec.convert(tomllib.loads(path.read_text("utf-8")), dict[str, ItemMapping])
-        except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise SetupError(f"The mapping {path} cannot be used: {error}.", code="mapping") from None
-        return Adapter(self.settings.source, declared, lambda: self.member.pack)
+        declared = adapter.read(Path(self.settings.mapping))
+        return Adapter(self.settings.source, declared, lambda: self.member.pack, self.home / "copies", clock=self.clock)
 
     def _open_documents(self) -> Documents | None:
         if not self.adapter or not self.settings.dates or not (self.home / "seal").is_dir():

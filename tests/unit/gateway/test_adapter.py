@@ -2,12 +2,14 @@
 
 import datetime as dt
 import sqlite3
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from renkei.errors import SetupError
-from renkei.gateway.adapter import Adapter, ItemMapping, SourceFault
+from renkei.gateway.adapter import Adapter, ItemMapping, Mapping, SourceFault
+from renkei.gateway.adapter.mapping import File, Written
 
 ITEM = "local-tax"
 
@@ -46,7 +48,11 @@ def source(tmp_path, pack):
 
 def adapter(source, pack, **more):
     fields = {f.name: f"c_{f.name}" for f in required(pack)}
-    return Adapter(str(source.url), {ITEM: ItemMapping("t", "who", fields, **more)}, lambda: pack)
+    return opened(str(source.url), {ITEM: ItemMapping("who", fields, table="t", **more)}, pack)
+
+
+def opened(url, items, pack):
+    return Adapter(url, Mapping(items), lambda: pack, Path("/nonexistent"))
 
 
 def test_as_of_a_day_only_what_held_then(source, pack):
@@ -82,23 +88,36 @@ def test_a_source_that_is_away_is_told_apart_from_one_that_is_wrong(source, pack
 def test_a_mapping_that_does_not_fit_is_refused_at_the_start(source, pack):
     fields = {f.name: f"c_{f.name}" for f in required(pack)}
     for wrong in (
-        ItemMapping("nowhere", "who", fields),
-        ItemMapping("t", "nobody", fields),
-        ItemMapping("t", "who", {}),
-        ItemMapping("t", "who", {**fields, "no-such-field": "a"}),
-        ItemMapping("t", "who", fields, since="a", until="c"),
+        ItemMapping("who", fields, table="nowhere"),
+        ItemMapping("nobody", fields, table="t"),
+        ItemMapping("who", {}, table="t"),
+        ItemMapping("who", {**fields, "no-such-field": "a"}, table="t"),
+        ItemMapping("who", fields, table="t", since="a", until="c"),
+        ItemMapping("who", fields, table="t", since="a"),
+        ItemMapping("who", fields),
+        ItemMapping("who", fields, table="t", file=File("x.csv")),
+        ItemMapping(
+            "who", {**fields, "tax_status": Written(column="c_tax_status", codes={"1": "no-such-code"})}, table="t"
+        ),
+        ItemMapping("who", {**fields, "tax_year": Written(column="c_tax_year", value="2026")}, table="t"),
+        ItemMapping("who", fields, table="t", gaiji={"E000": "\ue001"}),
     ):
         with pytest.raises(SetupError):
-            Adapter(str(source.url), {ITEM: wrong}, lambda: pack)
+            opened(str(source.url), {ITEM: wrong}, pack)
     with pytest.raises(SetupError):
-        Adapter(str(source.url), {"no-such-item": ItemMapping("t", "who", fields)}, lambda: pack)
+        opened(str(source.url), {"no-such-item": ItemMapping("who", fields, table="t")}, pack)
+    with pytest.raises(SetupError):
+        opened("", {ITEM: ItemMapping("who", fields, table="t")}, pack)
+    for url in ("nonsense", "nosuch+driver://x/y"):
+        with pytest.raises(SetupError):
+            opened(url, {ITEM: ItemMapping("who", fields, table="t")}, pack)
 
 
 def test_a_source_that_is_away_at_the_start_is_waited_for(tmp_path, pack):
     """The gateway starts all the same, says that the source is away, and answers once it is there."""
     path = tmp_path / "later" / "source.db"
     fields = {f.name: f.name for f in pack.specifications[ITEM].fields}
-    adapter = Adapter(f"sqlite:///{path}", {ITEM: ItemMapping("t", "who", fields)}, lambda: pack)
+    adapter = opened(f"sqlite:///{path}", {ITEM: ItemMapping("who", fields, table="t")}, pack)
     with pytest.raises(SourceFault) as away:
         adapter.look_up(ITEM, "", ["1"])
     assert away.value.reason == "source-unavailable"

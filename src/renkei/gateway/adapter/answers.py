@@ -1,0 +1,275 @@
+"""Answering items from the body's own data: from its database at each inquiry, or from the local copy, as the mapping declares."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from renkei.errors import NotFound, SetupError
+from renkei.gateway.adapter import reading
+from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded, Told
+from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
+from renkei.gateway.adapter.reading import Rows
+from renkei.gateway.adapter.translation import Record, Translator, Value
+from renkei.institution.settings import Clock, system_clock
+from renkei.law import Pack
+from renkei.law.tables import value_fault
+
+Progress = Callable[[int, int], None]
+
+
+class SourceFault(Exception):
+    """The source cannot answer now, by ``reason``; says which field, never which value.
+
+    ``source-fault``: it holds what its specification does not allow · ``source-unavailable``: it does not respond ·
+    ``as-of``: it cannot say what held on an earlier day.
+    """
+
+    def __init__(self, sentence: str, reason: str = "source-fault") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class Live(NamedTuple):
+    """How one item is read from the database at each inquiry: query, column of local ids, and columns of validity if there are any."""
+
+    query: sa.Select[Any]
+    key: sa.ColumnElement[Any]
+    span: tuple[sa.Column[Any], sa.Column[Any]] | None
+
+
+class Adapter:
+    """Answers items from a source, and makes their local copies. Of the source it only ever reads."""
+
+    def __init__(
+        self,
+        url: str,
+        mapping: Mapping,
+        pack: Callable[[], Pack],
+        copies: Path,
+        *,
+        clock: Clock = system_clock,
+    ) -> None:
+        """``pack`` answers the law in force; ``copies`` is the folder of the local copies; ``url`` may be empty if no table is mapped.
+
+        ``SetupError`` if the mapping does not fit; a source that is away is waited for.
+        """
+        self._engine = reading.open_database(url) if url else None
+        self.mapping, self._pack_now, self._clock = mapping, pack, clock
+        self.copies = Copies(copies)
+        self._pack = pack()
+        self._lock = threading.Lock()
+        self._translators: dict[str, Translator] = {}
+        self._live: dict[str, Live] = {}
+        for item, declared in mapping.items.items():
+            self.translator(item)
+            if not declared.copied:
+                with contextlib.suppress(sa.exc.OperationalError):
+                    self._live_source(item)
+        if self._engine is None and (mapping.people or any(m.table for m in mapping.items.values())):
+            raise wrong(
+                "The mapping names tables, and no `source` is set.",
+                "表を読む対応付けですが、source が設定されていません。",
+            )
+
+    @property
+    def items(self) -> list[str]:
+        """The items this body can answer."""
+        return sorted(self.mapping.items)
+
+    def translator(self, item: str) -> Translator:
+        """How rows of ``item`` become records under the law in force."""
+        with self._lock:
+            if self._pack is not (pack := self._pack_now()):
+                self._pack, self._translators, self._live = pack, {}, {}
+            if item not in self._translators:
+                self._translators[item] = Translator(self._pack, item, self._declared(item))
+            return self._translators[item]
+
+    def _declared(self, item: str) -> ItemMapping:
+        try:
+            return self.mapping.items[item]
+        except KeyError:
+            raise NotFound(
+                f"The mapping has no item {item!r}.", ja=f"対応付けに {item} がありません。", code="no-item"
+            ) from None
+
+    # ------------------------------------------------------------------ answering
+
+    def look_up(self, item: str, as_of: str, local_ids: Sequence[str]) -> dict[str, list[Record]]:
+        """The records of ``item`` for each local id, in the specification's fields, as of a day (empty: all). Raises ``SourceFault``."""
+        if item not in self.mapping.items:
+            return {}
+        try:
+            translator = self.translator(item)
+            if self.mapping.items[item].copied:
+                return self._from_copy(item, translator, as_of, local_ids)
+            return self._from_source(item, translator, as_of, local_ids)
+        except (sa.exc.SQLAlchemyError, SetupError, OSError) as error:
+            raise SourceFault(type(error).__name__, "source-unavailable") from error
+
+    def _from_copy(
+        self, item: str, translator: Translator, as_of: str, local_ids: Sequence[str]
+    ) -> dict[str, list[Record]]:
+        if as_of and not translator.spans:
+            raise SourceFault(f"{item} keeps no earlier states", "as-of")
+        found, held = self.copies.look_up(item, local_ids, as_of)
+        if held:
+            raise SourceFault(f"{item}: rows of this person do not fit")
+        for records in found.values():
+            if fault := content_fault(self._pack, item, records):  # the law may have changed since it was loaded
+                raise SourceFault(f"{item} {fault}")
+        return found
+
+    def _from_source(
+        self, item: str, translator: Translator, as_of: str, local_ids: Sequence[str]
+    ) -> dict[str, list[Record]]:
+        live = self._live_source(item)
+        query = live.query.where(live.key.in_(list(local_ids)))
+        if as_of:
+            query = _on(query, item, live, dt.date.fromisoformat(as_of))
+        found: dict[str, list[Record]] = defaultdict(list)
+        with self._database.connect() as connection:
+            for row in connection.execute(query):
+                values = dict(zip(translator.columns, row, strict=True))
+                record, faults = translator.record(values)
+                if faults:
+                    raise SourceFault(f"{item}.{faults[0].field}: {faults[0].said.en}")
+                records = found[str(values[translator.key]).strip()]
+                if len(records) < RECORDS_MOST:
+                    records.append(record)
+        return found
+
+    def _live_source(self, item: str) -> Live:
+        """How a table is read; looked up in the database once."""
+        with self._lock:
+            if item not in self._live:
+                mapping = self.mapping.items[item]
+                table = reading.source_table(self._database, mapping.table)
+                columns = self._translators[item].columns
+                query = reading.select_of(table, mapping.table, columns, mapping.keep)
+                if mapping.order:
+                    query = query.order_by(table.c[mapping.order])
+                span = (table.c[mapping.since], table.c[mapping.until]) if mapping.since else None
+                key = table.c[mapping.key]
+                exact = isinstance(key.type, sa.String) and not isinstance(key.type, sa.CHAR)
+                self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)), span)
+            return self._live[item]
+
+    @property
+    def _database(self) -> sa.Engine:
+        if self._engine is None:
+            raise wrong("No `source` is set.", "source が設定されていません。")
+        return self._engine
+
+    # ------------------------------------------------------------------ the local copy
+
+    def rows(self, item: str, file: Path | None = None, progress: Progress = lambda a, b: None) -> Rows:
+        """The rows of an item as its source gives them; ``file`` for one that is declared as files."""
+        declared, columns = self._declared(item), self.translator(item).columns
+        if declared.file is not None:
+            if file is None:
+                raise wrong(
+                    f"{item} is read from files: name one.",
+                    f"{item} はファイルから読みます。ファイルを指定してください。",
+                )
+            return reading.read_file(declared.file, file, columns, progress)
+        if file is not None:
+            raise wrong(f"{item} is not read from files.", f"{item} はファイルから読みません。")
+        if declared.rest is not None:
+            return reading.read_rest(declared.rest, columns, progress)
+        return reading.read_table(self._database, declared, columns, progress)
+
+    def load(
+        self,
+        item: str,
+        file: Path | None = None,
+        *,
+        keep: bool = True,
+        leave_out: bool = False,
+        accept_removals: bool = False,
+        tell: Told = lambda _: None,
+        progress: Progress = lambda a, b: None,
+    ) -> Loaded:
+        """Make the copy of an item anew (``keep`` false: only say what would become of it). Raises ``NotLoaded``, ``Unreadable``."""
+        declared, translator = self._declared(item), self.translator(item)
+        digest = ""
+        if file is not None:
+            with file.open("rb") as raw:
+                digest = hashlib.file_digest(raw, "sha256").hexdigest()
+        origin = file.name if file else declared.table or (declared.rest.url if declared.rest else "")
+        lineage = Lineage(item, origin, digest, translator.specification.version, self._clock(), 0, 0, 0, 0, 0, 0)
+        return self.copies.load(
+            translator,
+            self.rows(item, file, progress),
+            lineage,
+            changes=declared.file is not None and declared.file.changes,
+            leave_out=leave_out,
+            removals_most=1.0 if accept_removals else declared.removals_most,
+            keep=keep,
+            tell=tell,
+        )
+
+    def people(self) -> Iterator[tuple[str, str]]:
+        """Local id and number of everyone the body knows, as its database has them."""
+        declared = self.mapping.people
+        if declared is None:
+            return
+        as_item = ItemMapping(declared.key, {}, table=declared.table, keep=declared.keep)
+        for _, row in reading.read_table(self._database, as_item, [declared.key, declared.number], lambda a, b: None):
+            if isinstance(row, dict):
+                local_id, number = (str(row[c] or "").strip() for c in (declared.key, declared.number))
+                if local_id and number:
+                    yield local_id, number
+
+    def close(self) -> None:
+        self.copies.close()
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+def _on(query: sa.Select[Any], item: str, live: Live, day: dt.date) -> sa.Select[Any]:
+    if live.span is None:
+        raise SourceFault(f"{item} keeps no earlier states", "as-of")
+    since, until = live.span
+    on: Any = day if isinstance(since.type, sa.Date | sa.DateTime) else day.isoformat()
+    return query.where(sa.or_(since.is_(None), since <= on), sa.or_(until.is_(None), until >= on))
+
+
+def field_fault(pack: Pack, term: str, value: Value) -> str | None:
+    """What is wrong with ``value`` as ``term``, or ``None``."""
+    definition = pack.terms[term]
+    match definition.type:
+        case "integer":
+            return None if isinstance(value, int) and not isinstance(value, bool) else "is not a whole number"
+        case "boolean":
+            return None if isinstance(value, bool) else "is not a truth value"
+    if not isinstance(value, str):
+        return "is not text"
+    return value_fault(definition.type, value, pack.codelists.get(definition.codes, {}))
+
+
+def content_fault(pack: Pack, item: str, records: Sequence[Record]) -> str | None:
+    """What is wrong with received records of ``item`` under its specification, or ``None``."""
+    specification = pack.specifications.get(item)
+    if specification is None:
+        return None if not records else "has no data specification"
+    fields = {f.name: f for f in specification.fields}
+    for record in records:
+        for name, value in record.items():
+            if name not in fields:
+                return f"has an unknown field {name!r}"
+            if fault := field_fault(pack, fields[name].term, value):
+                return f"field {name!r} {fault}"
+        for field in specification.fields:
+            if field.required and field.name not in record:
+                return f"lacks the field {field.name!r}"
+    return None

@@ -1,0 +1,343 @@
+"""Rows as bodies' systems give them away: text files in the encodings Japan uses, Excel, pages of a web interface, tables.
+
+Each reader answers ``(number, row)`` one after the other, in constant memory; a row that cannot be read is a ``RowFault`` in its place.
+``Unreadable`` is raised where nothing after it could be trusted.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import sqlalchemy as sa
+
+from renkei.errors import RenkeiError, SetupError, Unavailable
+from renkei.gateway.adapter.mapping import File, ItemMapping, Rest, wrong
+from renkei.gateway.adapter.translation import RowFault
+from renkei.law.tables import Title
+
+Rows = Iterator[tuple[int, Mapping[str, Any] | RowFault]]
+CHUNK = 1 << 20
+AT_ONCE = 5_000
+"""Rows fetched from a database at a time."""
+UNPACKED_MOST = 4 << 30
+"""Bytes that an Excel file may unpack to."""
+PAGES_MOST = 100_000
+PAGE_BYTES_MOST = 64 << 20
+END_MARK = "\x1a"
+"""What systems of old put at the end of a file."""
+
+
+class Unreadable(RenkeiError):
+    """A file or source cannot be read to its end, so nothing of it is used."""
+
+    code = "unreadable"
+    remedy = "Correct the file or its declaration, and load it again; the copy is as it was."
+    remedy_ja = "ファイルか対応付けを直して、もう一度読み込んでください。副本は元のままです。"
+
+
+def read_file(file: File, path: Path, needed: Sequence[str], progress: Callable[[int, int], None]) -> Rows:
+    """The rows of a file. ``progress`` is told bytes read, and bytes in all."""
+    if file.format == "excel":
+        yield from _with_header(_excel(file, path, progress), file, needed)
+    elif file.format == "fixed":
+        yield from _fixed(file, path, needed, progress)
+    else:
+        yield from _with_header(_csv(file, path, progress), file, needed)
+
+
+def encoding_of(path: Path) -> str:
+    """UTF-8 (or what its byte order mark says) if the whole file is that; otherwise cp932, which Windows calls Shift_JIS."""
+    with path.open("rb") as raw:
+        start = raw.read(4)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        try:
+            decoder.decode(start)
+            while chunk := raw.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp932"
+    return "utf-8-sig"
+
+
+def _encoding(file: File, path: Path) -> str:
+    name = file.encoding or encoding_of(path)
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise wrong(f"There is no encoding {name!r}.", f"文字コード {name} はありません。") from None
+
+
+def _csv(file: File, path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, list[Any]]]:
+    total = path.stat().st_size
+    with path.open("rb") as raw:
+        text = io.TextIOWrapper(raw, _encoding(file, path), errors="surrogateescape", newline="")
+        try:
+            for _ in range(file.skip):
+                text.readline()
+        except UnicodeError as error:
+            raise _broken(file.skip, error) from None
+        reader = csv.reader(text, delimiter="\t" if file.format == "tsv" else ",", strict=True)
+        line = file.skip + 1
+        try:
+            for cells in reader:
+                if cells and cells != [END_MARK]:
+                    yield line, cells
+                line = file.skip + reader.line_num + 1
+                if line % 1024 == 0:
+                    progress(raw.tell(), total)
+        except (csv.Error, UnicodeError) as error:
+            raise _broken(line, error) from None
+    progress(total, total)
+
+
+def _broken(line: int, error: Exception) -> Unreadable:
+    return Unreadable(
+        f"From line {line} on, the file cannot be read: {error}.",
+        ja=f"{line}行目から読めません。引用符や文字コードを確かめてください。",
+    )
+
+
+def _excel(file: File, path: Path, progress: Callable[[int, int], None]) -> Iterator[tuple[int, list[Any]]]:
+    import openpyxl
+
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(i.file_size for i in packed.infolist()) > UNPACKED_MOST:
+                raise Unreadable("The Excel file unpacks to too much.", ja="Excelファイルが大きすぎます。")
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise Unreadable(
+            "This is no Excel file (.xlsx).",
+            ja="Excelファイル（.xlsx）ではありません。",
+            remedy="Save it as .xlsx; the older .xls is not read.",
+            remedy_ja=".xlsx 形式で保存し直してください。古い .xls は読めません。",
+        ) from error
+    try:
+        if file.sheet and file.sheet not in book.sheetnames:
+            raise Unreadable(f"There is no sheet {file.sheet!r}.", ja=f"シート {file.sheet} がありません。")
+        sheet = book[file.sheet] if file.sheet else book.worksheets[0]
+        total = sheet.max_row or 0
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            if number > file.skip and any(c is not None for c in cells):
+                yield number, list(cells)
+            if number % 1024 == 0:
+                progress(number, max(number, total))
+    except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile, EOFError) as error:  # what broken parts inside raise
+        raise Unreadable("The Excel file is damaged.", ja="Excelファイルが壊れています。") from error
+    finally:
+        book.close()
+
+
+def _with_header(rows: Iterator[tuple[int, list[Any]]], file: File, needed: Sequence[str]) -> Rows:
+    """Rows by the names of their columns."""
+    names: list[str] = list(file.columns)
+    if not names:
+        _, header = next(rows, (0, []))
+        names = ["" if c is None else str(c).strip(" \t\u3000") for c in header]
+        while names and not names[-1]:
+            names.pop()
+    _demand(names, needed)
+    width = len(names)
+    for number, cells in rows:
+        while len(cells) > width and cells[-1] in (None, ""):
+            cells.pop()
+        if file.format == "excel":
+            cells += [None] * (width - len(cells))
+        if len(cells) == width:
+            yield number, dict(zip(names, cells, strict=True))
+        else:
+            said = Title(f"{width}列のはずが{len(cells)}列です。", f"There are {len(cells)} cells, not {width}.")
+            remedy = Title("区切り文字と引用符を確かめてください。", "Check separators and quotes on this line.")
+            yield number, RowFault(number, "", "", said, remedy)
+
+
+def _demand(names: Sequence[str], needed: Sequence[str]) -> None:
+    """``Unreadable`` unless the columns are there, each once."""
+    if lost := [c for c in needed if c not in names]:
+        raise Unreadable(
+            f"The file lacks columns: {', '.join(lost)}. It has: {', '.join(names) or 'none'}.",
+            ja=f"列がありません: {'、'.join(lost)}。ある列: {'、'.join(names) or 'なし'}。",
+        )
+    if twice := sorted({c for c in needed if names.count(c) > 1}):
+        raise Unreadable(
+            f"Columns stand twice: {', '.join(twice)}.", ja=f"同じ名前の列があります: {'、'.join(twice)}。"
+        )
+
+
+def _fixed(file: File, path: Path, needed: Sequence[str], progress: Callable[[int, int], None]) -> Rows:
+    """Rows of a host: every column so many bytes, with or without line ends."""
+    if not file.widths or len(file.widths) != len(file.columns) or min(file.widths) < 1:
+        raise wrong(
+            "A fixed file has as many `widths` as `columns`.", "fixed では widths と columns の数を合わせてください。"
+        )
+    _demand(file.columns, needed)
+    encoding, width, total = _encoding(file, path), sum(file.widths), path.stat().st_size
+    starts = [sum(file.widths[:n]) for n in range(len(file.widths) + 1)]
+    with path.open("rb") as raw:
+        for _ in range(file.skip):
+            raw.readline()
+        at = raw.tell()
+        lines = raw.read(width + 1)[width:] in (b"\r", b"\n", b"")
+        raw.seek(at)
+        number = file.skip
+        while record := (raw.readline() if lines else raw.read(width)):
+            number += 1
+            record = record.rstrip(b"\r\n") if lines else record
+            if number % 1024 == 0:
+                progress(raw.tell(), total)
+            if record in (b"", END_MARK.encode()):
+                continue
+            if len(record) != width:
+                said = Title(
+                    f"{width}バイトのはずが{len(record)}バイトです。", f"There are {len(record)} bytes, not {width}."
+                )
+                remedy = Title("`widths` と行の長さを確かめてください。", "Check `widths` against the line.")
+                yield number, RowFault(number, "", "", said, remedy)
+                continue
+            cells = (record[a:b].decode(encoding, "surrogateescape") for a, b in pairwise(starts))
+            yield number, dict(zip(file.columns, cells, strict=True))
+    progress(total, total)
+
+
+def read_rest(rest: Rest, needed: Sequence[str], progress: Callable[[int, int], None]) -> Rows:
+    """The objects of a web interface, page after page."""
+    token = Path(rest.token).read_text("utf-8").strip() if rest.token else ""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    number, url = 0, rest.url
+    with httpx.Client(timeout=60, headers=headers) as client:
+        for _ in range(PAGES_MOST):
+            page = _page(client, url)
+            records = _at(page, rest.records)
+            if not isinstance(records, list):
+                raise Unreadable(
+                    "The answer has no list where `records` says.", ja="`records` の場所に一覧がありません。"
+                )
+            for record in records:
+                number += 1
+                if not isinstance(record, dict) or any(isinstance(record.get(c), dict | list) for c in needed):
+                    said = Title("値の並びではありません。", "It is no object of plain values.")
+                    yield (
+                        number,
+                        RowFault(number, "", "", said, Title("提供元に確認してください。", "Ask whoever provides it.")),
+                    )
+                else:
+                    yield number, {c: record.get(c) for c in needed}
+            progress(number, 0)
+            following = _at(page, rest.next) if rest.next else None
+            if not following:
+                return
+            url = str(httpx.URL(url).join(str(following)))
+            if httpx.URL(url).host != httpx.URL(rest.url).host:  # the token is for one host
+                raise Unreadable("The next page is on another host.", ja="次のページが別のホストにあります。")
+    raise Unreadable("There is no end to its pages.", ja="ページが終わりません。")
+
+
+def _page(client: httpx.Client, url: str) -> Any:
+    try:
+        with client.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                raise Unavailable(
+                    f"The source answered {answer.status_code}.", ja=f"提供元が {answer.status_code} を返しました。"
+                )
+            body = bytearray()
+            for chunk in answer.iter_bytes():
+                body += chunk
+                if len(body) > PAGE_BYTES_MOST:
+                    raise Unreadable("A page is too large.", ja="ページが大きすぎます。")
+        return msgspec.json.decode(bytes(body))
+    except (httpx.HTTPError, msgspec.DecodeError) as error:
+        raise Unavailable(
+            f"The source does not answer as it should ({type(error).__name__}).",
+            ja="提供元が正しく応答しません。",
+            code="source",
+        ) from None
+
+
+def _at(page: Any, path: str) -> Any:
+    for key in path.split(".") if path else ():
+        page = page.get(key) if isinstance(page, dict) else None
+    return page
+
+
+def source_table(engine: sa.Engine, name: str) -> sa.Table:
+    """A table or view of the body's database, as it is; ``schema.name`` for one of another schema."""
+    schema, _, table = name.rpartition(".")
+    try:
+        return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=engine)
+    except sa.exc.NoSuchTableError:
+        raise wrong(f"The source database has no table {name!r}.", f"データベースに表 {name} がありません。") from None
+
+
+def select_of(table: sa.Table, name: str, columns: Sequence[str], keep: Mapping[str, Sequence[str]]) -> sa.Select[Any]:
+    """The columns of the table's rows that are kept; ``SetupError`` names those it lacks."""
+    if missing := [c for c in columns if c not in table.c]:
+        raise wrong(
+            f"The table {name!r} lacks columns: {', '.join(missing)}.",
+            f"表 {name} に列がありません: {'、'.join(missing)}。",
+        )
+    query = sa.select(*(table.c[c].label(f"c{n}") for n, c in enumerate(columns)))
+    for column, wanted in keep.items():
+        query = query.where(sa.func.trim(sa.cast(table.c[column], sa.String)).in_(list(wanted)))
+    return query
+
+
+def read_table(
+    engine: sa.Engine, mapping: ItemMapping, columns: Sequence[str], progress: Callable[[int, int], None]
+) -> Rows:
+    """All rows of a table that are kept."""
+    table = source_table(engine, mapping.table)
+    query = select_of(table, mapping.table, columns, mapping.keep)
+    try:
+        with engine.connect().execution_options(stream_results=True, yield_per=AT_ONCE) as connection:
+            total = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            for number, row in enumerate(connection.execute(query), 1):
+                yield number, dict(zip(columns, row, strict=True))
+                if number % 1024 == 0:
+                    progress(number, max(number, total))
+    except sa.exc.SQLAlchemyError as error:
+        raise Unavailable(
+            f"The source database does not answer ({type(error).__name__}).",
+            ja="データベースが応答しません。",
+            code="source",
+        ) from None
+
+
+def open_database(url: str) -> sa.Engine:
+    """The body's own database by its URL; ``SetupError`` if the URL is none, or its driver is not installed."""
+    try:
+        return sa.create_engine(url, pool_size=4, pool_pre_ping=True)
+    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+        missing = getattr(error, "name", None)
+        raise SetupError(
+            f"The database cannot be opened: {f'the driver {missing!r} is not installed' if missing else 'its URL is not one'}.",
+            ja=f"データベースを開けません。{f'ドライバー {missing} がありません' if missing else 'URLが正しくありません'}。",
+            code="source",
+            remedy="postgresql+psycopg://, mysql+pymysql://, mssql+pymssql://, oracle+oracledb:// or sqlite:///; "
+            "pip install 'renkei[sources]' has the drivers.",
+            remedy_ja="postgresql+psycopg://、mysql+pymysql://、mssql+pymssql://、oracle+oracledb://、sqlite:/// のどれかです。"
+            "ドライバーは pip install 'renkei[sources]' で入ります。",
+        ) from None
+
+
+def is_settled(path: Path, seen: dict[Path, tuple[int, int]]) -> bool:
+    """Whether a dropped file has not grown since it was looked at last (then kept in ``seen``)."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return False
+    now = (status.st_size, status.st_mtime_ns)
+    was, seen[path] = seen.get(path), now
+    return was == now
