@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from renkei import __version__
-from renkei.cli import bodies, card, certification, clinic, law, nation, numbers, permits, reports, witness
+from renkei.cli import (
+    bodies,
+    card,
+    certification,
+    clinic,
+    joining,
+    law,
+    nation,
+    numbers,
+    permits,
+    reports,
+    source,
+    witness,
+)
 from renkei.cli.shell import fail, misused, out
 from renkei.errors import RenkeiError, SetupError
 
@@ -29,6 +42,8 @@ for name, sub in (
     ("card", card.app),
     ("certification", certification.app),
     ("clinic", clinic.app),
+    ("source", source.app),
+    ("body", joining.body),
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)

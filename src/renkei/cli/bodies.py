@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from renkei.cli.joining import enrol
 from renkei.cli.reports import export
 from renkei.cli.shell import Json, err, language, out, setup, show, t
 from renkei.institution.settings import Home
@@ -203,3 +204,4 @@ def _demand(home: Path, role: str) -> None:
 
 
 commission.command("export")(export)
+commission.command("enrol")(enrol)

@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from renkei.cli.joining import publish
 from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, day, err, language, out, setup, show, t
 from renkei.institution.settings import system_clock
 from renkei.law import Linkage, Pack, PackFaults, changes, explain, read_folder
@@ -205,3 +206,6 @@ def list_codes(
     for code, title in tables[what].items():
         table.add_row(code, title)
     out.print(table)
+
+
+app.command("publish")(publish)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from renkei.cli.joining import admit
 from renkei.cli.shell import DEFAULT_NATION, DEFAULT_PACK, Folder, Json, PackFolder, day, language, out, setup, show, t
 
 app = typer.Typer(no_args_is_help=True, help="A whole nation on this machine.")
@@ -64,6 +65,9 @@ def nation_smoke(
     report = uvloop.run(smoke(pack, residents=residents, processes=processes))
     show(report)
     raise SystemExit(0 if report["ok"] else 1)
+
+
+app.command("admit")(admit)
 
 
 @app.command("bank", hidden=True)

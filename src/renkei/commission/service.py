@@ -177,7 +177,8 @@ class Commission(Institution):
             entries, fills = await self._fill(proposal)
         except _BadEntry as bad:
             self.observe.log.warning("round.entry-refused", reason=bad.code)
-            self.observe.count("alarms")
+            if bad.code != "no-pack":  # the hub announced a law that our operator has not given us: no alarm, a wait
+                self.observe.count("alarms")
             reason = "unproven" if bad.code == "unproven" else f"entry:{bad.at}"
             return NotSigned(reason, tree.size, tree.root())
         reply = await self._store(proposal, entries, fills, digest)

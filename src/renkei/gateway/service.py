@@ -23,6 +23,7 @@ from renkei.gateway.eligibility import Eligibility, eligibility_api
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
 from renkei.gateway.supervision import Supervision
+from renkei.gateway.upkeep import Upkeep
 from renkei.institution import entry, subjects
 from renkei.institution.entry import Entry
 from renkei.institution.member import Member
@@ -71,6 +72,7 @@ class Gateway(Institution):
         codes = [CodeTable(subjects.subjects, "local_id")]
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.adapter = self._open_adapter()
+        self.upkeep = self._open_upkeep()
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
         self.answering = Answering(
             self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
@@ -87,6 +89,12 @@ class Gateway(Institution):
             return None
         declared = adapter.read(Path(self.settings.mapping))
         return Adapter(self.settings.source, declared, lambda: self.member.pack, self.home / "copies", clock=self.clock)
+
+    def _open_upkeep(self) -> Upkeep | None:
+        if self.adapter is None:
+            return None
+        language = self.settings.language
+        return Upkeep(self.home / "drop", self.adapter, language, self.member, self.post, self.database, self.observe)
 
     def _open_documents(self) -> Documents | None:
         if not self.adapter or not self.settings.dates or not (self.home / "seal").is_dir():
@@ -114,6 +122,8 @@ class Gateway(Institution):
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         self.keep(self._submit_batches, "batches")
+        if self.upkeep is not None:
+            self.keep(self.upkeep.run, "upkeep")
         handlers, options = desk_pages(self)
         if self.documents is not None:
             handlers += document_pages(self, self.documents)
@@ -155,6 +165,7 @@ class Gateway(Institution):
         }
         details |= {f"inquiries_{state}": str(count) for state, count in tally.items()}
         trouble = self.member.clock_trouble()
+        details |= self.upkeep.report() if self.upkeep else {}
         return Health(self.member.ready and not trouble, {**details, **self.rotation.report(), **trouble})
 
     async def request_codes(self, people: Sequence[tuple[str, str]]) -> int:

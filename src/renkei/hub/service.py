@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
 from renkei.hub.sequencer import Halted, Sequencer
 from renkei.hub.witnesses import Witnesses
 from renkei.institution.auditor import Auditor
-from renkei.institution.keeper import Keeper, law_library
+from renkei.institution.keeper import NEXT_LAW, Keeper, law_library
 from renkei.institution.keyholder import Keyholder
 from renkei.institution.post import Post
 from renkei.institution.runtime import Institution
@@ -48,6 +49,7 @@ from renkei.messages.wire import (
     HeadIs,
     Inquiry,
     IssuanceBatch,
+    LawVersion,
     Permit,
     Permitted,
     Reply,
@@ -72,6 +74,8 @@ PULSE = 2.0
 APART_MOST = 1000
 """Milliseconds by which the keepers' clocks may differ before ``/health`` says so: from 2 s on the commission signs nothing."""
 LOOK_EVERY = 0.5
+LAW_AGAIN = 3.0
+"""Seconds after which the law that is to take effect is submitted again."""
 SILENT_LOOKS = 4
 """Looks in a row that find no hub at work, after which the standby takes over."""
 DELIVERED_AGAIN = 600_000
@@ -116,6 +120,7 @@ class Hub(Institution):
         )
         self.halted = ""
         self.standing_by = False
+        self._announced = -LAW_AGAIN
         self._apart = 0
         """Milliseconds by which the commission's clock is ahead of ours."""
 
@@ -248,7 +253,27 @@ class Hub(Institution):
     async def _publish(self) -> None:
         while True:
             await self.keyholder.publish(self.sequencer.submit)
+            self._publish_law()
             await asyncio.sleep(1)
+
+    def _publish_law(self) -> None:
+        """Submit the law that the operator announced, again and again until it is in force: the commission may not have it yet."""
+        path = self.home / NEXT_LAW
+        if not path.exists():
+            return
+        try:
+            pack = law_library(self.home)(bytes.fromhex(path.read_text("ascii").strip()))
+        except (RenkeiError, ValueError) as error:
+            self.observe.log.error("law.unreadable", reason=getattr(error, "code", "") or "form")
+            path.unlink()
+            return
+        if self.keeper.state.pack.hash == pack.hash:
+            self.observe.log.info("law.in-force", pack=pack.reference)
+            path.unlink()
+        elif time.monotonic() - self._announced >= LAW_AGAIN:
+            self._announced = time.monotonic()
+            act = LawVersion(pack.header.id, pack.header.version, pack.hash)
+            self.sequencer.submit(self.keys.identity.sign(act))
 
     async def _pulse(self) -> None:
         """Without the commission nothing is recorded: notice it before somebody asks."""

@@ -125,8 +125,8 @@ class BusServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = server_config(users, operator, node=self.node, others=self._others, store=self.folder / "store")
         (self.folder / "server.json").write_text(text, "utf-8")
-        if self._process:
-            subprocess.run([_binary(), "--signal", f"reload={self._process.pid}"], check=True, capture_output=True)
+        if pid := self.pid or self._running():
+            subprocess.run([_binary(), "--signal", f"reload={pid}"], check=True, capture_output=True)
 
     async def start(self) -> None:
         """Start and wait until it accepts connections; ``SetupError`` if it does not."""
@@ -157,11 +157,18 @@ class BusServer:
             remedy_ja=f"{self.folder / 'server.log'} を確認してください。",
         )
 
-    def _reap(self) -> None:
-        """End a server of this folder whose starter was killed."""
+    def _running(self) -> int | None:
+        """The process of this folder's server, whoever started it."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.folder / "server.pid").read_text("ascii"))
             if str(self.folder / "server.json").encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+        return None
+
+    def _reap(self) -> None:
+        """End a server of this folder whose starter was killed."""
+        with contextlib.suppress(OSError):
+            if pid := self._running():
                 os.kill(pid, signal.SIGTERM)
                 for _ in range(100):
                     os.kill(pid, 0)

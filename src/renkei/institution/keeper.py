@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from renkei.errors import NotFound, NotGenuine, Refused
+from renkei.errors import NotFound, NotGenuine, Refused, SetupError
 from renkei.institution.database import Database
 from renkei.institution.settings import Clock, Home
 from renkei.law import Pack
@@ -54,6 +54,29 @@ def keep_pack(home: Home, pack: Pack) -> None:
         unfinished = path.with_suffix(".part")
         unfinished.write_bytes(pack.archive)
         unfinished.replace(path)
+
+
+NEXT_LAW = "next-law"
+"""In the hub's home: the hash of the pack that is to take effect."""
+
+
+def announce_law(home: Home, pack: Pack) -> None:
+    """Have the hub make ``pack``, which is in its library, the law. It takes effect when the commission has it, too."""
+    (home / NEXT_LAW).write_text(pack.hash.hex(), "ascii")
+
+
+def newest_law(home: Home) -> Pack:
+    """The law that came to the home's library last; ``SetupError`` if there is none."""
+    found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise SetupError(
+            f"{home.folder} has no law yet.",
+            ja=f"{home.folder} にはまだ法令データがありません。",
+            code="no-pack",
+            remedy="Let the institution run once: it fetches the law in force.",
+            remedy_ja="一度起動してください。施行中の法令データを取得します。",
+        )
+    return _load_pack(found[-1].read_bytes())
 
 
 YEAR = 366 * 86_400_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -278,13 +278,22 @@ async def register_file(path: Path, post: Post, member: Member, database: Databa
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         next(rows, None)
-        size = FIRST
-        while people := [(r[0], r[1]) for r in islice(rows, size)]:
-            while (await database.read(counts))[1] >= AWAITED:  # noqa: ASYNC110 - the count is in the database
-                await asyncio.sleep(0.1)
-            await database.write(lambda c, people=people: request_codes(c, post, member, people))  # type: ignore[misc]
-            if size == FIRST:
-                while (await database.read(counts))[1]:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.05)
-            size = MAX_BATCH
+        await register(((r[0], r[1]) for r in rows), post, member, database)
     path.unlink()
+
+
+async def register(everyone: Iterator[tuple[str, str]], post: Post, member: Member, database: Database) -> int:
+    """Ask for the codes of all these (local id, number), the first few at once, the rest as answers come in; how many were asked for.
+
+    Whoever has a code or was asked for is passed over. ``everyone`` is read on a thread, a batch at a time: memory is constant.
+    """
+    size, asked = FIRST, 0
+    while people := await asyncio.to_thread(list, islice(everyone, size)):
+        while (await database.read(counts))[1] >= AWAITED:  # noqa: ASYNC110 - the count is in the database
+            await asyncio.sleep(0.1)
+        asked += await database.write(lambda c, people=people: request_codes(c, post, member, people))  # type: ignore[misc]
+        if size == FIRST:
+            while (await database.read(counts))[1]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        size = MAX_BATCH
+    return asked

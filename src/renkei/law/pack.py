@@ -124,7 +124,7 @@ ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
 ROLES = ("authority", "hub", "commission", "portal", "gateway")
-NOT_LAW = ("population/",)
+NOT_LAW = ("population/", "hints/")
 """Folders that travel with a pack but decide nothing: no part of its hash."""
 
 

@@ -204,9 +204,7 @@ def lay_out(
         faces,
         tuple(officers),
     )
-    public = nkeys.from_seed(bytearray(operator.encode())).public_key.decode()
-    for server in bus_servers(folder, plan):
-        server.configure(_users(folder, pack), public)
+    configure_bus(folder, plan)
     (folder / "nation.toml").touch(mode=0o600)
     (folder / "nation.toml").write_bytes(msgspec.toml.encode(plan))
     (folder / UNFINISHED).unlink()
@@ -239,8 +237,25 @@ def bus_servers(folder: Path, plan: Plan) -> list[BusServer]:
     return [BusServer(folder / "bus" / n.name, n, [o for o in nodes if o is not n]) for n in nodes]
 
 
-def _users(folder: Path, pack: Pack) -> list[BusUser]:
-    return [BusUser(b, Keys.load(Home(folder / b), b).bus_public) for b in pack.bodies]
+def configure_bus(folder: Path, plan: Plan, *joined: BusUser) -> None:
+    """Tell the servers of the bus who may use it: the nation's bodies, who joined before, and who joins now."""
+    guests = (
+        Home(folder / "bus").read_toml("guests.toml", Guests).guests
+        if (folder / "bus" / "guests.toml").exists()
+        else ()
+    )
+    guests = (*(g for g in guests if g.body not in {j.body for j in joined}), *joined)
+    Home(folder / "bus").write_toml("guests.toml", Guests(guests))
+    users = [BusUser(p.body, Keys.load(Home(folder / p.body), p.body).bus_public) for p in plan.places]
+    public = nkeys.from_seed(bytearray(plan.operator.encode())).public_key.decode()
+    for server in bus_servers(folder, plan):
+        server.configure([*users, *guests], public)
+
+
+class Guests(msgspec.Struct, frozen=True):
+    """``bus/guests.toml``: bodies that joined the nation after it was laid out."""
+
+    guests: tuple[BusUser, ...]
 
 
 def _enlist(folder: Path, seats: Sequence[Seat]) -> list[Officer]:

@@ -21,12 +21,12 @@ from renkei.commission.service import Commission
 from renkei.errors import SetupError, Unavailable
 from renkei.gateway.service import Gateway
 from renkei.hub.service import Hub
-from renkei.institution.bus import BusServer, demand_free, make_mailboxes
+from renkei.institution.bus import BusServer, BusUser, demand_free, make_mailboxes
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
 from renkei.institution.tasks import end
 from renkei.institution.workers import Worker
-from renkei.nation.plan import Place, Plan, bus_servers, known_to, local_ids
+from renkei.nation.plan import Place, Plan, bus_servers, configure_bus, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
 
@@ -89,6 +89,12 @@ async def run_one(home: Path) -> int:
         return 0
     finally:
         await institution.stop()
+
+
+async def admit(folder: Path, plan: Plan, body: str, bus_public: str) -> None:
+    """Let a body that joined use the bus: a user of its own, and a mailbox. A running server takes it up at once."""
+    configure_bus(folder, plan, BusUser(body, bus_public))
+    await make_mailboxes(plan.bus, plan.operator.encode(), [body])
 
 
 class World:

@@ -18,7 +18,8 @@ from renkei.gateway.adapter import reading
 from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded, Told
 from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
 from renkei.gateway.adapter.reading import Rows
-from renkei.gateway.adapter.translation import Record, Translator, Value
+from renkei.gateway.adapter.translation import Record, Translator
+from renkei.gateway.adapter.values import Value
 from renkei.institution.settings import Clock, system_clock
 from renkei.law import Pack
 from renkei.law.tables import value_fault
@@ -60,7 +61,7 @@ class Adapter:
     ) -> None:
         """``pack`` answers the law in force; ``copies`` is the folder of the local copies; ``url`` may be empty if no table is mapped.
 
-        ``SetupError`` if the mapping does not fit; a source that is away is waited for.
+        ``SetupError`` if the mapping does not fit. A source that is away is waited for; so is the law that specifies an item.
         """
         self._engine = reading.open_database(url) if url else None
         self.mapping, self._pack_now, self._clock = mapping, pack, clock
@@ -70,6 +71,8 @@ class Adapter:
         self._translators: dict[str, Translator] = {}
         self._live: dict[str, Live] = {}
         for item, declared in mapping.items.items():
+            if item not in self._pack.specifications:
+                continue
             self.translator(item)
             if not declared.copied:
                 with contextlib.suppress(sa.exc.OperationalError):
@@ -84,6 +87,11 @@ class Adapter:
     def items(self) -> list[str]:
         """The items this body can answer."""
         return sorted(self.mapping.items)
+
+    @property
+    def pack(self) -> Pack:
+        """The law in force."""
+        return self._pack_now()
 
     def translator(self, item: str) -> Translator:
         """How rows of ``item`` become records under the law in force."""

@@ -281,6 +281,40 @@ def source_table(engine: sa.Engine, name: str) -> sa.Table:
         raise wrong(f"The source database has no table {name!r}.", f"データベースに表 {name} がありません。") from None
 
 
+def header(file: File, path: Path) -> list[str]:
+    """The names of a file's columns."""
+    rows = _excel(file, path, lambda a, b: None) if file.format == "excel" else _csv(file, path, lambda a, b: None)
+    _, cells = next(rows, (0, []))
+    return ["" if c is None else str(c).strip(" \t\u3000") for c in cells]
+
+
+def tables_of(engine: sa.Engine) -> Iterator[tuple[str, list[str]]]:
+    """The tables and views of a database, with their columns."""
+    try:
+        inspector = sa.inspect(engine)
+        for name in [*inspector.get_table_names(), *inspector.get_view_names()]:
+            yield name, [c["name"] for c in inspector.get_columns(name)]
+    except sa.exc.SQLAlchemyError as error:
+        raise _away(error) from None
+
+
+def first_rows(engine: sa.Engine, name: str, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """Some rows of a table."""
+    query = select_of(source_table(engine, name), name, columns, {}).limit(count)
+    try:
+        with engine.connect() as connection:
+            return [dict(zip(columns, row, strict=True)) for row in connection.execute(query)]
+    except sa.exc.SQLAlchemyError as error:
+        raise _away(error) from None
+
+
+def _away(error: Exception) -> Unavailable:
+    name = type(error).__name__
+    return Unavailable(
+        f"The source database does not answer ({name}).", ja="データベースが応答しません。", code="source"
+    )
+
+
 def select_of(table: sa.Table, name: str, columns: Sequence[str], keep: Mapping[str, Sequence[str]]) -> sa.Select[Any]:
     """The columns of the table's rows that are kept; ``SetupError`` names those it lacks."""
     if missing := [c for c in columns if c not in table.c]:
@@ -308,11 +342,7 @@ def read_table(
                 if number % 1024 == 0:
                     progress(number, max(number, total))
     except sa.exc.SQLAlchemyError as error:
-        raise Unavailable(
-            f"The source database does not answer ({type(error).__name__}).",
-            ja="データベースが応答しません。",
-            code="source",
-        ) from None
+        raise _away(error) from None
 
 
 def open_database(url: str) -> sa.Engine:

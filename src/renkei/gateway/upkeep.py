@@ -1,0 +1,156 @@
+"""Keeping the body's own data fresh: files that are dropped, copies that grow old, persons who are new.
+
+::
+
+    drop/           put files here; under another name (or ``.part`` at its end) while they are being written
+    drop/loaded/    what was loaded, for a week
+    drop/refused/   what was not, each with a report of every row; nothing of it was used
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import fnmatch
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from renkei.errors import RenkeiError
+from renkei.gateway.adapter import Adapter, NotLoaded, RowFault
+from renkei.gateway.adapter.reading import is_settled
+from renkei.institution import subjects
+from renkei.institution.database import Database
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.post import Post
+
+LOOK_EVERY = 2.0
+PEOPLE_EVERY = 24 * 3600.0
+AGAIN_AFTER = 600.0
+"""Seconds after which a source that did not answer is asked again."""
+KEPT_DAYS = 7
+HOUR = 3_600_000
+
+
+class Upkeep:
+    """What a gateway does by itself for the data it answers from."""
+
+    def __init__(
+        self,
+        drop: Path,
+        adapter: Adapter,
+        language: str,
+        member: Member,
+        post: Post,
+        database: Database,
+        observe: Observer,
+    ) -> None:
+        self._drop, self._adapter, self._language = drop, adapter, language
+        self._member, self._post, self._database, self._observe = member, post, database, observe
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._tried: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look again and again; what fails is logged and tried later."""
+        for folder in (self._drop, self._drop / "loaded", self._drop / "refused"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            for path in sorted(self._drop.iterdir(), key=_age):
+                if (item := self._item_of(path)) and is_settled(path, self._seen):
+                    await asyncio.to_thread(self._take, item, path)
+            for item, mapping in self._adapter.mapping.items.items():
+                if mapping.copied and mapping.file is None and self._is_old(item, mapping.every_hours):
+                    await asyncio.to_thread(self._refresh, item)
+            await self._register()
+            self._clear()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def report(self) -> dict[str, str]:
+        """For ``/health``: when each copy was made, and of how many persons it speaks."""
+        found = {}
+        for item, mapping in self._adapter.mapping.items.items():
+            if mapping.copied:
+                lineage = self._adapter.copies.lineage(item)
+                found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons}" if lineage else "none"
+        return found
+
+    # ------------------------------------------------------------------ files
+
+    def _item_of(self, path: Path) -> str:
+        """The item a dropped file is for; nothing if it is none's."""
+        if not path.is_file() or path.name.startswith(".") or path.suffix == ".part":
+            return ""
+        items = self._adapter.mapping.items.items()
+        return next((i for i, m in items if m.file and fnmatch.fnmatch(path.name, m.file.name)), "")
+
+    def _take(self, item: str, path: Path) -> None:
+        faults: list[RowFault] = []
+        try:
+            lineage = self._adapter.load(item, path, tell=faults.append).lineage
+        except RenkeiError as error:
+            if error.code == "already-running":  # somebody loads this item by hand: later
+                return
+            self._refuse(item, path, error, faults)
+            return
+        self._observe.count("copies_loaded")
+        self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
+        path.replace(self._drop / "loaded" / f"{int(time.time())}-{path.name}")
+
+    def _refuse(self, item: str, path: Path, error: RenkeiError, faults: list[RowFault]) -> None:
+        problem, place = error.problem(self._language), self._drop / "refused" / f"{int(time.time())}-{path.name}"
+        with place.with_name(f"{place.name}.report.csv").open("w", encoding="utf-8-sig", newline="") as file:
+            writer, lang = csv.writer(file), self._language
+            writer.writerow(["row", "field", "column", "fault", "remedy"])
+            writer.writerow(["", "", "", problem["detail"], problem["remedy"]])
+            writer.writerows([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang)] for f in faults)
+        path.replace(place)
+        wrong = error.loaded.wrong if isinstance(error, NotLoaded) else 0
+        self._observe.count("copies_refused")
+        self._observe.log.warning("copy.refused", item=item, reason=error.code, rows=wrong)
+
+    def _clear(self) -> None:
+        for path in (self._drop / "loaded").iterdir():
+            if _age(path) < time.time() - KEPT_DAYS * 86_400:
+                path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------ copies of tables and web interfaces
+
+    def _is_old(self, item: str, hours: int) -> bool:
+        if time.monotonic() - self._tried.get(item, -AGAIN_AFTER) < AGAIN_AFTER:
+            return False
+        lineage = self._adapter.copies.lineage(item)
+        return lineage is None or time.time_ns() // 1_000_000 - lineage.loaded_at > hours * HOUR
+
+    def _refresh(self, item: str) -> None:
+        self._tried[item] = time.monotonic()
+        try:
+            lineage = self._adapter.load(item).lineage
+            self._observe.count("copies_loaded")
+            self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
+        except RenkeiError as error:
+            self._observe.count("copies_refused")
+            self._observe.log.warning("copy.refused", item=item, reason=error.code)
+
+    # ------------------------------------------------------------------ persons
+
+    async def _register(self) -> None:
+        """Ask for the codes of whom the body's database knows, and we do not."""
+        if self._adapter.mapping.people is None or time.monotonic() - self._tried.get("", -PEOPLE_EVERY) < PEOPLE_EVERY:
+            return
+        await self._member.until_ready()
+        self._tried[""] = time.monotonic()
+        try:
+            asked = await subjects.register(self._adapter.people(), self._post, self._member, self._database)
+            self._observe.log.info("people.read", count=asked)
+        except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+            self._tried[""] = time.monotonic() - PEOPLE_EVERY + AGAIN_AFTER
+            self._observe.log.warning("people.unread", reason=getattr(error, "code", "") or "database")
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
