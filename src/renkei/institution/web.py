@@ -97,6 +97,7 @@ class Pages:
             path="/" + request.url.path.lstrip("/\\"),  # two slashes would lead to another site
             query=urlencode(sorted((k, v) for k, v in request.query_params.multi_items() if k != "lang")),
             csrf=value_or_default(ScopeState.from_scope(request.scope).csrf_token, ""),
+            posted=request.method != "GET",  # the answer to a form has no address to read it at in another language
             signed_in=bool(request.scope.get("session")),
             **values,
         )
