@@ -66,7 +66,7 @@ def test_whoever_has_no_account_gets_one_and_their_own_file(nation):
     try:
         with nation.reading(nation.card(1), elsewhere=True) as reader:
             status, page = resident.signs_in(reader)
-        assert (status, "being found" in page, 'http-equiv="refresh"' in page) == (200, True, True)
+        assert (status, "One moment" in page, 'http-equiv="refresh"' in page) == (200, True, True)
     finally:
         nation.start_body("numbering-authority")
     seen(resident)
@@ -221,7 +221,7 @@ def test_no_site_is_told_of_whoever_is_not_found_yet(nation):
             "code_challenge_method": "S256",
         }
         asked = urllib.parse.urlencode(query)
-        assert "being found" in resident.get(f"/oidc/authorize?{asked}")[1]
+        assert "One moment" in resident.get(f"/oidc/authorize?{asked}")[1]
         token = re.search(r'name="_csrf_token" value="([^"]*)"', resident.get("/oidc/logout")[1])[1]
         resident.post(f"{resident.url}/oidc/agree", resident.url, _csrf_token=token, asked=asked, act="agree")
         names = portal.database.read_now(lambda c: c.execute(store.grants.select()).all())
