@@ -149,8 +149,13 @@ class ReaderProgram:
             ask = self.asked(token)  # only now: pressed twice, it is answered once
             purpose, given, message = PURPOSES.get(ask.kind, AUTHENTICATION), {}, ask.message
             if ask.kind == NUMBER:
-                number = card.number(printed)
+                try:
+                    number = card.number(printed)
+                except RenkeiError as error:
+                    error.extra["field"] = "printed"  # of two PINs, the page says which
+                    raise
                 message, given["number"] = number_message(ask.origin, ask.message, number), number.encode()
+            pin = pin.upper() if purpose is SIGNATURE else pin  # it has capitals only
             signature = card.sign(purpose, pin, message)
             certificate = card.certificate(purpose, pin if purpose is SIGNATURE else "")
         self._asks.pop(token, None)
