@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -95,9 +96,14 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def start(request: Request[Any, Any, Any]) -> Redirect:
         return Redirect("/records" if request.session.get("key") else "/signin")
 
+    def sent_by(request: Request[Any, Any, Any]) -> Any:
+        """The site that sent this browser here to sign in, if one did."""
+        asked = urllib.parse.urlsplit(request.session.get("next", "")).query
+        return portal.sign_on.clients.get(urllib.parse.parse_qs(asked).get("client_id", [""])[0])
+
     def signin_form(request: Request[Any, Any, Any], problem: Any = None, status: int = 200) -> Response[bytes]:
         card = portal.entry.form(request) if portal.entry.open else None
-        page = render(request, "signin.html", problem=problem, status=status, card=card)
+        page = render(request, "signin.html", problem=problem, status=status, card=card, client=sent_by(request))
         return portal.entry.leading(page) if card else page
 
     def refuse_card(request: Request[Any, Any, Any], error: RenkeiError) -> Response[bytes]:
