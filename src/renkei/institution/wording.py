@@ -84,6 +84,11 @@ UNITS: dict[str, tuple[str, str]] = {
 }
 
 
+def day_in_words(day: dt.date, lang: str) -> str:
+    """A day as people write it."""
+    return f"{day.year}年{day.month}月{day.day}日" if lang == "ja" else f"{day.day} {day:%B %Y}"
+
+
 class PackWords:
     """The pack's words in one language, for templates. An unknown code is shown as it is."""
 
@@ -99,7 +104,7 @@ class PackWords:
 
     def on(self, day: dt.date) -> str:
         """A day as people write it."""
-        return f"{day.year}年{day.month}月{day.day}日" if self.lang == "ja" else f"{day.day} {day:%B %Y}"
+        return day_in_words(day, self.lang)
 
     def until(self, milliseconds: int) -> str:
         """When an order is over: the end of a day, unless it waits to be lifted (0)."""

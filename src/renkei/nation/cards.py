@@ -70,7 +70,7 @@ def issue(folder: Path) -> None:
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
     portal = next(p for p in plan.places if p.role == "portal")
-    _open_bank(folder, portal, bank, base)
+    _open_bank(folder, portal, bank, base, here.pack.header.time_zone)
     (folder / "nation.toml").write_bytes(
         msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, bank=f"http://127.0.0.1:{bank}"))
     )
@@ -95,7 +95,7 @@ def _appoint(home: Home, plan: Plan, numbering: Place) -> None:
     home.write_toml("clerks.toml", {"clerk": clerks})
 
 
-def _open_bank(folder: Path, portal: Place, port: int, verifier: str) -> None:
+def _open_bank(folder: Path, portal: Place, port: int, verifier: str, zone: str) -> None:
     """A private site: registered at the portal and at the authorities, with a secret for each."""
     secret, token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     settings = Bank(
@@ -107,6 +107,7 @@ def _open_bank(folder: Path, portal: Place, port: int, verifier: str) -> None:
         client_secret=secret,
         verifier=verifier,
         verifier_token=token,
+        time_zone=zone,
     )
     Home(folder / BANK).write_toml("bank.toml", settings, private=True)
     client = {

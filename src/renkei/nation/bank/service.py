@@ -15,6 +15,7 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from joserfc import jwt
@@ -32,6 +33,7 @@ from renkei.institution.observe import Observer
 from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.web import Health, Pages, cookie_session, language, leading_to, serve
+from renkei.institution.wording import day_in_words
 from renkei.nation.web import call, fetch
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
@@ -55,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The certification authorities."""
     verifier_token: str
     reader: str = "http://127.0.0.1:8491"
+    time_zone: str = "UTC"
+    """By which it dates what its customers sign."""
 
     @property
     def origin(self) -> str:
@@ -133,9 +137,13 @@ class Bank:
             rules.validate(token.claims)
             return str(token.claims["sub"])
         except (JoseError, ValueError, KeyError):
-            raise NotGenuine("The sign-in is not genuine.", ja="サインインを確認できません。", code="sign-in") from None
+            raise _not_signed_in("sign-in") from None
 
     # ------------------------------------------------------------------ accounts
+
+    def today(self) -> dt.date:
+        """The day it is at the bank."""
+        return dt.datetime.now(ZoneInfo(self.settings.time_zone)).date()
 
     def application(self, kind: str, number: str, today: dt.date) -> str:
         """What a customer signs: the application, and the consent, in words and in the line that the authorities read."""
@@ -161,7 +169,7 @@ class Bank:
                 code=told["reason"],
             )
         who, number = told["attributes"], f"{secrets.randbelow(10**7):07d}"
-        row = (sub, number, who["name"], who["address"], data, signature, certificate, _today().isoformat())
+        row = (sub, number, who["name"], who["address"], data, signature, certificate, self.today().isoformat())
         self._accounts.execute("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def account(self, sub: str) -> dict[str, Any] | None:
@@ -205,6 +213,12 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
         told = error.problem(language(request, "ja"))
         return render(request, "problem.html", status=error.status, problem=told)
 
+    def shown(request: AnyRequest, account: dict[str, Any], changed: str = "") -> Response[bytes]:
+        opened, lang = dt.date.fromisoformat(account["opened"]), language(request, "ja")
+        new = opened == bank.today() and not changed
+        day = day_in_words(opened, lang)
+        return render(request, "account.html", account=account, opened=day, new=new, changed=changed)
+
     @get("/", include_in_schema=False)
     async def start(request: AnyRequest) -> Response[bytes]:
         return render(request, "start.html")
@@ -222,9 +236,7 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
         if "error" in query:
             return Redirect("/")
         if not drawn.get("state") or query.get("state") != drawn["state"] or query.get("iss") != s.portal:
-            return problem(
-                request, NotGenuine("The sign-in is not ours.", ja="サインインを確認できません。", code="state")
-            )
+            return problem(request, _not_signed_in("state"))
         try:
             sub = await bank.customer(query.get("code", ""), drawn["nonce"], drawn["verifier"])
         except RenkeiError as error:
@@ -242,7 +254,7 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
         kinds = {"ordinary": "普通預金 / ordinary", "savings": "貯蓄預金 / savings"}
         if not sub or data.get("kind") not in kinds:
             return Redirect("/", status_code=303)
-        document = bank.application(kinds[data["kind"]], secrets.token_hex(6), _today())
+        document = bank.application(kinds[data["kind"]], secrets.token_hex(6), bank.today())
         request.set_session({"sub": sub, "document": document})
         page = render(
             request, "sign.html", reader=s.reader, document=b64encode(document.encode()).decode(), text=document
@@ -274,7 +286,7 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
     @get("/account", include_in_schema=False)
     async def account(request: AnyRequest) -> Response[Any]:
         found = await asyncio.to_thread(bank.account, request.session.get("sub", ""))
-        return render(request, "account.html", account=found, changed="") if found else Redirect("/")
+        return shown(request, found) if found else Redirect("/")
 
     @post("/account/check", include_in_schema=False, status_code=200)
     async def check(request: AnyRequest) -> Response[Any]:
@@ -286,7 +298,7 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
             changed = {True: "yes", False: "no", None: "unknown"}[await bank.has_changed(sub)]
         except RenkeiError as error:
             return problem(request, error)
-        return render(request, "account.html", account=found, changed=changed)
+        return shown(request, found, changed)
 
     @post("/leave", include_in_schema=False)
     async def leave(request: AnyRequest) -> Redirect:
@@ -302,5 +314,11 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
     return [start, open_, signed_in, apply, sign, from_reader, finish, account, check, leave], options
 
 
-def _today() -> dt.date:
-    return dt.datetime.now(dt.UTC).date()
+def _not_signed_in(code: str) -> NotGenuine:
+    return NotGenuine(
+        "Your sign-in could not be confirmed.",
+        ja="サインインを確認できません。",
+        remedy="Go back to the start and sign in again.",
+        remedy_ja="最初に戻り、もう一度サインインしてください。",
+        code=code,
+    )
