@@ -97,11 +97,12 @@ class Terminal:
                 self._kept.execute("DELETE FROM tokens WHERE certificate = ?", [certificate])
         self._kept.execute("DELETE FROM visits WHERE found IS NOT NULL AND at < ?", [now - SETTLED_KEPT])
 
-    async def visit(self, pin: str, *, consent: bool) -> Answer:
-        """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had."""
+    async def visit(self, pin: str, *, consent: bool, lang: str = "") -> Answer:
+        """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had. Told in ``lang``, or as the
+        insurer does."""
         began = self._clock()
         try:
-            challenge = b64decode((await self._get("challenge"))["challenge"])
+            challenge = b64decode((await self._get("challenge", lang))["challenge"])
         except Unavailable:
             return await self._without_network(pin, began)
         s = self.settings
@@ -109,19 +110,19 @@ class Terminal:
         self._kept.execute(
             "DELETE FROM tokens WHERE certificate = ?", [digest := sha256(shown.certificate).hexdigest()]
         )
-        told = await self._post("", _card(shown, challenge))  # what it said before is void, whatever it says now
+        told = await self._post("", _card(shown, challenge), lang)  # what it said before is void, whatever it says now
         took = self._clock() - began
         if told["insured"]:
             await self._keep_keys()
             self._kept.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?)", [digest, told["token"]])
-        history = await self._history(pin) if consent and told["insured"] else None
+        history = await self._history(pin, lang) if consent and told["insured"] else None
         return Answer(told["insured"], told["cover"], False, history, took)
 
-    async def _history(self, pin: str) -> list[dict[str, str]]:
-        challenge = b64decode((await self._get("challenge"))["challenge"])
+    async def _history(self, pin: str, lang: str) -> list[dict[str, str]]:
+        challenge = b64decode((await self._get("challenge", lang))["challenge"])
         purpose = f"{self.settings.insurer}{consent_purpose(self.settings.name)}"
         shown = await asyncio.to_thread(self._sign, pin, authentication_message(purpose, challenge))
-        found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge))
+        found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge), lang)
         return found
 
     async def _without_network(self, pin: str, began: int) -> Answer:
@@ -181,17 +182,27 @@ class Terminal:
             return  # those that are here may do; the patient need not wait for them
         self._kept.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", [self.settings.insurer, keys])
 
-    async def _get(self, path: str) -> Any:
-        return await self._ask(f"/{path}", None)
+    async def _get(self, path: str, lang: str = "") -> Any:
+        return await self._ask(f"/{path}", None, lang)
 
-    async def _post(self, path: str, data: Any) -> Any:
-        return await self._ask(path or "/", data)
+    async def _post(self, path: str, data: Any, lang: str = "") -> Any:
+        return await self._ask(path or "/", data, lang)
 
-    async def _ask(self, path: str, data: Any) -> Any:
+    async def _ask(self, path: str, data: Any, lang: str) -> Any:
         s = self.settings
         body = None if data is None else msgspec.json.encode(data)
         kind = "" if body is None else "application/json"
-        status, raw = await fetch_bytes(f"{s.insurer}/eligibility{path}", body, kind=kind, token=s.token, within=WITHIN)
+        at = f"{s.insurer}/eligibility{path}"
+        try:
+            status, raw = await fetch_bytes(at, body, kind=kind, token=s.token, lang=lang, within=WITHIN)
+        except Unavailable as error:
+            raise Unavailable(
+                "The insurer does not answer.",
+                ja="保険者のシステムが応答しません。",
+                remedy="Try again once the network is back.",
+                remedy_ja="通信の回復後に、もう一度お試しください。",
+                code=error.code,
+            ) from None
         try:
             told = msgspec.json.decode(raw)
         except msgspec.DecodeError:
@@ -231,15 +242,17 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
 
     @get("/", guards=inside, include_in_schema=False)
     async def start(request: AnyRequest) -> Response[bytes]:
-        return render(request, "visit.html", problem=None)
+        return render(request, "visit.html", problem=None, consent=False)
 
     @post("/visit", guards=inside, include_in_schema=False, status_code=200)
     async def visit(request: AnyRequest, data: Form) -> Response[bytes]:
+        consent, lang = bool(data.get("consent")), language(request, shell.language)
         try:
-            answer = await terminal.visit(data.get("pin", ""), consent=bool(data.get("consent")))
+            answer = await terminal.visit(data.get("pin", ""), consent=consent, lang=lang)
         except RenkeiError as error:
-            return render(request, "visit.html", status=error.status, problem=problem(request, error))
-        return render(request, "told.html", answer=answer)
+            told = problem(request, error)
+            return render(request, "visit.html", status=error.status, problem=told, consent=consent)
+        return render(request, "told.html", answer=answer, consent=consent)
 
     @get("/visits", guards=inside, include_in_schema=False)
     async def visits(request: AnyRequest) -> Response[bytes]:

@@ -30,7 +30,7 @@ from renkei.institution.entry import Entry
 from renkei.institution.relying import Presented, consent_purpose
 from renkei.institution.settings import Clerk, Clock, Settings
 from renkei.institution.signed_text import COVER
-from renkei.institution.web import json_body
+from renkei.institution.web import json_body, language
 from renkei.institution.wording import PackWords
 from renkei.law import Pack
 
@@ -38,6 +38,7 @@ FIRST_WITHIN = 8.0
 """Seconds for which a card's first visit waits until it is known whose it is."""
 HISTORY_MOST = 50
 VISITS_MOST = 200
+AnyRequest = Request[Any, Any, Any]
 Base64 = Annotated[str, msgspec.Meta(max_length=8_000)]
 
 
@@ -86,17 +87,17 @@ class Eligibility:
         self._settings, self.entry, self._pack, self._adapter = settings, entry, pack, adapter
         self._database, self._seal, self._clock = database, seal, clock
 
-    async def ask(self, card: Card) -> Told:
-        """Whether whoever's card this is is insured today."""
+    async def ask(self, card: Card, lang: str = "") -> Told:
+        """Whether whoever's card this is is insured today; told in a language, our own if there is none."""
         shown, challenge = _presented(card)
         key = (await self.entry.admit(shown, challenge)).key
         local_id = await self._patient(key)
         record = self._covered(await self._records(local_id), self._today())
         if record is None:
             return Told(False, {}, "")
-        return Told(True, self._in_words(record, self._rules.shown), self._token(key, record))
+        return Told(True, self._in_words(record, self._rules.shown, lang), self._token(key, record))
 
-    async def history(self, card: Card, clinic: str) -> list[dict[str, str]]:
+    async def history(self, card: Card, clinic: str, lang: str = "") -> list[dict[str, str]]:
         """What the patient has had, newest first, by their consent: a signature for this clinic and this purpose."""
         shown, challenge = _presented(card)
         await self.entry.proven(shown, challenge, consent_purpose(clinic))
@@ -114,7 +115,7 @@ class Eligibility:
         rules = self._rules
         kept = [r for r in records if any(f in r for f in rules.history)]
         kept.sort(key=lambda r: str(r.get(rules.history_order, "")), reverse=True)
-        return [self._in_words(r, rules.history) for r in kept[:HISTORY_MOST]]
+        return [self._in_words(r, rules.history, lang) for r in kept[:HISTORY_MOST]]
 
     async def reconcile(self, visits: list[Visit]) -> list[str]:
         """Of each visit without network: ``confirmed``, ``differs`` (not insured on that day, or otherwise), or ``strange`` (no token of
@@ -145,7 +146,11 @@ class Eligibility:
             holder = await self._database.read(lambda c: subjects.holder_of(c, bytes.fromhex(key)))
             if not holder:
                 raise NotFound(
-                    "Nobody insured here has this card.", ja="この保険者の加入者ではありません。", code="not-insured"
+                    "Nobody insured here has this card.",
+                    ja="この保険者の加入者ではありません。",
+                    remedy="Ask for another proof of insurance.",
+                    remedy_ja="資格確認書などの提示を求めてください。",
+                    code="not-insured",
                 )
             if not holder.startswith(subjects.BY_CARD):
                 return holder
@@ -168,8 +173,8 @@ class Eligibility:
         covered = [r for r in records if str(r.get(since, "")) <= on and (not r.get(until) or on < str(r[until]))]
         return max(covered, key=lambda r: str(r.get(since, "")), default=None)
 
-    def _in_words(self, record: dict[str, Any], fields: tuple[str, ...]) -> dict[str, str]:
-        words = PackWords(self._pack(), self._settings.language)
+    def _in_words(self, record: dict[str, Any], fields: tuple[str, ...], lang: str = "") -> dict[str, str]:
+        words = PackWords(self._pack(), lang or self._settings.language)
         item = self._rules.item
         return {words.field(item, f): words.value(item, f, record[f]) for f in fields if f in record}
 
@@ -193,14 +198,14 @@ def eligibility_api(eligibility: Eligibility, clerks: tuple[Clerk, ...]) -> Rout
         return {"challenge": b64encode(eligibility.entry.challenge()).decode()}
 
     @post("/", guards=[json_body], status_code=200)
-    async def ask(data: JSONBody[Card]) -> Told:
+    async def ask(request: AnyRequest, data: JSONBody[Card]) -> Told:
         """Whether the patient is insured today."""
-        return await eligibility.ask(data)
+        return await eligibility.ask(data, language(request, ""))
 
     @post("/history", guards=[json_body], status_code=200)
-    async def history(request: Request[Any, Any, Any], data: JSONBody[Card]) -> list[dict[str, str]]:
+    async def history(request: AnyRequest, data: JSONBody[Card]) -> list[dict[str, str]]:
         """What the patient lets this clinic see."""
-        return await eligibility.history(data, request.state.clerk.name)
+        return await eligibility.history(data, request.state.clerk.name, language(request, ""))
 
     @post("/visits", guards=[json_body], status_code=200)
     async def visits(data: JSONBody[Visits]) -> dict[str, list[str]]:

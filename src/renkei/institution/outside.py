@@ -41,11 +41,13 @@ async def fetch_bytes(
     *,
     kind: str = "",
     token: str = "",
+    lang: str = "",
     most: int = ANSWER_MOST,
     within: float = ANSWER_WITHIN,
 ) -> tuple[int, bytes]:
     """Status and content of a GET (with a ``body`` of a ``kind``: POST), all of it within a time and a size; ``Unavailable`` if it does
-    not come so. ``token`` goes along as bearer's. Follows no redirect."""
+    not come so. ``token`` goes along as bearer's, ``lang`` as the language in
+    which it is to be told. Follows no redirect."""
     parts = urllib.parse.urlsplit(url)
     tls = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -58,6 +60,7 @@ async def fetch_bytes(
             try:
                 method, length = ("GET", "") if body is None else ("POST", f"Content-Length: {len(body)}\r\n")
                 length += f"Content-Type: {kind}\r\n" if kind else ""
+                length += f"Accept-Language: {lang}\r\n" if lang else ""
                 length += f"Authorization: Bearer {token}\r\n" if token else ""
                 head = f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{length}Connection: close\r\n\r\n"
                 writer.write(head.encode("ascii") + (body or b""))
