@@ -67,12 +67,14 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
                     "Give the number of their file here.", ja="宛名番号を入力してください。", code="local-id"
                 )
             subjects.demand_ours([local_id])
+            if await gateway.database.read(lambda c: subjects.by_local_id(c, [local_id])):
+                raise _taken()  # before anybody gives a PIN
         except RenkeiError as error:
-            return form(request, error, local_id=local_id[:64])
+            return form(request, error, local_id=local_id[:64], affair=affair)
         asked = {"affair": affair, "local_id": local_id}
         card = gateway.entry.form(request)
         request.set_session({**request.session, "register": asked})
-        return gateway.entry.leading(render(request, "register_card.html", card=card, affair=affair))
+        return gateway.entry.leading(render(request, "register_card.html", card=card, **asked))
 
     @post("/desk/register/card", include_in_schema=False)
     async def from_reader(request: AnyRequest, data: Form) -> Response[Any]:
@@ -98,16 +100,24 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
 
             def commit(connection: Any) -> None:
                 if not subjects.request_proven(connection, gateway.post, gateway.member, local_id, proof):
-                    raise Conflict(
-                        "This file has somebody already.", ja="この宛名番号は登録済みです。", code="registered"
-                    )
+                    raise _taken()
                 store.note_reading(connection, row)
 
             await gateway.database.write(commit)
         except RenkeiError as error:
-            return form(request, error, local_id=local_id)
+            return form(request, error, local_id=local_id, affair=affair)
         request.set_session({k: v for k, v in request.session.items() if k not in ("register", "challenge")})
         affairs = affairs_of(gateway.member.pack, gateway.settings.body)
         return render(request, "register.html", affairs=affairs, problem=None, kept={}, done=local_id)
 
     return [register, ask, from_reader, finish]
+
+
+def _taken() -> Conflict:
+    return Conflict(
+        "This file has somebody already.",
+        ja="この宛名番号は登録済みです。",
+        remedy="Look up the number of their file again.",
+        remedy_ja="宛名番号をもう一度確認してください。",
+        code="registered",
+    )

@@ -78,7 +78,9 @@ class Subject(NamedTuple):
 def demand_ours(local_ids: Iterable[str]) -> None:
     """``Malformed`` for a local id that could be taken for one made up for a card."""
     if any(i.startswith(BY_CARD) for i in local_ids):
-        raise Malformed(f"No file is called {BY_CARD}….", ja=f"{BY_CARD} で始まる番号は使えません。", code="local-id")
+        raise Malformed(
+            f"No file's number begins with “{BY_CARD}”.", ja=f"「{BY_CARD}」で始まる番号は使えません。", code="local-id"
+        )
 
 
 def request_codes(
