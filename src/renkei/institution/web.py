@@ -341,8 +341,8 @@ def _of_http(error: HTTPException) -> RenkeiError:
     en, ja = sentences.get(error.status_code, ("The request cannot be answered", "リクエストに応えられません"))
     named = f": {', '.join(f for f in fields if f)}" if any(fields) else ""
     fallback = (
-        "Check the address and the method; /schema lists them.",
-        "アドレスと操作を確認してください。/schema に一覧があります。",
+        "Check the address, or go back to the start. For programs, /schema lists what there is.",
+        "アドレスを確認するか、最初に戻ってください。プログラム向けの一覧は /schema にあります。",
     )
     remedy, remedy_ja = remedies.get(error.status_code, fallback)
     code = "csrf" if isinstance(error, PermissionDeniedException) else f"http-{error.status_code}"
