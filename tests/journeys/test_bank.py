@@ -38,6 +38,8 @@ def to_application(nation, page, *, script=False):
     sound(page)
     page.locator("form[action='/open'] button").click()
     page.locator("a.button").click()
+    site = "えにし銀行" if page.lang == "ja" else "Enishi Bank"
+    assert page.locator("input[name=kind], dl.facts").count() or site in page.inner_text("h1")
     if page.locator("form[action$='/ask']").count():
         page.locator("form[action$='/ask'] button").click()
         page.fill("#pin", "1234")

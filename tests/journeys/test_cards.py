@@ -111,7 +111,7 @@ def test_what_is_signed_is_read_first(page, reader):
     text = page.inner_text("main")
     assert "https://shop.example" in text
     assert "80,000 yen" in text
-    page.fill("#pin", "ABC123")
+    page.fill("#pin", "abc123")
     page.press("#pin", "Enter")
     page.wait_for_selector("#continue input[name=signature]", state="attached")
 

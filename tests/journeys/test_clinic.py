@@ -63,12 +63,14 @@ def test_a_patient_is_received_with_and_without_consent(page, terminal):
     page.wait_for_selector("dl.facts")
     sound(page)
     assert page.locator("table").count() == 0
+    assert ("自己負担割合" if page.lang == "ja" else "Share to pay") in page.inner_text("dl.facts")
     comes(page, terminal, consent=True)
     page.wait_for_selector("table, h2")
     sound(page)
     assert ("過去の診療" if page.lang == "ja" else "Treated before") in page.inner_text("main")
-    comes(page, terminal, pin="0000")
+    comes(page, terminal, consent=True, pin="0000")
     assert page.locator("[role=alert]").count() == 1
+    assert page.is_checked("input[name=consent]")
     comes(page, terminal)
 
 

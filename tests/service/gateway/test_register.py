@@ -77,6 +77,8 @@ def test_a_person_is_registered_with_the_card_alone(nation, reader, clerk):
     find = lambda: city.database.read_now(lambda c: subjects.by_local_id(c, ["new-1"]))  # noqa: E731
     until(lambda: find().get("new-1"))
     assert find()["new-1"].code == code
+    status, page = card_page(clerk)  # told before anybody gives a PIN, and what was chosen stays
+    assert (status, 'value="child-allowance" selected' in page) == (409, True)
     row = city.database.read_now(lambda c: c.execute(store.readings.select()).one())
     assert (row.local_id, row.affair) == ("new-1", "child-allowance")
     until(
@@ -145,9 +147,11 @@ def test_both_pins_are_needed(nation, reader, clerk):
     _, page = card_page(clerk, "new-4")
     status, page = at_reader(clerk, reader, page, printed="0000")
     assert (status, "number" in main_fields(page)) == (403, False)
+    assert "<strong>PIN for what is printed" in page
     _, page = card_page(clerk, "new-4")
     status, page = at_reader(clerk, reader, page, pin="0000")
     assert (status, "number" in main_fields(page)) == (403, False)
+    assert "<strong>PIN for signing in" in page
     _, page = card_page(clerk, "new-4")
     assert "number" in main_fields(at_reader(clerk, reader, page)[1])
 
