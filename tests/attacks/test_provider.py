@@ -9,12 +9,13 @@ import re
 import msgspec
 import pytest
 
+from renkei.catalogue.store import all_offers
 from renkei.codes import Ciphertext
 from renkei.institution.bus import BusUser
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Home
 from renkei.messages.signing import seal_answer
-from renkei.messages.wire import Answer, Inquiry, IssuanceBatch, Outcome, Outcomes, decode_as
+from renkei.messages.wire import Answer, Inquiry, IssuanceBatch, Offer, Offers, Outcome, Outcomes, decode_as
 from renkei.record import rounds
 from renkei.record.entries import decode_entry
 from tests.attacks.changes import changes, plain
@@ -244,3 +245,21 @@ def test_a_provider_that_is_killed_or_taken_off_the_bus_in_the_middle_answers_on
     until(lambda: state_of(nation, told)["state"] == "answered", 40)
     assert [p["id"] for p in nation.http("tax-union", "/provisions?limit=200")[1]].count(told["id"]) == 1
     unharmed()
+
+
+def test_nobody_offers_for_another_nor_what_the_law_does_not_let_it_answer(nation, rogue):
+    """``Offers``: a town lists as its own an item of the pension service, a made-up one, and markup as its contact; others' stay."""
+    catalogue = nation.world.institutions["catalogue"]
+
+    def listed(body):
+        return {o.item: o for b, o, _ in catalogue.database.read_now(all_offers) if b == body}
+
+    until(lambda: listed("tax-union"))
+    before = listed("tax-union")
+    lies = [Offer(item, 99, False, True, rows=1) for item in ("pension-benefits", "no-such-item", "resident-record")]
+    rogue.send("catalogue", Offers(lies, "<script>alert(1)</script>"))
+    until(lambda: listed("kiriyama-town").get("resident-record", lies[0]).specification == 99)
+    assert set(listed("kiriyama-town")) == {"resident-record"}
+    assert listed("tax-union") == before
+    page = nation.http("catalogue", "/bodies/kiriyama-town", token="", Accept="text/html")[1]
+    assert "<script>alert" not in page

@@ -20,6 +20,7 @@ from renkei.gateway.desk import Desk
 from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
 from renkei.gateway.eligibility import Eligibility, eligibility_api
+from renkei.gateway.offering import Offering
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
 from renkei.gateway.supervision import Supervision
@@ -73,6 +74,7 @@ class Gateway(Institution):
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.adapter = self._open_adapter()
         self.upkeep = self._open_upkeep()
+        self.offering = self._open_offering()
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
         self.answering = Answering(
             self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
@@ -95,6 +97,11 @@ class Gateway(Institution):
             return None
         language = self.settings.language
         return Upkeep(self.home / "drop", self.adapter, language, self.member, self.post, self.database, self.observe)
+
+    def _open_offering(self) -> Offering | None:
+        if self.adapter is None:
+            return None
+        return Offering(self.adapter, self.settings.contact, self.member, self.post, self.observe, self.clock)
 
     def _open_documents(self) -> Documents | None:
         if not self.adapter or not self.settings.dates or not (self.home / "seal").is_dir():
@@ -124,6 +131,8 @@ class Gateway(Institution):
         self.keep(self._submit_batches, "batches")
         if self.upkeep is not None:
             self.keep(self.upkeep.run, "upkeep")
+        if self.offering is not None:
+            self.keep(self.offering.run, "offering")
         handlers, options = desk_pages(self)
         if self.documents is not None:
             handlers += document_pages(self, self.documents)

@@ -21,6 +21,7 @@ TABLES = {
     "record": "renkei.record.store",
     "institution": "renkei.institution.subjects",
     "authority": "renkei.authority.store",
+    "catalogue": "renkei.catalogue.store",
     "certification": "renkei.certification.store",
     "commission": "renkei.commission.store",
     "gateway": "renkei.gateway.store",

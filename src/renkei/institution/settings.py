@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     body: str
     """Its code in the pack."""
     role: str
-    """authority, hub, commission, portal or gateway; worker in the home of a worker of hub or commission."""
+    """authority, hub, commission, portal, catalogue or gateway; worker in the home of a worker of hub or commission."""
     kinds: tuple[str, ...]
     """The kinds of body it is enrolled as."""
     database: str
@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Port of the web server; 0 for none."""
     address: str = ""
     """Its address as residents' browsers know it, ``https://…``; ``http://host:port`` if empty."""
+    contact: str = ""
+    """Gateway: whom engineers of other bodies may ask about its data; the catalogue shows it."""
     language: str = "ja"
     """Language of pages when the reader has not chosen."""
     log_level: str = "warning"

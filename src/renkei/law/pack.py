@@ -103,8 +103,10 @@ class Document(NamedTuple):
     """In whole units of the country's currency."""
 
 
-ALONE = ("authority", "hub", "commission", "portal")
+ALONE = ("authority", "hub", "commission", "portal", "catalogue")
 """Roles that one body of a nation has."""
+NEEDED = ("authority", "hub", "commission", "portal", "gateway")
+"""Roles without which there is no nation."""
 SHEETS = (
     "pack.toml",
     "kinds.csv",
@@ -123,7 +125,7 @@ DOCUMENTS = "documents.csv"
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
-ROLES = ("authority", "hub", "commission", "portal", "gateway")
+ROLES = (*NEEDED, "catalogue")
 NOT_LAW = ("population/", "hints/")
 """Folders that travel with a pack but decide nothing: no part of its hash."""
 
@@ -280,7 +282,7 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if r["number"] and not recognise(r["number"]):
             r.fault("`number` is not a valid public number.", "Check its digits and check digit, or leave it empty.")
         parts["bodies"][r["body"]] = Body(r["body"], r.title(), r.words("kinds"), r["role"], r["number"])
-    for role in ROLES if parts["bodies"] else ():
+    for role in NEEDED if parts["bodies"] else ():
         if not any(b.role == role for b in parts["bodies"].values()):
             faults.append(Fault("bodies.csv", 0, f"No body has the role {role!r}.", "Add one."))
     _check_classes(parts["kinds"], lines)

@@ -35,6 +35,7 @@ Code = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9-]+\Z")]
 Cover = Annotated[str, Meta(max_length=64, pattern=r"^(\*|[a-z0-9-]+)\Z")]
 """A code, or ``*`` for all of them."""
 Date = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d\Z")]
+FieldName = Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_]*\Z")]
 Word = Annotated[str, Meta(max_length=64, pattern=r"^[!-~]*\Z")]
 """A short machine-readable word, perhaps empty."""
 Moment = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -522,6 +523,41 @@ class Progress(Wire, frozen=True, tag="progress/1"):
     reference: Annotated[bytes, Meta(max_length=16)] = b""
 
 
+class Offer(Wire, frozen=True, tag="offer/1"):
+    """An item a body answers, and what it measured of it: counts over all of its rows, nothing about anybody."""
+
+    item: Code
+    specification: Count
+    """The version its records follow."""
+    copy: bool
+    """Whether it answers from a copy, made at ``made``; otherwise from its own system at each inquiry."""
+    earlier: bool
+    """Whether it can say what held on an earlier day."""
+    made: Moment = 0
+    measured: Moment = 0
+    """When the counts below were taken; 0: not yet."""
+    rows: Count = 0
+    wrong: Count = 0
+    """Rows that do not fit the specification: of these persons nothing is answered."""
+    persons: Count = 0
+    filled: Annotated[dict[FieldName, Count], Meta(max_length=500)] = {}
+    """Rows in which each field has a value."""
+    probed: Moment = 0
+    """When its synthetic persons were looked up last; 0: it has none."""
+    probe_ms: Count = 0
+    """How long that took."""
+    probe_fault: Annotated[str, Meta(max_length=64, pattern=r"^[a-z-]*\Z")] = ""
+    """What was wrong with it; empty: nothing."""
+
+
+class Offers(Wire, frozen=True, tag="offers/1"):
+    """Gateway → catalogue, sealed: everything this body answers, in place of what it said before."""
+
+    offers: Annotated[list[Offer], Meta(max_length=2000)]
+    contact: Annotated[str, Meta(max_length=200)] = ""
+    """Whom engineers of other bodies may ask."""
+
+
 Message = (
     Submit
     | Permit
@@ -537,6 +573,7 @@ Message = (
     | Records
     | Report
     | Progress
+    | Offers
 )
 
 

@@ -293,6 +293,9 @@ def show_addresses(out: Console, folder: Path, plan: Plan, seconds: float) -> No
         table.add_row(officer.name, officer.role, officer.ja, officer.passphrase)
     out.print(table)
     hub = next(p for p in plan.places if p.role == "hub")
+    catalogue = next((p for p in plan.places if p.role == "catalogue"), None)
+    if catalogue is not None:
+        out.print(f"\nWhat data there is, and who holds it: {catalogue.url}")
     out.print(f"\nREST of a gateway: /schema · every body: /health, /metrics · hub {hub.url}\n")
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from renkei.authority.service import Authority
+from renkei.catalogue.service import Catalogue
 from renkei.commission.service import Commission
 from renkei.errors import SetupError, Unavailable
 from renkei.gateway.service import Gateway
@@ -36,12 +37,13 @@ ROLES: dict[str, type[Institution]] = {
     "commission": Commission,
     "gateway": Gateway,
     "portal": Portal,
+    "catalogue": Catalogue,
     "worker": Worker,
 }
 CERTIFICATION = "certification"
 BANK = "bank"
 """The folders, in a nation, of its certification authorities, and of a private site."""
-ORDER = ("hub", "commission", "authority", "portal", "gateway")
+ORDER = ("hub", "commission", "authority", "portal", "catalogue", "gateway")
 READY_WITHIN = 90.0
 
 

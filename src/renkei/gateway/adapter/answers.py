@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from renkei.gateway.adapter import reading
 from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded, Told
 from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
 from renkei.gateway.adapter.reading import Rows
-from renkei.gateway.adapter.translation import Record, Translator
+from renkei.gateway.adapter.translation import Record, RowFault, Translator
 from renkei.gateway.adapter.values import Value
 from renkei.institution.settings import Clock, system_clock
 from renkei.law import Pack
@@ -37,6 +37,16 @@ class SourceFault(Exception):
     def __init__(self, sentence: str, reason: str = "source-fault") -> None:
         super().__init__(sentence)
         self.reason = reason
+
+
+class Measured(NamedTuple):
+    """What was counted over all rows of an item, and when (ms; 0: there was nothing to count)."""
+
+    at: int
+    rows: int
+    wrong: int
+    persons: int
+    filled: dict[str, int]
 
 
 class Live(NamedTuple):
@@ -226,6 +236,34 @@ class Adapter:
             tell=tell,
         )
 
+    def measure(self, item: str) -> Measured:
+        """How much of the source fits: of a copy when it was made, of a table by reading all of it. Time grows with its rows."""
+        declared, translator = self._declared(item), self.translator(item)
+        if declared.copied:
+            lineage = self.copies.lineage(item)
+            return Measured(lineage.loaded_at, *_counts(lineage)) if lineage else Measured(0, 0, 0, 0, {})
+        rows = wrong = 0
+        filled: Counter[str] = Counter()
+        for number, row in self.rows(item):
+            rows += 1
+            record, faults = ({}, [row]) if isinstance(row, RowFault) else translator.record(row, number)
+            wrong += bool(faults)
+            filled.update(record.keys())
+        table = reading.source_table(self._database, declared.table)
+        with self._database.connect() as connection:
+            key = table.c[declared.key]
+            persons = connection.scalar(sa.select(sa.func.count(sa.distinct(key)))) or 0
+        return Measured(self._clock(), rows, wrong, persons, dict(filled))
+
+    def probe(self, item: str) -> str:
+        """Look up the synthetic persons as an inquiry would: the reason of a ``SourceFault``, ``no-data``, or nothing if all is well."""
+        probes = self._declared(item).probes
+        try:
+            found = self.look_up(item, "", probes)
+        except SourceFault as fault:
+            return fault.reason
+        return "" if all(found.get(p) for p in probes) else "no-data"
+
     def people(self) -> Iterator[tuple[str, str]]:
         """Local id and number of everyone the body knows, as its database has them."""
         declared = self.mapping.people
@@ -242,6 +280,10 @@ class Adapter:
         self.copies.close()
         if self._engine is not None:
             self._engine.dispose()
+
+
+def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
+    return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
 
 
 def _on(query: sa.Select[Any], item: str, live: Live, day: dt.date) -> sa.Select[Any]:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -63,15 +64,23 @@ class Lineage(msgspec.Struct, frozen=True):
     """… and who are not in it any more."""
     held: int = 0
     """Persons of whom nothing is answered until their rows are mended."""
+    wrong: int = 0
+    """Rows that do not fit."""
+    filled: dict[str, int] = {}
+    """Records in which each field has a value."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What became of a load: the lineage, and what was wrong with how many rows."""
+    """What became of a load."""
 
     lineage: Lineage
-    wrong: int
     faults: tuple[RowFault, ...]
-    """The first of them."""
+    """The first things that were wrong."""
+
+    @property
+    def wrong(self) -> int:
+        """How many rows do not fit."""
+        return self.lineage.wrong
 
 
 class NotLoaded(RenkeiError):
@@ -221,6 +230,7 @@ class _Build:
         self._translator, self._tell = translator, tell
         self._faults: list[RowFault] = []
         self._rows = self._wrong = 0
+        self._filled: Counter[str] = Counter()
         self.persons_before = 0
 
     def take(self, rows: Rows) -> None:
@@ -241,6 +251,7 @@ class _Build:
             if made is None:
                 self._fault(faults, local_id)
                 continue
+            self._filled.update(made.record.keys())
             together.append(_line(made, number))
             if len(together) == TOGETHER:
                 self._insert(together)
@@ -309,8 +320,9 @@ class _Build:
                 changed=count(both),
                 removed=removed,
                 held=count("SELECT count(*) FROM main.held"),
+                wrong=self._wrong,
+                filled=dict(self._filled),
             ),
-            self._wrong,
             tuple(self._faults),
         )
 

@@ -125,6 +125,8 @@ class ItemMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How ``since`` and ``until`` are written, as in a field."""
     gaiji: dict[str, str] = {}
     """Characters of the body's own (code point in hexadecimal) and what they are in Unicode, variation selectors included."""
+    probes: tuple[str, ...] = ()
+    """Local ids of synthetic persons the body keeps for trying: they are looked up every night, and the catalogue says how it went."""
     removals_most: float = 0.1
     """A copy is not replaced by one that lacks more than this share of its persons, unless that is said to be right."""
 
