@@ -1,0 +1,53 @@
+"""An engineer looks up what data there is, before building anything: in both languages, at phone and desktop width, without script."""
+
+import pytest
+
+from tests.browser import JOURNEY, sound, violations
+from tests.world import Running, until
+
+pytestmark = JOURNEY
+PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/seal-registration", "/terms",
+         "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def nation(tmp_path_factory):
+    running = Running(tmp_path_factory.mktemp("catalogue") / "nation", residents=60)
+    until(lambda: running.do(running.world.health(running.plan.place("catalogue"))).get("offers", "0") != "0")
+    gateway = running.world.institutions["tax-union"]
+    gateway.offering.measure("local-tax")
+    running.do(gateway.offering.tell())
+    url = "/items.json?q=local-tax"
+    until(lambda: running.http("catalogue", url, token="")[1][0]["providers"][0]["measured"])
+    yield running
+    running.stop()
+
+
+def test_from_a_word_to_who_holds_it_and_how_good_it_is(nation, page):
+    page.goto(f"{nation.url('catalogue')}/?lang={page.lang}")
+    sound(page)
+    page.fill("#q", "所得割")
+    page.press("#q", "Enter")
+    sound(page)
+    page.locator("tbody a").first.click()
+    sound(page)
+    text = page.inner_text("main")
+    assert ("全件適合" if page.lang == "ja" else "all rows fit") in text
+    page.locator("#income_levy a").click()
+    sound(page)
+    assert ("所得割額" if page.lang == "ja" else "Income levy") in page.inner_text("h1")
+
+
+def test_every_page_fits(nation, page):
+    for path in PAGES:
+        page.goto(f"{nation.url('catalogue')}{path}{'&' if '?' in path else '?'}lang={page.lang}")
+        sound(page)
+
+
+def test_axe_finds_nothing(nation, browser):
+    context = browser.new_context(bypass_csp=True, locale="en")
+    page = context.new_page()
+    for path in PAGES:
+        page.goto(nation.url("catalogue") + path)
+        assert violations(page) == [], path
+    context.close()
