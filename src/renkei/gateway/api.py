@@ -19,6 +19,7 @@ from renkei.gateway.desk import Ask
 from renkei.institution import subjects
 from renkei.institution.clerks import duty, token_guard
 from renkei.institution.web import json_body
+from renkei.law import changes
 from renkei.numbers import number_format
 from renkei.record.permit import to_file
 
@@ -269,6 +270,12 @@ def api(gateway: Gateway) -> Router:
         people = [(p.local_id, number.parse(p.number)) for p in data.subjects]
         return {"requested": await gateway.request_codes(people)}
 
+    @get("/notices", summary="Fields of items this body may ask for that are to go")
+    async def notices() -> list[dict[str, str]]:
+        """Soonest first; ``instead`` is the field to be used then. It follows from the law in force: nobody needs to send it."""
+        found = changes.leaving(gateway.member.pack, gateway.settings.kinds)
+        return [{"item": item, "field": f.name, "until": f.until, "instead": f.instead} for item, f in found]
+
     @get("/subjects", summary="How many persons have a code")
     async def count_subjects() -> dict[str, int]:
         have, want = await gateway.database.read(subjects.counts)
@@ -334,6 +341,7 @@ def api(gateway: Gateway) -> Router:
             read_result,
             create_subjects,
             count_subjects,
+            notices,
             set_flags,
             list_provisions,
             release,

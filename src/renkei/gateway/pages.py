@@ -23,7 +23,7 @@ from renkei.institution import subjects, wording
 from renkei.institution.clerks import clerk_of, demand
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.institution.wording import PackWords
-from renkei.law import decide
+from renkei.law import changes, decide
 
 if TYPE_CHECKING:
     from renkei.gateway.service import Gateway
@@ -32,7 +32,7 @@ SESSION_HOURS = 8
 """After which a clerk signs in again, however busy."""
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions", "^/eligibility")
+API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions", "^/eligibility", "^/notices")
 
 
 def signed_in(gateway: Gateway) -> Any:
@@ -107,6 +107,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             have=have,
             want=want,
             before=before,
+            leaving=changes.leaving(gateway.member.pack, gateway.settings.kinds),
         )
 
     @get("/desk/new", guards=inside, include_in_schema=False)

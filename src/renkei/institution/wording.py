@@ -106,6 +106,10 @@ class PackWords:
         """A day as people write it."""
         return day_in_words(day, self.lang)
 
+    def day(self, iso: str) -> str:
+        """A day of the law, given as ISO 8601 has it."""
+        return self.on(dt.date.fromisoformat(iso))
+
     def until(self, milliseconds: int) -> str:
         """When an order is over: the end of a day, unless it waits to be lifted (0)."""
         ja = self.lang == "ja"

@@ -12,7 +12,7 @@ what was published before (its ``Surface``, ``released.json`` beside the pack) a
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -206,7 +206,9 @@ def faults(old: Surface, pack: Pack, on: dt.date) -> list[Fault]:
     return found
 
 
-def leaving(pack: Pack, items: frozenset[str] | set[str]) -> list[tuple[str, Field]]:
-    """The fields of ``items`` that are to go, soonest first: what whoever asks for these is told."""
+def leaving(pack: Pack, kinds: Collection[str]) -> list[tuple[str, Field]]:
+    """The fields that are to go of items a body of these kinds may ask for, soonest first: what it is told."""
+    standing = pack.standing(frozenset(kinds))
+    items = {r.item for r in pack.linkages if standing & {*r.requester}}
     found = [(i, f) for i in items if i in pack.specifications for f in pack.specifications[i].fields if f.until]
     return sorted(found, key=lambda one: (one[1].until, one[0], one[1].name))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from renkei.cli import entry
 from renkei.institution.settings import Home
 from tests.conftest import PACK
+from tests.console import Browser
 from tests.world import Running, free_port, until
 
 TOWN = "minato-town"
@@ -200,6 +201,11 @@ def test_a_second_item_is_a_specification_and_a_mapping(world, renkei, tmp_path_
         ("pack.toml", 'version = "2016-08.1"', 'version = "2016-08.3"'),
         ("bodies.csv", "national-tax,", f"{TOWN},gateway,municipality,,湊町,Minato Town\nnational-tax,"),
         ("terms.csv", "full-name,", TERM + "full-name,"),
+        (
+            "specifications/local-tax.toml",
+            'term = "dependants"',
+            'term = "dependants"\nuntil = "2099-03-31"\ninstead = "income_total"',
+        ),
     ):
         text = (pack / name).read_text("utf-8")
         assert text.count("\n" + old) == 1
@@ -208,6 +214,7 @@ def test_a_second_item_is_a_specification_and_a_mapping(world, renkei, tmp_path_
     homes = ("--home", world.folder / "hub", "--home", world.folder / "commission")
     assert renkei("law", "publish", pack, *homes)[0] == 0
     until(lambda: SECOND in town.member.pack.specifications)
+    _everybody_concerned_is_told(world)
 
     home = town.home.folder
     (home / "mapping.toml").write_text(FIRST_MAPPING + SECOND_MAPPING, "utf-8")
@@ -267,6 +274,22 @@ def test_nobody_else_s_keys_are_enrolled_and_no_other_file_passes(world, renkei,
     renkei("body", "invite", world.folder / "hub", tmp_path / "invitation")
     assert renkei("body", "new", tmp_path / "home", "nobody", "--invitation", tmp_path / "invitation")[0] == 3
     assert renkei("body", "new", world.folder / "hub", TOWN, "--invitation", tmp_path / "invitation")[0] == 3
+
+
+def _everybody_concerned_is_told(world):
+    """A field that is to go: whoever may ask for its item sees it, in the API, at the desk, in the catalogue; nobody sent anything."""
+    told = {"item": "local-tax", "field": "dependants", "until": "2099-03-31", "instead": "income_total"}
+    until(lambda: world.http("ohashi-city", "/notices")[1] == [told])
+    assert world.http("national-tax", "/notices")[1] == []
+    assert world.http("ohashi-city", "/notices", token="")[0] == 401
+    catalogue = world.world.institutions["catalogue"]
+    until(lambda: SECOND in catalogue.member.pack.specifications)
+    page = world.http("catalogue", "/items/local-tax?lang=en", token="", Accept="text/html")[1]
+    assert "until 31 March 2099" in page
+    schema = world.http("catalogue", "/items/local-tax/schema.json", token="")[1]["properties"]["dependants"]
+    assert (schema["deprecated"], schema["x-until"], schema["x-instead"]) == (True, "2099-03-31", "income_total")
+    desk = Browser(world.url("ohashi-city"))
+    assert "2099" in desk.form("/signin", token=world.plan.place("ohashi-city").token)[1]
 
 
 def _health(world):
