@@ -1,13 +1,18 @@
 """An engineer looks up what data there is, before building anything: in both languages, at phone and desktop width, without script."""
 
+import datetime as dt
+from pathlib import Path
+
 import pytest
 
+from renkei.nation import opened
 from tests.browser import JOURNEY, sound, violations
 from tests.world import Running, until
 
 pytestmark = JOURNEY
 PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/seal-registration", "/terms",
-         "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub")  # fmt: skip
+         "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub", "/datasets", "/datasets?q=none-such",
+         "/datasets/shelters", "/datasets/population-by-age")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,14 @@ def nation(tmp_path_factory):
     running.do(gateway.offering.tell())
     url = "/items.json?q=local-tax"
     until(lambda: running.http("catalogue", url, token="")[1][0]["providers"][0]["measured"])
+    here = running.world.institutions["catalogue"]
+    opened.publish(
+        here.publication,
+        here.member.pack,
+        running.folder / "roll.csv",
+        dt.date.fromisoformat(running.plan.created),
+        running.folder,
+    )
     yield running
     running.stop()
 
@@ -36,6 +49,18 @@ def test_from_a_word_to_who_holds_it_and_how_good_it_is(nation, page):
     page.locator("#income_levy a").click()
     sound(page)
     assert ("所得割額" if page.lang == "ja" else "Income levy") in page.inner_text("h1")
+
+
+def test_from_a_word_to_the_whole_file(nation, page):
+    page.goto(f"{nation.url('catalogue')}/datasets?lang={page.lang}")
+    page.fill("#q", "避難")
+    page.press("#q", "Enter")
+    page.locator(".card a").first.click()
+    sound(page)
+    assert page.locator("svg.map circle").count() == 60
+    with page.expect_download() as download:
+        page.locator("a[download]").first.click()
+    assert Path(download.value.path()).read_text("utf-8").startswith("name,municipality,")
 
 
 def test_every_page_fits(nation, page):

@@ -12,6 +12,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 
 from renkei.catalogue import rdf
+from renkei.catalogue.open_pages import open_pages
 from renkei.catalogue.registry import Entry, Provider
 from renkei.errors import NotFound
 from renkei.institution import wording
@@ -132,10 +133,25 @@ def catalogue_pages(here: Catalogue) -> tuple[list[Any], dict[str, Any]]:
     async def catalog(request: Ask) -> Response[Any]:
         """For harvesters."""
         return await graph(
-            request, "catalog", _suffix(request), lambda: rdf.catalogue(registry, origin, here.settings.body)
+            request,
+            "catalog",
+            _suffix(request),
+            lambda: rdf.catalogue(registry, here.publication.every(), origin, here.settings.body),
         )
 
-    handlers = [start, item_page, terms_page, term_page, body_page, items, schema, components, vocabulary, catalog]
+    handlers: list[Any] = [
+        start,
+        item_page,
+        terms_page,
+        term_page,
+        body_page,
+        items,
+        schema,
+        components,
+        vocabulary,
+        catalog,
+    ]
+    handlers += open_pages(here.publication, here.settings, render, here.database.read)
     return handlers, {"pages": pages}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from rdflib import DCAT, DCTERMS, FOAF, RDF, SKOS, XSD, Graph, Literal, Namespace, URIRef
 
+from renkei.catalogue.opened import FORMS, Dataset
 from renkei.catalogue.registry import Entry, Registry
 from renkei.law import Pack
 from renkei.law.tables import Title
@@ -16,11 +17,15 @@ from renkei.law.vocabulary import Term
 
 DCAT3 = Namespace(str(DCAT))
 """The same vocabulary, with what its third version added."""
+PUBLIC = URIRef("http://publications.europa.eu/resource/authority/access-right/PUBLIC")
+THEMES = Namespace("http://publications.europa.eu/resource/authority/data-theme/")
+FREQUENCIES = Namespace("http://publications.europa.eu/resource/authority/frequency/")
 RESTRICTED = URIRef("http://publications.europa.eu/resource/authority/access-right/RESTRICTED")
 LANGUAGES = (
     URIRef("http://publications.europa.eu/resource/authority/language/JPN"),
     URIRef("http://publications.europa.eu/resource/authority/language/ENG"),
 )
+MEDIA_TYPES = "https://www.iana.org/assignments/media-types/"
 FORMATS = {
     "ttl": ("turtle", "text/turtle"),
     "jsonld": ("json-ld", "application/ld+json"),
@@ -97,8 +102,8 @@ def vocabulary_csv(pack: Pack) -> bytes:
     return out.getvalue().encode("utf-8-sig")
 
 
-def catalogue(registry: Registry, address: str, publisher: str) -> Graph:
-    """The whole catalogue: an item is a dataset; each body that answers it gives access to it by a data service."""
+def catalogue(registry: Registry, opened: Iterable[Dataset], address: str, publisher: str) -> Graph:
+    """The whole catalogue: items, to which bodies that answer them give access by data services; and opened datasets with their files."""
     pack = registry.pack
     graph = _graph(pack)
     home = URIRef(f"{address}/")
@@ -117,7 +122,47 @@ def catalogue(registry: Registry, address: str, publisher: str) -> Graph:
     for language in LANGUAGES:
         graph.add((home, DCTERMS.language, language))
     _items(graph, registry, address, registry.entries())
+    for made in opened:
+        _opened(graph, pack, address, made)
     return graph
+
+
+def _opened(graph: Graph, pack: Pack, address: str, made: Dataset) -> None:
+    about = made.about
+    page = URIRef(f"{address}/datasets/{about.id}")
+    graph.add((URIRef(f"{address}/"), DCAT.dataset, page))
+    graph.add((page, RDF.type, DCAT.Dataset))
+    graph.add((page, DCTERMS.identifier, Literal(about.id)))
+    _titled(graph, page, DCTERMS.title, about.title)
+    _titled(graph, page, DCTERMS.description, Title(about.description_ja, about.description_en))
+    graph.add((page, DCAT3.version, Literal(str(made.version))))
+    graph.add((page, DCTERMS.accessRights, PUBLIC))
+    graph.add((page, DCTERMS.publisher, _agent(graph, address, about.publisher, pack)))
+    graph.add((page, DCTERMS.issued, _moment(made.issued)))
+    graph.add((page, DCTERMS.modified, _moment(made.modified)))
+    graph.add((page, DCAT.landingPage, page))
+    if about.theme:
+        graph.add((page, DCAT.theme, THEMES[about.theme]))
+    if about.every:
+        graph.add((page, DCTERMS.accrualPeriodicity, FREQUENCIES[about.every]))
+    for word in about.keywords:
+        graph.add((page, DCAT.keyword, Literal(word)))
+    for form in about.forms:
+        file = URIRef(f"{page}/data.{form}")
+        graph.add((page, DCAT.distribution, file))
+        graph.add((file, RDF.type, DCAT.Distribution))
+        _titled(graph, file, DCTERMS.title, Title(f"{about.ja}（{form}）", f"{about.en} ({form})"))
+        graph.add((file, DCAT.accessURL, file))
+        graph.add((file, DCAT.downloadURL, file))
+        graph.add((file, DCAT.mediaType, URIRef(MEDIA_TYPES + FORMS[form].partition(";")[0])))
+        graph.add((file, DCTERMS.license, URIRef(about.licence)))
+        graph.add((file, DCTERMS.modified, _moment(made.modified)))
+
+
+def _moment(milliseconds: int) -> Literal:
+    return Literal(
+        dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).isoformat(timespec="seconds"), datatype=XSD.dateTime
+    )
 
 
 def _items(graph: Graph, registry: Registry, address: str, entries: Iterable[Entry]) -> None:
@@ -156,8 +201,7 @@ def _dataset(graph: Graph, registry: Registry, address: str, entry: Entry) -> No
         graph.add((service, DCAT.servesDataset, page))
         graph.add((service, DCTERMS.publisher, _agent(graph, address, provider.body, pack)))
         if provider.offer.made:
-            made = dt.datetime.fromtimestamp(provider.offer.made / 1000, dt.UTC).isoformat(timespec="seconds")
-            graph.add((service, DCTERMS.modified, Literal(made, datatype=XSD.dateTime)))
+            graph.add((service, DCTERMS.modified, _moment(provider.offer.made)))
 
 
 def _agent(graph: Graph, address: str, body: str, pack: Pack) -> URIRef:

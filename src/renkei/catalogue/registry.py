@@ -59,7 +59,8 @@ class Registry:
     def version(self) -> str:
         """Changes whenever something that is shown does: the law, an offer, an assessment."""
         newest = max((received for _, _, received in self._database.read_now(store.all_offers)), default=0)
-        return f"{self.pack.hash.hex()} {newest} {self._state().next_index}"
+        opened = self._database.read_now(lambda c: [when for _, when, _, _ in store.changes(c, 1)])
+        return f"{self.pack.hash.hex()} {newest} {opened} {self._state().next_index}"
 
     def may_provide(self, body: str, item: str) -> bool:
         """Whether the law lets a body be asked for an item, or print it: only that is listed."""

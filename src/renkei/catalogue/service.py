@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from renkei.catalogue import store
 from renkei.catalogue.pages import catalogue_pages
+from renkei.catalogue.publication import Publication
 from renkei.catalogue.registry import Registry
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
@@ -31,6 +32,7 @@ class Catalogue(Institution):
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
         self.registry = Registry(lambda: self.member.state, self.database, clock)
+        self.publication = Publication(self.home / "open", self.database, lambda: self.member.pack, clock)
 
     async def start(self) -> None:
         await self.join()
@@ -43,6 +45,7 @@ class Catalogue(Institution):
     async def stop(self) -> None:
         await self.post.close()
         await super().stop()
+        self.publication.close()
 
     def report(self) -> Health:
         trouble = self.member.clock_trouble()

@@ -21,6 +21,7 @@ from renkei.cli import (
     law,
     nation,
     numbers,
+    opened,
     permits,
     reports,
     source,
@@ -44,6 +45,7 @@ for name, sub in (
     ("clinic", clinic.app),
     ("source", source.app),
     ("body", joining.body),
+    ("open", opened.app),
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from renkei.catalogue.service import Catalogue
 from renkei.errors import RenkeiError, SetupError
 from renkei.institution import wording
 from renkei.institution.settings import system_clock
@@ -24,7 +25,7 @@ from renkei.institution.tasks import end
 from renkei.law import Pack, decide
 from renkei.ledger.notes import Verifier
 from renkei.nation import cards as personas
-from renkei.nation import day
+from renkei.nation import day, opened
 from renkei.nation.plan import Place, Plan, lay_out
 from renkei.nation.population import Demography
 from renkei.nation.web import call, fetch
@@ -244,6 +245,7 @@ async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) ->
                 have, want = await world.codes()
                 progress.update(bar, completed=have, total=want)
     out.print(f"All {want:,} linkage codes are issued.")
+    await asyncio.to_thread(_open, world, pack)
     if inquiries and not lived.exists():
         on = dt.date.fromisoformat(world.plan.created)
         asked = day.sample(world.folder, world.plan, pack, demography, inquiries, world.plan.seed, on)
@@ -253,6 +255,14 @@ async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) ->
         out.print(f"A day's inquiries: {_tally(ends)}")
         lived.touch()
     out.print("Ctrl-C stops. In another terminal: `renkei inquire`, `renkei nation status`.")
+
+
+def _open(world: World, pack: Pack) -> None:
+    """Open the demonstration's datasets, once."""
+    here = next((i for i in world.institutions.values() if isinstance(i, Catalogue)), None)
+    if here is not None and not here.publication.find("")[1]:
+        created = dt.date.fromisoformat(world.plan.created)
+        opened.publish(here.publication, pack, world.folder / "roll.csv", created, world.folder)
 
 
 def _tally(ends: dict[str, int]) -> str:

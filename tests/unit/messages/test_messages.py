@@ -47,6 +47,8 @@ def example(type_):
             return fill(inner)
         if origin is list:
             return [fill(typing.get_args(t)[0])]
+        if origin is dict:
+            return {fill(a): fill(b) for a, b in [typing.get_args(t)]}
         if origin is tuple:
             return tuple(fill(a) for a in typing.get_args(t))
         if origin is types.UnionType:
