@@ -83,6 +83,7 @@ def test_the_network_is_down_and_comes_back(nation, page, terminal):
         comes(page, terminal)
         page.wait_for_selector("[role=status]")
         assert "network is down" in page.inner_text("main")
+        assert "Share to pay" in page.inner_text("dl.facts")
     finally:
         nation.start_body(INSURER)
     page.goto(f"{terminal}/visits")

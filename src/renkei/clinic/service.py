@@ -98,13 +98,13 @@ class Terminal:
         self._kept.execute("DELETE FROM visits WHERE found IS NOT NULL AND at < ?", [now - SETTLED_KEPT])
 
     async def visit(self, pin: str, *, consent: bool, lang: str = "") -> Answer:
-        """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had. Told in ``lang``, or as the
-        insurer does."""
-        began = self._clock()
+        """Whether the patient whose card is in the reader is insured; with ``consent``, what they have had. Told in ``lang``, or the
+        terminal's language; without network too."""
+        began, lang = self._clock(), lang or self.settings.language
         try:
             challenge = b64decode((await self._get("challenge", lang))["challenge"])
         except Unavailable:
-            return await self._without_network(pin, began)
+            return await self._without_network(pin, began, lang)
         s = self.settings
         shown = await asyncio.to_thread(self._sign, pin, authentication_message(s.insurer, challenge))
         self._kept.execute(
@@ -125,7 +125,7 @@ class Terminal:
         found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge), lang)
         return found
 
-    async def _without_network(self, pin: str, began: int) -> Answer:
+    async def _without_network(self, pin: str, began: int, lang: str) -> Answer:
         """By the card alone, and what the insurer signed at an earlier visit: not after its time, and of this card."""
         challenge = os.urandom(32)
         message = authentication_message(self.settings.insurer, challenge)
@@ -151,7 +151,7 @@ class Terminal:
                 code="no-token",
             )
         self._kept.execute("INSERT INTO visits (token, at) VALUES (?, ?)", [row[0], now])
-        return Answer(True, claims["cover"], True, None, now - began)
+        return Answer(True, claims["cover"][lang], True, None, now - began)
 
     async def reconcile(self) -> int:
         """Have the insurer look at visits without network; how many were."""

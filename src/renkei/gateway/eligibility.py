@@ -130,7 +130,7 @@ class Eligibility:
         if not holder:
             return "differs"
         record = self._covered(await self._records(holder), self._pack().day(visit.at))
-        return "confirmed" if record and self._in_words(record, self._rules.shown) == claims["cover"] else "differs"
+        return "confirmed" if record and self._for_every_reader(record) == claims["cover"] else "differs"
 
     @property
     def _rules(self) -> Any:
@@ -178,12 +178,16 @@ class Eligibility:
         item = self._rules.item
         return {words.field(item, f): words.value(item, f, record[f]) for f in fields if f in record}
 
+    def _for_every_reader(self, record: dict[str, Any]) -> dict[str, dict[str, str]]:
+        """What a clinic is told of a cover, by language: whoever reads a token reads it where nobody can be asked."""
+        return {lang: self._in_words(record, self._rules.shown, lang) for lang in ("ja", "en")}
+
     def _token(self, key: str, record: dict[str, Any]) -> str:
         """Good to the end of the month, as a cover mostly is."""
         now, today = self._clock() // 1000, self._today()
         last = today.replace(day=calendar.monthrange(today.year, today.month)[1])
         end = self._pack().midnight(last + dt.timedelta(days=1)) // 1000 - 1
-        cover = self._in_words(record, self._rules.shown)
+        cover = self._for_every_reader(record)
         return self._seal.text(
             COVER, {"iss": self._settings.origin, "sub": key, "iat": now, "exp": end, "cover": cover}
         )

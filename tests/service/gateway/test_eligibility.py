@@ -61,8 +61,8 @@ class Clinic(Terminal):
     def there(self):
         yield CardClient(CardFile(self.inside).chip().transmit)
 
-    def sees(self, pin="1234", *, consent=False):
-        return asyncio.run(self.visit(pin, consent=consent))
+    def sees(self, pin="1234", *, consent=False, lang=""):
+        return asyncio.run(self.visit(pin, consent=consent, lang=lang))
 
 
 def nation_clerk(nation):
@@ -185,14 +185,18 @@ def away(nation):
 
 
 def test_without_network_a_visit_rests_on_the_insurer_s_word_and_is_looked_at_afterwards(nation, clinic):
-    """Confirmed if it was so; told to differ if the cover had ended; strange if the token is not the insurer's or was too old."""
-    online = clinic.sees()
+    """Told in the reader's language as it was with the network. Confirmed if it was so; told to differ if the cover had ended; strange if
+    the token is not the insurer's or was too old."""
+    english, online = clinic.sees(lang="en"), clinic.sees()
+    assert "Share to pay" in english.cover
+    assert english.cover != online.cover
     away(nation)
     try:
         began = time.monotonic()
         answer = clinic.sees()
         assert time.monotonic() - began < 1.0
         assert (answer.insured, answer.offline, answer.cover) == (True, True, online.cover)
+        assert clinic.sees(lang="en").cover == english.cover
         assert clinic.sees(consent=True).history is None
         with pytest.raises(RenkeiError):
             clinic.sees("0000")
@@ -201,8 +205,8 @@ def test_without_network_a_visit_rests_on_the_insurer_s_word_and_is_looked_at_af
             asyncio.run(clinic.reconcile())
     finally:
         nation.start_body(INSURER)
-    assert asyncio.run(clinic.reconcile()) == 3
-    assert [found for _, found in clinic.visits()] == ["confirmed"] * 3
+    assert asyncio.run(clinic.reconcile()) == 4
+    assert [found for _, found in clinic.visits()] == ["confirmed"] * 4
     assert asyncio.run(clinic.reconcile()) == 0
     away(nation)
     try:
