@@ -1,5 +1,6 @@
 """A patient at a clinic's terminal, in a browser."""
 
+import re
 import subprocess
 import sys
 import urllib.error
@@ -33,6 +34,7 @@ def terminal(nation, tmp_path_factory):
     settings = Settings(
         name=nation_clerk(nation),
         insurer=nation.url(INSURER),
+        time_zone="Asia/Tokyo",
         token=nation.plan.place(INSURER).token,
         authority=str(nation.folder / "certification" / "authentication-ca.pem"),
         port=port,
@@ -68,6 +70,7 @@ def test_a_patient_is_received_with_and_without_consent(page, terminal):
     page.wait_for_selector("table, h2")
     sound(page)
     assert ("過去の診療" if page.lang == "ja" else "Treated before") in page.inner_text("main")
+    assert page.locator("td.amount").first.evaluate("cell => getComputedStyle(cell).textAlign") == "end"
     comes(page, terminal, consent=True, pin="0000")
     assert page.locator("[role=alert]").count() == 1
     assert page.is_checked("input[name=consent]")
@@ -88,6 +91,7 @@ def test_the_network_is_down_and_comes_back(nation, page, terminal):
         nation.start_body(INSURER)
     page.goto(f"{terminal}/visits")
     sound(page)
+    assert re.match(r"\d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d", page.locator("main li .number").first.inner_text())
     page.locator("main form button").click()
     page.wait_for_selector("text=confirmed")
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from cryptography import x509
@@ -23,7 +24,7 @@ from litestar.params import Body
 from litestar.response import Redirect
 
 from renkei.card.client import AUTHENTICATION, CardClient
-from renkei.errors import NotGenuine, RenkeiError, Unavailable
+from renkei.errors import NotGenuine, RenkeiError, SetupError, Unavailable
 from renkei.institution.observe import Observer
 from renkei.institution.outside import fetch_bytes
 from renkei.institution.relying import Presented, authentication_message, consent_purpose, signed
@@ -31,6 +32,7 @@ from renkei.institution.settings import Clock, Home, system_clock
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.signed_text import COVER, opened
 from renkei.institution.web import Health, Pages, cookie_session, here, language, serve
+from renkei.institution.wording import moment_in_words
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 AnyRequest = Request[Any, Any, Any]
@@ -53,6 +55,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The certificate (PEM file) of the authority that issues authentication certificates."""
     port: int = 8493
     language: str = "ja"
+    time_zone: str = ""
+    """By which visits are dated: the law's, as ``pack.toml`` names it; this machine's own, if empty."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of what a patient has had; amounts stand one below the other."""
+
+    title: str
+    amount: bool
+
+
+class History(msgspec.Struct, frozen=True):
+    """What a patient has had, as the insurer tells it: by row, a value for every column."""
+
+    columns: list[Column]
+    rows: list[list[str]]
 
 
 class Answer(NamedTuple):
@@ -61,7 +79,7 @@ class Answer(NamedTuple):
     insured: bool
     cover: dict[str, str]
     offline: bool
-    history: list[dict[str, str]] | None
+    history: History | None
     milliseconds: int
 
 
@@ -71,6 +89,7 @@ class Terminal:
     def __init__(self, folder: Path, open_card: OpenCard, *, clock: Clock = system_clock) -> None:
         home = Home(folder)
         self.settings, self._open, self._clock = home.read_toml("clinic.toml", Settings), open_card, clock
+        self._zone = _zone(self.settings.time_zone)
         self._authority = x509.load_pem_x509_certificate(Path(self.settings.authority).read_bytes())
         self._kept = sqlite3.connect(folder / "visits.db", isolation_level=None, check_same_thread=False)
         self._kept.executescript(
@@ -118,12 +137,11 @@ class Terminal:
         history = await self._history(pin, lang) if consent and told["insured"] else None
         return Answer(told["insured"], told["cover"], False, history, took)
 
-    async def _history(self, pin: str, lang: str) -> list[dict[str, str]]:
+    async def _history(self, pin: str, lang: str) -> History:
         challenge = b64decode((await self._get("challenge", lang))["challenge"])
         purpose = f"{self.settings.insurer}{consent_purpose(self.settings.name)}"
         shown = await asyncio.to_thread(self._sign, pin, authentication_message(purpose, challenge))
-        found: list[dict[str, str]] = await self._post("/history", _card(shown, challenge), lang)
-        return found
+        return msgspec.convert(await self._post("/history", _card(shown, challenge), lang), History)
 
     async def _without_network(self, pin: str, began: int, lang: str) -> Answer:
         """By the card alone, and what the insurer signed at an earlier visit: not after its time, and of this card."""
@@ -162,11 +180,14 @@ class Terminal:
             self._kept.executemany("UPDATE visits SET found = ? WHERE id = ?", found)
         return len(rows)
 
-    def visits(self) -> list[tuple[str, str]]:
-        """Visits without network: when, and what the insurer found (empty: not asked yet); newest first."""
+    def visits(self, lang: str = "") -> list[tuple[str, str]]:
+        """Visits without network: when, as people write it, and what the insurer found (empty: not asked yet); newest first."""
         rows = self._kept.execute("SELECT at, coalesce(found, '') FROM visits ORDER BY id DESC LIMIT 200").fetchall()
-        times = (dt.datetime.fromtimestamp(at / 1000).astimezone() for at, _ in rows)
-        return [(f"{time:%Y-%m-%d %H:%M}", str(found)) for time, (_, found) in zip(times, rows, strict=True)]
+        lang, times = (
+            lang or self.settings.language,
+            (dt.datetime.fromtimestamp(at / 1000, self._zone) for at, _ in rows),
+        )
+        return [(moment_in_words(time, lang), str(found)) for time, (_, found) in zip(times, rows, strict=True)]
 
     def _sign(self, pin: str, message: bytes) -> Presented:
         with self._card, self._open() as card:
@@ -214,6 +235,20 @@ class Terminal:
         return told
 
 
+def _zone(name: str) -> ZoneInfo | None:
+    """The time zone of this name; nothing, which is the machine's own, for none."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SetupError(
+            f"clinic.toml: there is no time zone {name}.",
+            ja=f"clinic.toml: タイムゾーン {name} はありません。",
+            remedy="Name one as IANA does, such as Asia/Tokyo.",
+            remedy_ja="Asia/Tokyo のような IANA の名称で指定してください。",
+            code="settings-wrong",
+        ) from None
+
+
 def _card(shown: Presented, challenge: bytes) -> dict[str, str]:
     parts = {"certificate": shown.certificate, "signature": shown.signature, "challenge": challenge}
     return {name: b64encode(part).decode() for name, part in parts.items()}
@@ -238,6 +273,9 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
     def problem(request: AnyRequest, error: RenkeiError) -> Any:
         return error.problem(language(request, shell.language))
 
+    def visits_for(request: AnyRequest) -> list[tuple[str, str]]:
+        return terminal.visits(language(request, shell.language))
+
     inside = [here(terminal.settings.port)]
 
     @get("/", guards=inside, include_in_schema=False)
@@ -256,7 +294,7 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
 
     @get("/visits", guards=inside, include_in_schema=False)
     async def visits(request: AnyRequest) -> Response[bytes]:
-        return render(request, "visits.html", visits=terminal.visits(), problem=None)
+        return render(request, "visits.html", visits=visits_for(request), problem=None)
 
     @post("/visits", guards=inside, include_in_schema=False)
     async def reconcile(request: AnyRequest) -> Response[Any]:
@@ -264,7 +302,7 @@ def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]
             await terminal.reconcile()
         except RenkeiError as error:
             told = problem(request, error)
-            return render(request, "visits.html", status=error.status, visits=terminal.visits(), problem=told)
+            return render(request, "visits.html", status=error.status, visits=visits_for(request), problem=told)
         return Redirect("/visits", status_code=303)
 
     options = {

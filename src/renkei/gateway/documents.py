@@ -162,14 +162,10 @@ class Documents:
         )
 
     def _value(self, document: Document, field: str, value: Any) -> str:
-        """As it is printed: in Japanese, with dates as people write them; a picture as its address."""
-        words, specification = PackWords(self._pack(), "ja"), self._pack().specifications[document.item]
-        term = self._pack().terms[next(f.term for f in specification.fields if f.name == field)]
-        if term.type == "image":
-            return f"{PICTURE}{value}"
-        return (
-            words.on(dt.date.fromisoformat(value)) if term.type == "date" else words.value(document.item, field, value)
-        )
+        """As it is printed: in Japanese; a picture as its address."""
+        words = PackWords(self._pack(), "ja")
+        term = words.term(document.item, field)
+        return f"{PICTURE}{value}" if term and term.type == "image" else words.value(document.item, field, value)
 
 
 def count(connection: sa.Connection) -> int:

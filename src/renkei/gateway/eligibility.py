@@ -58,6 +58,20 @@ class Told(msgspec.Struct, frozen=True):
     token: str
 
 
+class Column(msgspec.Struct, frozen=True):
+    """A column of a history: what it tells, and whether that is an amount."""
+
+    title: str
+    amount: bool
+
+
+class History(msgspec.Struct, frozen=True):
+    """What a patient has had, newest first. Every row has a value for every column; an empty one, if nothing is recorded."""
+
+    columns: list[Column]
+    rows: list[list[str]]
+
+
 class Visit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A visit while the network was down: the token that was relied on, and when (ms)."""
 
@@ -97,7 +111,7 @@ class Eligibility:
             return Told(False, {}, "")
         return Told(True, self._in_words(record, self._rules.shown, lang), self._token(key, record))
 
-    async def history(self, card: Card, clinic: str, lang: str = "") -> list[dict[str, str]]:
+    async def history(self, card: Card, clinic: str, lang: str = "") -> History:
         """What the patient has had, newest first, by their consent: a signature for this clinic and this purpose."""
         shown, challenge = _presented(card)
         await self.entry.proven(shown, challenge, consent_purpose(clinic))
@@ -115,7 +129,13 @@ class Eligibility:
         rules = self._rules
         kept = [r for r in records if any(f in r for f in rules.history)]
         kept.sort(key=lambda r: str(r.get(rules.history_order, "")), reverse=True)
-        return [self._in_words(r, rules.history, lang) for r in kept[:HISTORY_MOST]]
+        words, item = self._words(lang), rules.item
+        told = [f for f in rules.history if any(f in r for r in kept)]
+        terms = {f: words.term(item, f) for f in told}
+        return History(
+            [Column(words.field(item, f), bool((term := terms[f]) and term.unit)) for f in told],
+            [[words.value(item, f, r[f]) if f in r else "" for f in told] for r in kept[:HISTORY_MOST]],
+        )
 
     async def reconcile(self, visits: list[Visit]) -> list[str]:
         """Of each visit without network: ``confirmed``, ``differs`` (not insured on that day, or otherwise), or ``strange`` (no token of
@@ -174,9 +194,11 @@ class Eligibility:
         return max(covered, key=lambda r: str(r.get(since, "")), default=None)
 
     def _in_words(self, record: dict[str, Any], fields: tuple[str, ...], lang: str = "") -> dict[str, str]:
-        words = PackWords(self._pack(), lang or self._settings.language)
-        item = self._rules.item
+        words, item = self._words(lang), self._rules.item
         return {words.field(item, f): words.value(item, f, record[f]) for f in fields if f in record}
+
+    def _words(self, lang: str) -> PackWords:
+        return PackWords(self._pack(), lang or self._settings.language)
 
     def _for_every_reader(self, record: dict[str, Any]) -> dict[str, dict[str, str]]:
         """What a clinic is told of a cover, by language: whoever reads a token reads it where nobody can be asked."""
@@ -207,7 +229,7 @@ def eligibility_api(eligibility: Eligibility, clerks: tuple[Clerk, ...]) -> Rout
         return await eligibility.ask(data, language(request, ""))
 
     @post("/history", guards=[json_body], status_code=200)
-    async def history(request: AnyRequest, data: JSONBody[Card]) -> list[dict[str, str]]:
+    async def history(request: AnyRequest, data: JSONBody[Card]) -> History:
         """What the patient lets this clinic see."""
         return await eligibility.history(data, request.state.clerk.name, language(request, ""))
 

@@ -9,6 +9,8 @@ from typing import Any
 from renkei.law import Pack
 from renkei.law.decision import REASONS as LAW_REASONS
 from renkei.law.pack import EXCEPTION
+from renkei.law.tables import value_fault
+from renkei.law.vocabulary import Term
 from renkei.messages.wire import Scope
 from renkei.record.admission import REASONS as ADMISSION_REASONS
 
@@ -89,6 +91,16 @@ def day_in_words(day: dt.date, lang: str) -> str:
     return f"{day.year}年{day.month}月{day.day}日" if lang == "ja" else f"{day.day} {day:%B %Y}"
 
 
+def month_in_words(first: dt.date, lang: str) -> str:
+    """The month of a day as people write it."""
+    return f"{first.year}年{first.month}月" if lang == "ja" else f"{first:%B} {first.year}"
+
+
+def moment_in_words(at: dt.datetime, lang: str) -> str:
+    """A time as people write it."""
+    return f"{day_in_words(at.date(), lang)}{' ' if lang == 'ja' else ', '}{at:%H:%M}"
+
+
 class PackWords:
     """The pack's words in one language, for templates. An unknown code is shown as it is."""
 
@@ -99,8 +111,7 @@ class PackWords:
         """A time in the pack's country as people write it; a dash for none."""
         if milliseconds is None or not 0 <= milliseconds < LATEST:
             return "–"
-        at = dt.datetime.fromtimestamp(milliseconds / 1000, self.pack.zone)
-        return f"{self.on(at.date())}{' ' if self.lang == 'ja' else ', '}{at:%H:%M}"
+        return moment_in_words(dt.datetime.fromtimestamp(milliseconds / 1000, self.pack.zone), self.lang)
 
     def on(self, day: dt.date) -> str:
         """A day as people write it."""
@@ -153,14 +164,15 @@ class PackWords:
         titles = {f.name: f.title.text(self.lang) for f in specification.fields} if specification else {}
         return titles.get(name, name)
 
-    def value(self, item: str, name: str, value: Any) -> str:
-        """A value in words: codes by their title, amounts with their unit."""
+    def term(self, item: str, name: str) -> Term | None:
+        """What a field of an item means, if the pack says."""
         specification = self.pack.specifications.get(item)
-        term = (
-            next((self.pack.terms[f.term] for f in specification.fields if f.name == name), None)
-            if specification
-            else None
-        )
+        fields = specification.fields if specification else ()
+        return next((self.pack.terms[f.term] for f in fields if f.name == name), None)
+
+    def value(self, item: str, name: str, value: Any) -> str:
+        """A value in words: codes by their title, amounts with their unit, days and months as people write them."""
+        term = self.term(item, name)
         if isinstance(value, bool):
             return ("はい" if value else "いいえ") if self.lang == "ja" else ("yes" if value else "no")
         if term and term.type == "code":
@@ -168,6 +180,10 @@ class PackWords:
             return title.text(self.lang) if title else str(value)
         if isinstance(value, int) and term and term.unit:
             return f"{value:,} {UNITS.get(term.unit, (term.unit, term.unit))[self.lang == 'ja']}"
+        if term and term.type == "date" and value_fault("date", str(value), ()) is None:
+            return self.on(dt.date.fromisoformat(str(value)))
+        if term and term.type == "year-month" and value_fault("year-month", str(value), ()) is None:
+            return month_in_words(dt.date.fromisoformat(f"{value}-01"), self.lang)
         return str(value)
 
     def cite(self, row: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import re
 import sqlite3
 import time
 from urllib.parse import quote
@@ -12,7 +13,7 @@ import pytest
 from renkei.card.client import CardClient
 from renkei.card.virtual import CardFile
 from renkei.clinic.service import Settings, Terminal
-from renkei.errors import RenkeiError, Unavailable
+from renkei.errors import RenkeiError, SetupError, Unavailable
 from renkei.institution.settings import Home, system_clock
 from tests.cards import Carded
 from tests.service.certification.conftest import NEEDS_TOKEN
@@ -51,6 +52,7 @@ class Clinic(Terminal):
             insurer=changed.pop("insurer", nation.url(INSURER)),
             token=changed.pop("token", nation.plan.place(INSURER).token),
             authority=str(nation.folder / "certification" / "authentication-ca.pem"),
+            **changed,
         )
         folder.mkdir(exist_ok=True)
         Home(folder).write_toml("clinic.toml", settings)
@@ -103,10 +105,25 @@ def test_who_is_covered_no_longer_or_not_yet_is_not_insured(nation, clinic):
 
 def test_history_is_told_with_consent_alone(nation, clinic):
     assert clinic.sees().history is None
-    told = clinic.sees(consent=True)
-    assert told.history
-    months = [next(iter(row.values())) for row in told.history]
+    told = clinic.sees(consent=True).history
+    assert told
+    assert told.rows
+    months = [tuple(map(int, re.fullmatch(r"(\d+)年(\d+)月", row[0]).groups())) for row in told.rows]
     assert months == sorted(months, reverse=True)
+    assert [column.amount for column in told.columns] == [False] * (len(told.columns) - 1) + [True]
+    assert all(re.fullmatch(r"[\d,]+ 円", row[-1]) for row in told.rows)
+    english = clinic.sees(consent=True, lang="en").history
+    assert all(re.fullmatch(r"[A-Z][a-z]+ \d{4}", row[0]) for row in english.rows)
+
+
+def test_times_are_the_law_s_and_written_as_people_do(nation, tmp_path):
+    clinic = Clinic(nation, tmp_path / "terminal", time_zone="Asia/Tokyo")
+    at = int(dt.datetime(2026, 3, 31, 15, 30, tzinfo=dt.UTC).timestamp() * 1000)
+    clinic._kept.execute("insert into visits (token, at) values ('', ?)", [at])
+    assert [clinic.visits(lang)[0][0] for lang in ("ja", "en")] == ["2026年4月1日 00:30", "1 April 2026, 00:30"]
+    with pytest.raises(SetupError) as refusal:
+        Clinic(nation, tmp_path / "nowhere", time_zone="Mars/Base")
+    assert refusal.value.code == "settings-wrong"
 
 
 def test_consent_is_for_this_clinic_and_once(nation, tmp_path):
