@@ -133,7 +133,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         try:
             codes = await codes_of(request)
         except Unavailable:
-            return render(request, "awaited.html", again="/records")
+            return render(request, "awaited.html", again="/records", leave="/signout")
         rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
         head = portal.filing.head.size if portal.filing.head else 0
         marks = await portal.database.read(lambda c: store.marks_on(c, [r.position for r in rows]))

@@ -66,7 +66,7 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
             request.set_session({"next": here, "for": this})
             return Redirect("/signin")
         if not account or await portal.is_awaited(account):
-            return render(request, "awaited.html", again=here) if account else await nobody()
+            return render(request, "awaited.html", again=here, leave="/signout") if account else await nobody()
         ready = "consent" not in asked.prompt and await provider.agreed(account, asked.client)
         if (
             ready and session.get("for") != this
