@@ -41,11 +41,18 @@ def to_list(nation, page, *, script=False):
 @pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
 def test_a_resident_takes_a_certificate_and_leaves(nation, page):
     to_list(nation, page)
+    assert ("徴収しません" if page.lang == "ja" else "nothing is charged") in page.inner_text("main")
     with page.expect_download() as download:
         page.locator(".touches button").first.click()
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")
     assert re.fullmatch(r"resident-record-copy-\d{4}-[0-9a-f]{10}\.pdf", download.value.suggested_filename)
-    page.locator("nav form button").click()
+    sound(page)
+    assert ("証明書ができました" if page.lang == "ja" else "certificate is made") in page.inner_text("h1")
+    page.locator("main a[href='/documents']").click()
+    page.wait_for_selector("button:has-text('住民票')" if page.lang == "ja" else "button:has-text('residence')")
+    with page.expect_download():
+        page.locator(".touches button").first.click()
+    page.locator(".touches button").click()
     page.wait_for_selector("form[action$='/ask']")
 
 
@@ -123,6 +130,9 @@ def test_axe_finds_nothing(nation, browser, address):
         page.goto(f"{nation.url(CITY)}/documents?lang=en")
         assert violations(page) == []
         to_list(nation, page, script=True)
+        assert violations(page) == []
+        with page.expect_download():
+            page.locator(".touches button").first.click()
         assert violations(page) == []
         verdict(page, address)
         assert violations(page) == []

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from renkei.errors import RenkeiError
-from renkei.gateway.documents import Documents
+from renkei.gateway.documents import Documents, Printed
 from renkei.institution import subjects
 from renkei.institution.web import Pages, language
+from renkei.law.pack import Document
 
 if TYPE_CHECKING:
     from renkei.gateway.service import Gateway
 
 STAY = 300
 """Seconds after which whoever came by card comes again: a kiosk stands in a shop."""
+KEPT_MOST = 100
+"""Certificates of as many visitors that wait to be taken; the oldest goes first."""
 AnyRequest = Request[Any, Any, Any]
+
+
+class Made(NamedTuple):
+    """A certificate that its holder may take, again too, until they leave."""
+
+    document: Document
+    printed: Printed
+    taken: bool
+
+
+class Shelf:
+    """What was made last in each visit: in memory alone, and for no longer than they may stay."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Made] = {}
+
+    def put(self, visit: str, document: Document, printed: Printed) -> None:
+        """In place of what they had."""
+        self._made.pop(visit, None)
+        while len(self._made) >= KEPT_MOST:
+            del self._made[next(iter(self._made))]
+        self._made[visit] = Made(document, printed, taken=False)
+        asyncio.get_running_loop().call_later(STAY, self._forget, visit, printed)
+
+    def of(self, visit: str) -> Made | None:
+        return self._made.get(visit)
+
+    def take(self, visit: str) -> Made | None:
+        """It stays, and is known to be taken."""
+        made = self._made.get(visit)
+        if made is not None:
+            self._made[visit] = made._replace(taken=True)
+        return made
+
+    def drop(self, visit: str) -> None:
+        """They left."""
+        self._made.pop(visit, None)
+
+    def _forget(self, visit: str, printed: Printed) -> None:
+        made = self._made.get(visit)
+        if made is not None and made.printed is printed:
+            del self._made[visit]
 
 
 def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
@@ -29,7 +75,7 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
         body = gateway.member.pack.bodies[gateway.settings.body].title.text(lang)
         return f"{body} 証明書交付" if lang == "ja" else f"{body}, certificates"
 
-    pages = Pages(Path(__file__).parent / "templates", gateway.settings, title)
+    pages, shelf = Pages(Path(__file__).parent / "templates", gateway.settings, title), Shelf()
 
     def render(request: AnyRequest, template: str, *, status: int = 200, **values: Any) -> Response[bytes]:
         return pages.render(
@@ -43,10 +89,19 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
             return None
         return await gateway.database.read(lambda c: subjects.holder_of(c, bytes.fromhex(key)))
 
+    def visit(request: AnyRequest) -> str:
+        """Which visit this is: of which card, since when."""
+        return f"{request.session.get('key', '')} {request.session.get('since', '')}"
+
     async def protected(who: str) -> bool:
         """Whether the body has this person under protection: nothing about them leaves it but at the counter."""
         found = (await gateway.database.read(lambda c: subjects.by_local_id(c, [who]))).get(who)
         return found is None or found.manual or found.withheld
+
+    async def served(request: AnyRequest) -> str:
+        """Who is here and may have certificates at once: a local id, or nothing."""
+        who = await holder(request)
+        return who if who and not who.startswith(subjects.BY_CARD) and not await protected(who) else ""
 
     async def show(request: AnyRequest, problem: RenkeiError | None = None) -> Response[bytes]:
         who, status = await holder(request), problem.status if problem else 200
@@ -56,14 +111,18 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
             page = render(request, "documents_start.html", status=status, card=card, problem=told)
             return gateway.entry.leading(page)
         if who.startswith(subjects.BY_CARD):
-            return render(request, "awaited.html", again="/documents")
-        if who and await protected(who):
-            return render(
-                request, "documents.html", status=status, offered=[], known=True, protected=True, problem=told
-            )
-        offered = documents.offered() if who else []
+            return render(request, "awaited.html", again="/documents", leave="/documents/leave")
+        guarded = bool(who) and await protected(who)
+        offered = documents.offered() if who and not guarded else []
         return render(
-            request, "documents.html", status=status, offered=offered, known=bool(who), protected=False, problem=told
+            request,
+            "documents.html",
+            status=status,
+            offered=offered,
+            fees=any(d.fee for d in offered),
+            known=bool(who),
+            protected=guarded,
+            problem=told,
         )
 
     def refuse(request: AnyRequest, error: RenkeiError) -> Response[bytes]:
@@ -79,21 +138,35 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
 
     @post("/documents/leave", include_in_schema=False)
     async def leave(request: AnyRequest) -> Redirect:
+        shelf.drop(visit(request))
         request.clear_session()
         return Redirect("/documents", status_code=303)
 
-    @post("/documents/print/{code:str}", include_in_schema=False, status_code=200)
+    @post("/documents/print/{code:str}", include_in_schema=False)
     async def print_(request: AnyRequest, code: FromPath[str]) -> Response[Any]:
-        who = await holder(request)
-        if not who or who.startswith(subjects.BY_CARD) or await protected(who):
+        who = await served(request)
+        if not who:
             return Redirect("/documents", status_code=303)
         try:
-            made = await documents.make(code, who)
+            printed = await documents.make(code, who)
         except RenkeiError as error:
             return await show(request, error)
         gateway.observe.count("documents_issued")
-        name = f'attachment; filename="{code}-{made.number}.pdf"'
-        return Response(made.pdf, media_type="application/pdf", headers={"Content-Disposition": name})
+        shelf.put(visit(request), gateway.member.pack.documents[code], printed)
+        return Redirect("/documents/made", status_code=303)  # so that the page read anew makes no other one
+
+    @get("/documents/made", include_in_schema=False)
+    async def made(request: AnyRequest) -> Response[Any]:
+        found = shelf.of(visit(request)) if await served(request) else None
+        return render(request, "documents_made.html", made=found) if found else Redirect("/documents")
+
+    @get("/documents/made.pdf", include_in_schema=False)
+    async def take(request: AnyRequest) -> Response[Any]:
+        found = shelf.take(visit(request)) if await served(request) else None
+        if found is None:
+            return Redirect("/documents")
+        name = f'attachment; filename="{found.document.code}-{found.printed.number}.pdf"'
+        return Response(found.printed.pdf, media_type="application/pdf", headers={"Content-Disposition": name})
 
     @get("/verify", include_in_schema=False)
     async def verify(request: AnyRequest) -> Response[bytes]:
@@ -106,7 +179,7 @@ def document_pages(gateway: Gateway, documents: Documents) -> list[Any]:
         return Response({"keys": [documents.seal.jwk()]}, media_type=MediaType.JSON, headers=headers)
 
     entry = gateway.entry.handlers("/documents/card", render, refuse, "/documents")
-    return [start, leave, print_, verify, keys, *entry]
+    return [start, leave, print_, made, take, verify, keys, *entry]
 
 
 def _said(lang: str) -> dict[str, str]:

@@ -54,7 +54,8 @@ class Visitor(Resident):
 
     def takes(self, code):
         """The document, or the page that says why not."""
-        return self.form("/documents", f"/documents/print/{code}")
+        status, page = self.form("/documents", f"/documents/print/{code}")
+        return self.get("/documents/made.pdf") if "/documents/made.pdf" in page else (status, page)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,35 @@ def test_each_is_noted_when_it_was_made(nation, visitor):
     before = city.database.read_now(count)
     assert visitor.takes("resident-record-copy")[0] == 200
     assert city.database.read_now(count) == before + 1
+
+
+def test_it_is_there_to_be_taken_again_until_its_holder_leaves(nation):
+    """Told to be done, it comes by itself once; reading the page anew makes no other one; the next visitor at the machine finds nothing."""
+    from renkei.gateway.documents import count
+
+    city, visitor = nation.world.institutions[CITY], Visitor(nation)
+    with nation.reading(nation.card(), elsewhere=True) as reader:
+        visitor.comes(reader)
+        assert visitor.get("/documents/made.pdf")[1][:5] != b"%PDF-"
+        assert "nothing is charged" in visitor.get("/documents")[1]
+        status, page = visitor.form("/documents", "/documents/print/resident-record-copy")
+        assert (status, visitor.at) == (200, "/documents/made")
+        assert "Certificate of residence" in page
+        assert 'http-equiv="refresh"' in page
+        made, pdf = city.database.read_now(count), visitor.get("/documents/made.pdf")[1]
+        assert pdf[:5] == b"%PDF-"
+        assert visitor.get("/documents/made.pdf")[1] == pdf
+        assert 'http-equiv="refresh"' not in visitor.get("/documents/made")[1]
+        assert city.database.read_now(count) == made
+        assert "Use my card" in Visitor(nation).get("/documents/made.pdf")[1]
+        local_id = nation.local_id(CITY)
+        nation.http(CITY, "/flags", {"local_id": local_id, "manual": True, "withheld": False})
+        assert "come to the counter" in visitor.get("/documents/made.pdf")[1]
+        nation.http(CITY, "/flags", {"local_id": local_id, "manual": False, "withheld": False})
+        visitor.form("/documents/made", "/documents/leave")
+        assert "Use my card" in visitor.get("/documents/made.pdf")[1]
+        visitor.comes(reader)
+        assert "Which certificate" in visitor.get("/documents/made.pdf")[1]
 
 
 def test_nobody_gets_another_s_or_what_is_not_offered(nation, visitor):
