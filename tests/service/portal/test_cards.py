@@ -67,6 +67,7 @@ def test_whoever_has_no_account_gets_one_and_their_own_file(nation):
         with nation.reading(nation.card(1), elsewhere=True) as reader:
             status, page = resident.signs_in(reader)
         assert (status, "One moment" in page, 'http-equiv="refresh"' in page) == (200, True, True)
+        assert 'action="/signout"' in page
     finally:
         nation.start_body("numbering-authority")
     seen(resident)
