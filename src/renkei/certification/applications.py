@@ -35,6 +35,7 @@ from renkei.certification.office import Holder, Office
 from renkei.certification.production import Pins, Producer
 from renkei.errors import Conflict, Malformed, NotFound, Refused
 from renkei.institution.database import Database
+from renkei.institution.relying import visible
 from renkei.institution.settings import Clock
 from renkei.law import Pack
 from renkei.numbers import number_format
@@ -158,7 +159,7 @@ class Applications:
         today = self._pack.day(self._clock())
         if not dt.date(1880, 1, 1) <= person.birth <= today or cause not in CAUSES:
             raise Malformed("The birthday is no such day.", ja="生年月日が正しくありません。", code="birth")
-        if not (_visible(person.name) and _visible(person.address)):
+        if not visible(person.name + person.address):
             raise Malformed("Name or address hold control characters.", ja="使えない文字があります。", code="person")
         code, now = "".join(secrets.choice(LETTERS) for _ in range(12)), self._clock()
         kept = msgspec.structs.replace(person, number=number)
@@ -312,7 +313,7 @@ class Applications:
         old = x509.load_der_x509_certificate(card.certificate(SIGNATURE, changed.get("pin", "")))
         before = profiles.attributes_of(self._pack.header.cards, old)
         now = before._replace(name=changed.get("name") or before.name, address=changed.get("address") or before.address)
-        if now == before or not (_visible(now.name) and _visible(now.address)):
+        if now == before or not visible(now.name + now.address):
             raise Malformed("Nothing changes.", ja="変更する内容がありません。", code="unchanged")
         birth = dt.datetime.strptime(before.birth, "%Y%m%d").replace(tzinfo=dt.UTC).date()
         holder = Holder(application.card, dt.date.fromisoformat(application.until), birth, now)
@@ -371,11 +372,6 @@ def as_register(url: str, token: str) -> Register:
             )
 
     return register
-
-
-def _visible(text: str) -> bool:
-    """All of it can be seen; the wide space of Japanese names counts as such."""
-    return all(c.isprintable() or c == "\u3000" for c in text)
 
 
 def _unknown() -> NotFound:

@@ -121,13 +121,18 @@ def _loaded(der: bytes) -> tuple[x509.Certificate, object]:
         raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
 
 
+def visible(text: str, besides: str = "") -> bool:
+    """Whether a person can see all of it, or it is among ``besides``; the wide space of Japanese names counts as seen."""
+    return all(c.isprintable() or c == "\u3000" or c in besides for c in text)
+
+
 def readable(document: bytes) -> str:
     """A document as text, if it is all text that a person can see; nothing otherwise. What is signed unseen binds nobody to its words."""
     try:
         text = document.decode()
     except UnicodeDecodeError:
         return ""
-    return text if all(c.isprintable() or c in "\n\t\u3000" for c in text) else ""
+    return text if visible(text, "\n\t") else ""
 
 
 class Verifier:
