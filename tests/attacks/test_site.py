@@ -61,9 +61,11 @@ def wanted(**changes):
     ],
 )
 def test_a_page_that_cannot_be_named_may_not_ask(resident, reader, origin):
-    """Nothing is shown to be confirmed; a page without TLS may not ask unless it is this machine's."""
+    """Nothing is shown to be confirmed, and nobody is led to what is no address; a page without TLS may not ask unless it is this
+    machine's."""
     status, page = resident.post(f"{reader}/ask", origin, **wanted())
     assert (status, 'name="pin"' in page) == (403, False)
+    assert (f'href="{origin}"' in page) == (origin == "http://shop.example")
 
 
 def test_only_pages_that_were_named_may_ask(nation, resident):

@@ -61,7 +61,9 @@ def test_an_account_is_opened_and_the_address_is_asked_about(nation, page):
         page.locator("form[action='/apply'] button").click()
         sound(page)
         assert "renkei-consent/1" in page.inner_text("pre")
-        assert ("記載の日まで" if page.lang == "ja" else "until the day it names") in page.inner_text("main p:has(+ pre)")
+        assert ("記載の日まで" if page.lang == "ja" else "until the day it names") in page.inner_text(
+            "main p:has(+ pre)"
+        )
         hidden = page.locator("pre").evaluate("text => text.scrollHeight - text.clientHeight")
         assert page.viewport_size["width"] > 544 or hidden <= 0
         page.locator("form[action$='/ask'] button").click()

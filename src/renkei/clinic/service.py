@@ -263,7 +263,8 @@ async def run(terminal: Terminal) -> None:
 
 
 def _pages(terminal: Terminal, shell: Shell) -> tuple[list[Any], dict[str, Any]]:
-    pages = Pages(Path(__file__).parent / "templates", shell, lambda _: terminal.settings.name)
+    foot = "This terminal answers this machine alone.", "この端末は、このパソコンだけに応答します。"
+    pages = Pages(Path(__file__).parent / "templates", shell, lambda _: terminal.settings.name, foot=foot)
     session = cookie_session(shell, terminal.key, 3600)
 
     def render(request: AnyRequest, template: str, **values: Any) -> Response[bytes]:

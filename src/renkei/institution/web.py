@@ -68,11 +68,22 @@ def language(request: Request[Any, Any, Any], default: str = "ja") -> str:
     return default
 
 
-class Pages:
-    """Renders templates. ``t(en, ja)`` in a template says a thing in the reader's language."""
+DEMONSTRATION = "Renkei demonstration. All persons are invented.", "Renkei デモ。登場人物はすべて架空です。"
 
-    def __init__(self, folder: Path, settings: Settings, title: Callable[[str], str]) -> None:
-        self._settings, self._title = settings, title
+
+class Pages:
+    """Renders templates. ``t(en, ja)`` in a template says a thing in the reader's language. ``foot`` stands below every page, those
+    that tell a failure too."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        title: Callable[[str], str],
+        *,
+        foot: tuple[str, str] = DEMONSTRATION,
+    ) -> None:
+        self._settings, self._title, self._foot = settings, title, foot
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader([folder, HERE / "templates"]),
             autoescape=True,
@@ -94,6 +105,7 @@ class Pages:
             lang=lang,
             t=t,
             site=self._title(lang),
+            foot=t(*self._foot),
             path="/" + request.url.path.lstrip("/\\"),  # two slashes would lead to another site
             query=urlencode(sorted((k, v) for k, v in request.query_params.multi_items() if k != "lang")),
             csrf=value_or_default(ScopeState.from_scope(request.scope).csrf_token, ""),

@@ -12,6 +12,7 @@ and ``number`` comes back, signed together with the challenge.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import threading
 import time
@@ -36,10 +37,13 @@ from renkei.institution.web import LOOPBACK, Health, Pages, here, language, lead
 
 PORT = 8491
 NUMBER = "number"
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+"""What a reader may be led back to."""
 ASK_GOOD = 600.0
 """Seconds for which somebody who was asked may answer."""
 ASKED_MOST = 100
 DOCUMENT_MOST = 1_000_000
+FOOT = "This program answers this machine alone.", "このプログラムは、このパソコンだけに応答します。"
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 OpenCard = Callable[[], AbstractContextManager[CardClient]]
 
@@ -73,7 +77,7 @@ class ReaderProgram:
 
     async def serve(self) -> None:
         """Answer until cancelled."""
-        pages = Pages(Path(__file__).parent / "templates", self.settings, _title)
+        pages = Pages(Path(__file__).parent / "templates", self.settings, _title, foot=FOOT)
         handlers = [_home(self, pages), *_asking(self, pages)]
         await serve(self.settings, self.observe, handlers, lambda: Health(True, {}), pages=pages)
 
@@ -90,8 +94,8 @@ class ReaderProgram:
             raise Refused(
                 "This page may not ask for your card.",
                 ja="このページはカードの利用を求めることができません。",
-                remedy="Only pages over HTTPS may, or those you named with --site.",
-                remedy_ja="HTTPS のページ、または --site で指定したページに限られます。",
+                remedy="Nothing was sent to it. If you trust the page, tell whoever set up this program or runs the page.",
+                remedy_ja="何も送信していません。信頼できるページの場合は、このプログラムの設定者かページの運営者にお知らせください。",
                 code="site",
             )
         kind, back = data.get("kind", ""), data.get("back", "")
@@ -99,8 +103,8 @@ class ReaderProgram:
             raise Refused(
                 "Your number is given to counters alone, and this is none that was set up here.",
                 ja="個人番号は、設定済みの窓口にだけ提供できます。",
-                remedy="Name the counter's page with --site, where the law lets it ask.",
-                remedy_ja="法令で認められた窓口のページを --site で指定してください。",
+                remedy="Nothing was sent. Do not give your number to a page; at a counter, tell the clerk that this machine is not set up.",
+                remedy_ja="何も送信していません。窓口以外で個人番号を入力しないでください。窓口の場合は、この端末が未設定であることを職員にお伝えください。",
                 code="site",
             )
         if kind not in (*PURPOSES, NUMBER) or not back.startswith("/") or back.startswith(("//", "/\\")):
@@ -171,7 +175,13 @@ def _title(lang: str) -> str:
 
 
 def _not_understood() -> Malformed:
-    return Malformed("What the page asks for is not understood.", ja="要求の内容が正しくありません。", code="ask")
+    return Malformed(
+        "What the page asks for is not understood.",
+        ja="要求の内容が正しくありません。",
+        remedy="Nothing was sent. Go back to the page and begin again; if it repeats, tell whoever runs the page.",
+        remedy_ja="何も送信していません。元のページに戻り、やり直してください。続く場合は、ページの運営者にお知らせください。",
+        code="ask",
+    )
 
 
 def _data(data: dict[str, str], name: str, most: int) -> bytes:
@@ -220,7 +230,13 @@ def _asking(program: ReaderProgram, pages: Pages) -> list[Any]:
 
     @post("/ask", guards=inside, include_in_schema=False, status_code=200)
     async def ask(request: Request[Any, Any, Any], data: Form) -> Response[bytes]:
-        return confirm(request, program.take(request.headers.get("origin", ""), data))
+        origin = request.headers.get("origin", "")
+        try:
+            return confirm(request, program.take(origin, data))
+        except RenkeiError as error:
+            if ORIGIN.fullmatch(origin):
+                error.extra["back"] = origin
+            raise
 
     @post("/answer", guards=inside, include_in_schema=False, status_code=200)
     async def answer(request: Request[Any, Any, Any], data: Form) -> Response[bytes]:

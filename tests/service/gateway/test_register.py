@@ -137,6 +137,10 @@ def test_the_program_gives_the_number_to_counters_that_were_set_up_alone(nation,
     with nation.reading(nation.card(), elsewhere=True) as anybody:
         status, page = clerk.post(f"{anybody}/ask", clerk.url, **main_fields(page))
         assert (status, "counters alone" in page) == (403, True)
+        assert "tell the clerk" in page
+        assert "--site" not in page
+        assert f'href="{clerk.url}"' in page
+        assert "this machine alone" in page.partition("<footer>")[2]
         fields = {"kind": "number", "challenge": "AAAA", "back": "/x", "title": "Free prize"}
         assert clerk.post(f"{anybody}/ask", "https://shop.example", **fields)[0] == 403
     with nation.reading(nation.card(), clerk.url, elsewhere=True) as counter:
