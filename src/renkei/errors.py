@@ -96,8 +96,8 @@ class NotFound(RenkeiError):
 
     code = "not-found"
     status = 404
-    remedy = "Check the identifier."
-    remedy_ja = "識別子を確認してください。"
+    remedy = "Check the number, code or address that you gave."
+    remedy_ja = "指定した番号・コード・アドレスを確認してください。"
 
 
 class Unavailable(RenkeiError):

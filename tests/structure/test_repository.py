@@ -1,5 +1,6 @@
 """Properties of the repository: schemas match their tables, guards are on, documents are fresh, nothing names a registry."""
 
+import ast
 import json
 import re
 import subprocess
@@ -127,3 +128,41 @@ def test_there_is_one_file_of_attacks_per_adversary():
     for name in files:
         text = (ROOT / f"tests/attacks/test_{name}.py").read_text("utf-8")
         assert re.match(r'"""(Adversar|Claim)', text), name
+
+
+ERRORS = {"RenkeiError", "Malformed", "NotGenuine", "Refused", "Conflict", "NotFound", "Unavailable", "SetupError"}
+FOR_PROGRAMS = {"NotGenuine", "Refused", "Conflict"}
+"""Families whose own remedy speaks to whoever writes a program or runs an institution."""
+FOR_PEOPLE = (
+    *("card/client.py", "card/reader.py", "clinic/service.py", "nation/bank/service.py", "reader/service.py"),
+    *(f"certification/{name}.py" for name in ("applications", "counter_pages", "faces")),
+    *(f"gateway/{name}.py" for name in ("counter_pages", "document_pages", "documents")),
+    *(f"institution/{name}.py" for name in ("clerks", "entry", "relying")),
+    *(f"portal/{name}.py" for name in ("pages", "sign_on_pages")),
+)
+
+
+def errors_in(path):
+    """The errors that a file makes: line, family, and what is given by name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+            yield node.lineno, node.func.id, {keyword.arg for keyword in node.keywords}
+
+
+def test_what_people_meet_tells_them_what_to_do_in_both_languages():
+    """Where they come by card no error falls back on a remedy for programs; and nowhere is one told in Japanese and remedied in English."""
+    source = ROOT / "src" / "renkei"
+    half = [
+        (p, n)
+        for p in source.rglob("*.py")
+        for n, _, given in errors_in(p)
+        if "ja" in given and "remedy" in given and "remedy_ja" not in given
+    ]
+    assert half == []
+    bare = [
+        (f, n)
+        for f in FOR_PEOPLE
+        for n, family, given in errors_in(source / f)
+        if family in FOR_PROGRAMS and "remedy" not in given
+    ]
+    assert bare == []

@@ -149,7 +149,11 @@ class CardClient:
         self._pick(pin)
         if not value.isascii() or not 0 < len(value) <= 16:  # an empty one would only ask for the tries left
             raise Malformed(
-                "A PIN has 4 digits, or 6 to 16 letters and digits.", ja="暗証番号の形式が違います。", code="pin-form"
+                "A PIN has 4 digits, or 6 to 16 letters and digits.",
+                ja="暗証番号の形式が違います。",
+                remedy=CHOSEN[0],
+                remedy_ja=CHOSEN[1],
+                code="pin-form",
             )
         self._ask(0x00, 0x20, 0x00, 0x80, value.encode())
 
@@ -158,7 +162,11 @@ class CardClient:
         content = self._content()
         if content[:2] != b"\x30\x82":
             raise NotFound(
-                "The card has no such certificate.", ja="カードに電子証明書がありません。", code="no-certificate"
+                "The card has no such certificate.",
+                ja="カードに電子証明書がありません。",
+                remedy="Have it made at your municipality's counter.",
+                remedy_ja="市区町村の窓口で発行を受けてください。",
+                code="no-certificate",
             )
         return content[: int.from_bytes(content[2:4], "big") + 4]
 
@@ -185,13 +193,24 @@ class CardClient:
         return answer[:-2]
 
 
+CHOSEN = "Give the one you chose when you got the card.", "カードの受取時に決めた番号を入力してください。"
+
+
 def pin_form(rule: layout.PinRule) -> RenkeiError:
     """What a PIN may be, as an error."""
     if rule.form is layout.FOUR_DIGITS:
-        return Malformed("This PIN has four digits.", ja="暗証番号は数字4桁です。", code="pin-form")
+        return Malformed(
+            "This PIN has four digits.",
+            ja="暗証番号は数字4桁です。",
+            remedy=CHOSEN[0],
+            remedy_ja=CHOSEN[1],
+            code="pin-form",
+        )
     return Malformed(
         "This PIN has 6 to 16 capital letters and digits.",
         ja="暗証番号は英大文字と数字の6〜16文字です。",
+        remedy=CHOSEN[0],
+        remedy_ja=CHOSEN[1],
         code="pin-form",
     )
 
@@ -218,7 +237,11 @@ def _strange(status: int) -> RenkeiError:
             )
         case 0x6984:
             return Conflict(
-                "No PIN has been set on this card yet.", ja="暗証番号が設定されていません。", code="pin-unset"
+                "No PIN has been set on this card yet.",
+                ja="暗証番号が設定されていません。",
+                remedy="Have it set at a municipal counter.",
+                remedy_ja="市区町村の窓口で設定してください。",
+                code="pin-unset",
             )
         case 0x6982:
             return Refused(
@@ -230,6 +253,16 @@ def _strange(status: int) -> RenkeiError:
             )
         case 0x6A82:
             return NotFound(
-                "This is no Individual Number Card.", ja="個人番号カードではありません。", code="other-card"
+                "This is no Individual Number Card.",
+                ja="個人番号カードではありません。",
+                remedy="Put your Individual Number Card onto the reader.",
+                remedy_ja="個人番号カードをリーダーに置いてください。",
+                code="other-card",
             )
-    return Conflict(f"The card answered {status:04X}.", ja=f"カードの応答: {status:04X}", code="card-status")
+    return Conflict(
+        f"The card answered {status:04X}.",
+        ja=f"カードの応答: {status:04X}",
+        remedy="Take the card off the reader, put it back, and try again.",
+        remedy_ja="カードをリーダーに置き直して、もう一度お試しください。",
+        code="card-status",
+    )

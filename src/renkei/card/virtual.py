@@ -165,6 +165,7 @@ def _until_ready(child: subprocess.Popen[bytes], folder: Path) -> None:
             f"The virtual reader did not start: {said[-1] if said else 'no reason given'}",
             ja="仮想リーダーを開始できません。",
             remedy=f"See {folder / 'reader.log'}.",
+            remedy_ja=f"{folder / 'reader.log'} を確認してください。",
             code="card-reader",
         )
 

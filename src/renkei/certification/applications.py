@@ -158,7 +158,13 @@ class Applications:
         number = number_format(self._pack.header.person_number).parse(person.number)
         today = self._pack.day(self._clock())
         if not dt.date(1880, 1, 1) <= person.birth <= today or cause not in CAUSES:
-            raise Malformed("The birthday is no such day.", ja="生年月日が正しくありません。", code="birth")
+            raise Malformed(
+                "The birthday is no such day.",
+                ja="生年月日が正しくありません。",
+                remedy="Correct it.",
+                remedy_ja="生年月日を確認してください。",
+                code="birth",
+            )
         if not visible(person.name + person.address):
             raise Malformed("Name or address hold control characters.", ja="使えない文字があります。", code="person")
         code, now = "".join(secrets.choice(LETTERS) for _ in range(12)), self._clock()
@@ -192,8 +198,9 @@ class Applications:
             raise Conflict(
                 "Your card is being made already.",
                 ja="カードは既に作成中です。",
-                code="moved-on",
                 remedy="Wait for the notice.",
+                remedy_ja="交付のお知らせをお待ちください。",
+                code="moved-on",
             )
         kept = self._lock(await asyncio.to_thread(photos.check, photo))
         await self._step(
@@ -239,7 +246,7 @@ class Applications:
             await self._step(code, ("made",), "announced", last.isoformat(), by, state="announced")
             return last
         if application.announced is None:
-            raise Conflict("The card is not made yet.", ja="カードはまだできていません。", code="moved-on")
+            raise moved_on("The card is not made yet.", "カードはまだできていません。")
         return application.announced
 
     # ------------------------------------------------------------------ theirs
@@ -253,7 +260,7 @@ class Applications:
         """
         application = await self.get(code, office)
         if application.state not in ("made", "announced") or application.person is None or not application.card:
-            raise Conflict("There is no card to hand over.", ja="交付できるカードがありません。", code="moved-on")
+            raise moved_on("There is no card to hand over.", "交付できるカードがありません。")
         rules = self._pack.header.cards.proofing
         if not rules.satisfied(shown):
             raise Refused(
@@ -327,7 +334,7 @@ class Applications:
     async def _in_use(self, code: str, office: str, *states: str) -> Application:
         application = await self.get(code, office)
         if application.state not in (states or ("handed", "suspended")) or not application.card:
-            raise Conflict("The card is not in use.", ja="カードは使用中ではありません。", code="moved-on")
+            raise moved_on("The card is not in use.", "カードは使用中ではありません。")
         return application
 
     async def _certificates(self, application: Application, state: str) -> list[str]:
@@ -341,7 +348,7 @@ class Applications:
 
         def commit(connection: sa.Connection) -> None:
             if not store.advance(connection, code, before, now, **values):
-                raise Conflict("Somebody else went on with it.", ja="先に処理が進みました。", code="moved-on")
+                raise moved_on("Somebody else went on with it.", "先に処理が進みました。")
             store.note(connection, code, what, about, now, by)
 
         await self._database.write(commit)
@@ -374,5 +381,22 @@ def as_register(url: str, token: str) -> Register:
     return register
 
 
+def moved_on(sentence: str, ja: str) -> Conflict:
+    """The application is at another step than whoever acts on it thought."""
+    return Conflict(
+        sentence,
+        ja=ja,
+        remedy="Look at the application again.",
+        remedy_ja="申請の状態をもう一度確認してください。",
+        code="moved-on",
+    )
+
+
 def _unknown() -> NotFound:
-    return NotFound("There is no such application.", ja="この申請はありません。", code="no-application")
+    return NotFound(
+        "There is no such application.",
+        ja="この申請はありません。",
+        remedy="Check the code.",
+        remedy_ja="コードを確認してください。",
+        code="no-application",
+    )

@@ -141,7 +141,13 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
     def clerk(request: AnyRequest, *duties: Duty) -> CounterClerk:
         found: CounterClerk = request.state.clerk
         if duties and not set(duties) & set(found.duties):
-            raise Refused("This is not among your duties here.", ja="この操作の権限がありません。", code="duty")
+            raise Refused(
+                "This is not among your duties here.",
+                ja="この操作の権限がありません。",
+                remedy="Ask whoever administers this counter's access.",
+                remedy_ja="利用権限の管理者にご相談ください。",
+                code="duty",
+            )
         return found
 
     async def show(request: AnyRequest, application: Application, error: RenkeiError | None = None) -> Response[bytes]:
@@ -237,7 +243,13 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
     async def picture(request: AnyRequest, code: FromPath[str]) -> Response[bytes]:
         application = await all_.get(code, clerk(request).office)
         if application.photo is None:
-            raise NotFound("There is no photograph.", ja="写真がありません。", code="no-photo")
+            raise NotFound(
+                "There is no photograph.",
+                ja="写真がありません。",
+                remedy="Take one in.",
+                remedy_ja="写真を登録してください。",
+                code="no-photo",
+            )
         return Response(application.photo, media_type="image/jpeg")
 
     @get("/counter/{code:str}/{name:str}", guards=inside, include_in_schema=False)

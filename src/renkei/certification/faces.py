@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from renkei.certification.applications import Application
+from renkei.certification.applications import Application, moved_on
 from renkei.errors import Conflict
 from renkei.institution import paper
 
@@ -34,13 +34,15 @@ def faces(application: Application, title: str) -> Faces:
     """A card's faces; ``Conflict`` before it is made, after it was handed over, or if a character of it cannot be printed."""
     person, photo = application.person, application.photo
     if person is None or photo is None or application.card is None or not application.until:
-        raise Conflict("There is no card to print now.", ja="印刷するカードがありません。", code="moved-on")
+        raise moved_on("There is no card to print now.", "印刷するカードがありません。")
     face = paper.face()
     lacking = face.lacks(person.name + person.address)
     if lacking:
         raise Conflict(
             f"This cannot be printed, for the typeface lacks {', '.join(paper.named(c) for c in lacking)}.",
             ja=f"印刷できない文字があります: {', '.join(paper.named(c) for c in lacking)}",
+            remedy="Install a typeface that has it, or write it by hand.",
+            remedy_ja="その文字を含む書体を入れるか、手書きで補ってください。",
             code="unprintable",
         )
     values = {
@@ -68,7 +70,7 @@ def letter_pdf(application: Application, title: str, office: str, last: dt.date 
     """The letter to who may collect a card: where, until when, and what to bring. It does not hold the number."""
     person = application.person
     if person is None or last is None:
-        raise Conflict("There is nobody to tell now.", ja="通知する相手がありません。", code="moved-on")
+        raise moved_on("There is nobody to tell now.", "通知する相手がありません。")
     family = paper.face().family
     values = {"title": title, "office": office, "family": family, "name": person.name, "address": person.address}
     html = _templates.get_template("letter_paper.html").render(**values, code=application.code, last=_day(last))

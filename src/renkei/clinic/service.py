@@ -153,7 +153,11 @@ class Terminal:
             certificate.verify_directly_issued_by(self._authority)
         except (ValueError, TypeError, InvalidSignature):
             raise NotGenuine(
-                "The card is not genuine.", ja="カードが真正ではありません。", code="certificate-issuer"
+                "The card is not genuine.",
+                ja="カードが真正ではありません。",
+                remedy="Ask for another proof of insurance.",
+                remedy_ja="資格確認書などの提示を求めてください。",
+                code="certificate-issuer",
             ) from None
         now, digest = self._clock(), sha256(shown.certificate).hexdigest()
         row = self._kept.execute("SELECT token FROM tokens WHERE certificate = ?", [digest]).fetchone()

@@ -21,6 +21,7 @@ except (ImportError, OSError, TypeError, ValueError) as missing:  # the binding 
         ja="暗号ライブラリ libsodium が見つかりません。",
         code="libsodium-missing",
         remedy="Install it: `apt-get install libsodium23` (Debian, Ubuntu), then try again.",
+        remedy_ja="`apt-get install libsodium23`（Debian、Ubuntu）で入れてから、もう一度お試しください。",
     ) from missing
 
 from renkei.errors import Malformed, SetupError

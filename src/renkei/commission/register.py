@@ -150,6 +150,7 @@ class Register:
                 ja="意見募集の期間中です。",
                 code="comment-open",
                 remedy="Wait for its end.",
+                remedy_ja="終了をお待ちください。",
             )
         if after != "comment" and row.state in ("review", "approval") and not note.strip():
             raise Malformed("Say what the review found.", ja="審査の結果を記入してください。", code="note")

@@ -242,6 +242,7 @@ class Answering:
                 "This request is settled already.",
                 ja="この照会は処理済みです。",
                 remedy="Nothing needs doing.",
+                remedy_ja="対応は不要です。",
             )
         permit = decode_as(bytes(row.permit), Permit)
         now = self._clock()

@@ -15,7 +15,7 @@ from renkei.errors import Conflict, Malformed, Refused, RenkeiError
 from renkei.gateway import store
 from renkei.institution import subjects
 from renkei.institution.clerks import demand
-from renkei.institution.entry import Form, Render, presented
+from renkei.institution.entry import Form, Render, no_answer, presented
 from renkei.law import Pack
 from renkei.numbers import number_format
 
@@ -64,7 +64,11 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
             allowed(affair)
             if not 0 < len(local_id) <= 64 or not local_id.isprintable():
                 raise Malformed(
-                    "Give the number of their file here.", ja="宛名番号を入力してください。", code="local-id"
+                    "Give the number of their file here.",
+                    ja="宛名番号を入力してください。",
+                    remedy="It has 64 characters at most.",
+                    remedy_ja="64文字以内です。",
+                    code="local-id",
                 )
             subjects.demand_ours([local_id])
             if await gateway.database.read(lambda c: subjects.by_local_id(c, [local_id])):
@@ -83,7 +87,7 @@ def counter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[A
             return Redirect("/desk/register", status_code=303)
         fields = {name: data.get(name, "")[:8000] for name in ("certificate", "signature", "number")}
         if not all(fields.values()):
-            raise Malformed("Nothing came from the card.", ja="カードの応答がありません。", code="card-answer")
+            raise no_answer()
         return render(request, "signed.html", finish="/desk/register/finish", **fields)
 
     @post("/desk/register/finish", guards=inside, include_in_schema=False)

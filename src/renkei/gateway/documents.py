@@ -85,7 +85,11 @@ class Documents:
         document = next((d for d in self.offered() if d.code == code), None)
         if document is None:
             raise NotFound(
-                "There is no such certificate here.", ja="この証明書は取り扱っていません。", code="no-document"
+                "There is no such certificate here.",
+                ja="この証明書は取り扱っていません。",
+                remedy="Choose one of those that are offered.",
+                remedy_ja="一覧から選んでください。",
+                code="no-document",
             )
         try:
             found = await asyncio.to_thread(self._adapter.look_up, document.item, "", [local_id])

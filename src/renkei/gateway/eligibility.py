@@ -20,13 +20,13 @@ import msgspec
 from litestar import Request, Router, get, post
 from litestar.params import JSONBody
 
-from renkei.errors import Malformed, NotFound, Refused, Unavailable
+from renkei.errors import NotFound, Refused, Unavailable
 from renkei.gateway.adapter import Adapter, SourceFault
 from renkei.gateway.seal import Seal
 from renkei.institution import subjects
 from renkei.institution.clerks import duty, token_guard
 from renkei.institution.database import Database
-from renkei.institution.entry import Entry
+from renkei.institution.entry import Entry, no_answer
 from renkei.institution.relying import Presented, consent_purpose
 from renkei.institution.settings import Clerk, Clock, Settings
 from renkei.institution.signed_text import COVER
@@ -251,5 +251,5 @@ def _presented(card: Card) -> tuple[Presented, bytes]:
     try:
         parts = [b64decode(text, validate=True) for text in (card.certificate, card.signature, card.challenge)]
     except ValueError:
-        raise Malformed("This is no base64.", ja="base64 ではありません。", code="card-answer") from None
+        raise no_answer() from None
     return Presented(parts[0], parts[1]), parts[2]

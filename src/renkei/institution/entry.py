@@ -26,7 +26,7 @@ from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.post import Post
-from renkei.institution.relying import Challenges, Presented, Verifier, authentication_message, by_ocsp
+from renkei.institution.relying import AGAIN, Challenges, Presented, Verifier, authentication_message, by_ocsp
 from renkei.institution.settings import Clock, Settings
 from renkei.institution.web import language, leading_to
 from renkei.messages.wire import CodeByCard, Message
@@ -101,7 +101,13 @@ class Entry:
 
     def _verifier(self) -> Verifier:
         if self._authority is None:
-            raise NotFound("Nobody comes in by card here.", ja="カードは使えません。", code="no-cards")
+            raise NotFound(
+                "Nobody comes in by card here.",
+                ja="カードは使えません。",
+                remedy="Come in another way, or ask at the counter.",
+                remedy_ja="ほかの方法を使うか、窓口にお問い合わせください。",
+                code="no-cards",
+            )
         rules = self._member.pack.header.cards
         return Verifier(rules, {"authentication": self._authority}, by_ocsp(self._clock), self._clock)
 
@@ -132,7 +138,7 @@ class Entry:
                 return Redirect(at.rpartition("/")[0] or "/", status_code=303)
             shown = {name: data.get(name, "")[:8000] for name in ("certificate", "signature")}
             if not all(shown.values()):
-                raise Malformed("Nothing came from your card.", ja="カードの応答がありません。", code="card-answer")
+                raise no_answer()
             return render(request, "signed.html", finish=f"{at}/finish", **shown)
 
         @post(f"{at}/finish", include_in_schema=False)
@@ -175,11 +181,22 @@ def presented(data: Mapping[str, str]) -> Presented:
     return Presented(*(_bytes(data.get(name, "")) for name in ("certificate", "signature")))
 
 
+def no_answer() -> Malformed:
+    """What came back was not from a card."""
+    return Malformed(
+        "Nothing usable came from the card.",
+        ja="カードの応答を読み取れません。",
+        remedy=AGAIN[0],
+        remedy_ja=AGAIN[1],
+        code="card-answer",
+    )
+
+
 def _bytes(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise Malformed("This is no base64.", ja="base64 ではありません。", code="card-answer") from None
+        raise no_answer() from None
 
 
 def _authority(path: str) -> x509.Certificate:

@@ -32,6 +32,25 @@ OUTSTANDING_MOST = 100_000
 SKEW = 300_000
 """Milliseconds by which a responder's clock may differ from ours."""
 GOOD, SUSPENDED, REVOKED, UNKNOWN = "good", "suspended", "revoked", "unknown"
+AGAIN = "Begin again with your card.", "カードを使って、もう一度やり直してください。"
+RENEWED = (
+    "Have the certificate made anew at your municipality's counter.",
+    "お住まいの市区町村の窓口で、電子証明書の発行を受けてください。",
+)
+REMEDIES = {
+    "certificate-expired": RENEWED,
+    "certificate-revoked": RENEWED,
+    "certificate-unknown": RENEWED,
+    "certificate-suspended": (
+        "If the card was found again, your municipality's counter takes it back into use.",
+        "カードが見つかった場合は、市区町村の窓口で一時停止を解除できます。",
+    ),
+    "certificate-issuer": (
+        "Use your Individual Number Card.",
+        "ご自身のマイナンバーカードを使ってください。",
+    ),
+}
+"""What to do about a card that is refused, where to begin again does not help."""
 
 Status = Callable[[x509.Certificate, x509.Certificate], Awaitable[str]]
 """``status(certificate, issuer)``: one of the four above; ``Unavailable`` if nobody says."""
@@ -85,7 +104,13 @@ class Challenges:
         if head in self._used:
             raise _refused("challenge-used", "The challenge was answered already.", "この要求には回答済みです。")
         if len(self._used) >= OUTSTANDING_MOST:
-            raise Unavailable("Too many sign in at once.", ja="サインインが集中しています。", code="crowded")
+            raise Unavailable(
+                "Too many sign in at once.",
+                ja="サインインが集中しています。",
+                remedy="Try again in some minutes.",
+                remedy_ja="数分待ってから、もう一度お試しください。",
+                code="crowded",
+            )
         self._used[head] = given
 
     def _proof(self, head: bytes) -> bytes:
@@ -118,7 +143,13 @@ def _loaded(der: bytes) -> tuple[x509.Certificate, object]:
         certificate = x509.load_der_x509_certificate(der)
         return certificate, certificate.public_key()
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
-        raise Malformed("This is no certificate.", ja="電子証明書ではありません。", code="certificate") from None
+        raise Malformed(
+            "This is no certificate.",
+            ja="電子証明書ではありません。",
+            remedy=AGAIN[0],
+            remedy_ja=AGAIN[1],
+            code="certificate",
+        ) from None
 
 
 def visible(text: str, besides: str = "") -> bool:
@@ -243,7 +274,13 @@ def read_answer(raw: bytes, certificate: x509.Certificate, issuer: x509.Certific
     try:
         answer = ocsp.load_der_ocsp_response(raw)
         if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-            raise Unavailable("The responder does not answer.", ja="失効情報を確認できません。", code="no-answer")
+            raise Unavailable(
+                "Whether your card is still good cannot be asked now.",
+                ja="カードが有効かどうかを確認できません。",
+                remedy="Nothing was done. Try again in some minutes.",
+                remedy_ja="何も行っていません。数分待ってから、もう一度お試しください。",
+                code="no-answer",
+            )
         responder = answer.certificates[0]
         responder.verify_directly_issued_by(issuer)
         extended = responder.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -269,7 +306,11 @@ def read_answer(raw: bytes, certificate: x509.Certificate, issuer: x509.Certific
             raise ValueError
     except (ValueError, TypeError, IndexError, InvalidSignature, x509.ExtensionNotFound):
         raise NotGenuine(
-            "The responder's answer is not genuine.", ja="失効情報の応答が真正ではありません。", code="ocsp-wrong"
+            "Whether your card is still good could not be made sure.",
+            ja="カードが有効かどうかを確認できませんでした。",
+            remedy="Nothing was done. Try again in some minutes; if it repeats, tell whoever runs this page.",
+            remedy_ja="何も行っていません。数分待ってからお試しください。続く場合は、このページの運営者にお知らせください。",
+            code="ocsp-wrong",
         ) from None
     if answer.certificate_status is ocsp.OCSPCertStatus.REVOKED:
         held = answer.revocation_reason is x509.ReasonFlags.certificate_hold
@@ -289,10 +330,5 @@ def _responder(certificate: x509.Certificate) -> str:
 
 
 def _refused(code: str, sentence: str, ja: str) -> RenkeiError:
-    return NotGenuine(
-        sentence,
-        ja=ja,
-        code=code,
-        remedy="Begin again with your card.",
-        remedy_ja="カードを使って、もう一度やり直してください。",
-    )
+    remedy, remedy_ja = REMEDIES.get(code, AGAIN)
+    return NotGenuine(sentence, ja=ja, code=code, remedy=remedy, remedy_ja=remedy_ja)

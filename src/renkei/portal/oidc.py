@@ -122,6 +122,7 @@ class Provider:
                     f"clients.toml: {client.id} has no usable address.",
                     ja=f"clients.toml: {client.id} の URI が正しくありません。",
                     remedy="Give https addresses (or loopback ones) without a fragment.",
+                    remedy_ja="フラグメントのない https（またはループバック）の URI を指定してください。",
                     code="settings-wrong",
                 )
         self._key = _key(home / "sign-on.pem")

@@ -159,10 +159,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
         codes = await codes_of(request)
         if position >= 2**53:
-            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+            raise _NO_RECORD
         row = await portal.database.read(lambda c: store.record(c, codes, position))
         if row is None:
-            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+            raise _NO_RECORD
         return await show(request, row)
 
     @get(
@@ -174,7 +174,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
         codes = await codes_of(request)
         if position >= 2**53 or await portal.database.read(lambda c: store.record(c, codes, position)) is None:
-            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+            raise _NO_RECORD
         name = f'attachment; filename="record-{position}.tlog-proof"'
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
 
@@ -183,7 +183,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         codes = await codes_of(request)
         row = await portal.database.read(lambda c: store.record(c, codes, position)) if position < 2**53 else None
         if row is None:
-            raise NotFound("There is no such record of yours.", ja="この記録はありません。")
+            raise _NO_RECORD
         kind, text = data.get("kind", ""), data.get("text", "").strip()
         if kind not in REPORTS or len(text) > 4000 or "\0" in text:
             error = Malformed(
@@ -221,6 +221,12 @@ _AWAITED = Unavailable(
     "Your file is still being set up. Look again in a moment.",
     ja="準備中です。少ししてから、もう一度ご覧ください。",
     code="no-code",
+)
+_NO_RECORD = NotFound(
+    "There is no such record of yours.",
+    ja="この記録はありません。",
+    remedy="Choose one from the list.",
+    remedy_ja="一覧から選んでください。",
 )
 _SECRET = Refused(
     "This sign-in code is not known.",

@@ -149,7 +149,13 @@ def _mark(here: str) -> str:
 def _once(query: str) -> dict[str, str]:
     pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
     if len({k for k, _ in pairs}) != len(pairs):
-        raise Malformed("A parameter stands twice.", ja="同じパラメーターが重複しています。", code="twice")
+        raise Malformed(
+            "A parameter stands twice.",
+            ja="同じパラメーターが重複しています。",
+            remedy="Go back to the site and begin again; if it repeats, tell the site.",
+            remedy_ja="元のサイトに戻り、やり直してください。続く場合は、サイトの運営者にお知らせください。",
+            code="twice",
+        )
     return dict(pairs)
 
 
