@@ -75,8 +75,9 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
             return Redirect(to)
         if "none" in asked.prompt:
             raise OAuthError("consent_required")
-        page = render(request, "agree.html", client=asked.client, asked=request.url.query, known=ready)
-        return leading_to(origin(asked.redirect_uri), page)
+        site = origin(asked.redirect_uri)
+        page = render(request, "agree.html", client=asked.client, at=site, asked=request.url.query, known=ready)
+        return leading_to(site, page)
 
     def must_prove(session: Mapping[str, Any], asked: Asked, this: str) -> bool:
         """Whether this site wants its user to sign in for it, and they have not."""
@@ -131,11 +132,15 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
     async def sites(request: AnyRequest) -> Response[bytes]:
         rows = await portal.database.read(lambda c: store.consents_of(c, request.state.account))
         known = [(provider.clients[r.client], r.since) for r in rows if r.client in provider.clients]
-        return render(request, "sites.html", sites=known)
+        ended = provider.clients.get(request.session.get("ended", ""))
+        if ended:  # told once
+            request.set_session({k: v for k, v in request.session.items() if k != "ended"})
+        return render(request, "sites.html", sites=known, ended=ended)
 
     @post("/sites/{client:str}", guards=inside, include_in_schema=False)
     async def withdraw(request: AnyRequest, client: FromPath[str]) -> Redirect:
         await portal.database.write(lambda c: store.withdraw(c, request.state.account, client[:64]))
+        request.set_session({**request.session, "ended": client[:64]})
         return Redirect("/sites", status_code=303)
 
     return [discovery, keys, authorize, agree, token, userinfo, logout, leave, sites, withdraw]

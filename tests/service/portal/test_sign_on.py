@@ -259,11 +259,13 @@ def test_a_resident_ends_it(nation, bank):
     address, state = bank.ask()
     tokens = bank.redeem(resident.agrees(address), state)
     assert "The bank" in resident.get("/sites")[1]
-    resident.form("/sites", "/sites/bank")
+    _, page = resident.form("/sites", "/sites/bank")
+    assert "The access of The bank has ended." in page
     assert bank.userinfo(tokens["access_token"]).status_code == 401
     assert "The bank" not in resident.get("/sites")[1]
     _, page, left = resident.goes(bank.ask()[0])
     assert (left, "made up for it alone" in page) == ("", True)
+    assert "https://bank.example</strong>" in page
 
 
 def test_a_site_may_ask_that_the_resident_signs_in_anew(nation, bank, resident):
