@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -34,6 +35,18 @@ GRACE = 3_600_000
 """Milliseconds for which a code may still be on its way to us."""
 CHECK_EVERY = 30.0
 CHECKED_AT_ONCE = 500
+
+
+class Ending(NamedTuple):
+    """The last day of a certificate, and how many are left after today."""
+
+    last: dt.date
+    days: int
+
+    @property
+    def near(self) -> bool:
+        """It is the last week."""
+        return self.days <= 7
 
 
 class Portal(Institution):
@@ -96,11 +109,13 @@ class Portal(Institution):
         fresh = 0 <= self.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
         return self.account_of(session["key"]) if fresh and "key" in session else None
 
-    def ending(self, session: Mapping[str, Any]) -> int | None:
-        """When (ms) the certificate that this session was begun with ends, if it is time to remind its holder of it."""
-        until = session.get("until")
-        soon = self.member.pack.header.cards.remind_days * 86_400_000
-        return until if until is not None and until - self.clock() < soon else None
+    def ending(self, session: Mapping[str, Any]) -> Ending | None:
+        """When the certificate that this session was begun with ends, if it is time to remind its holder of it."""
+        pack, now, until = self.member.pack, self.clock(), session.get("until")
+        if until is None or until - now >= pack.header.cards.remind_days * 86_400_000:
+            return None
+        last = pack.day(until)
+        return Ending(last, max(0, (last - pack.day(now)).days))
 
     async def is_awaited(self, account: str) -> bool:
         """Whether the code of this account is still on its way."""

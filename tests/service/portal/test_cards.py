@@ -4,15 +4,18 @@ import base64
 import re
 import subprocess
 import urllib.parse
+import urllib.request
 from hashlib import sha256
 
 import pytest
 from cryptography import x509
+from litestar.middleware.session.client_side import ClientSideSessionBackend
 
 from renkei.authority import store as roll
 from renkei.card.client import AUTHENTICATION, CardClient
 from renkei.card.virtual import CardFile
 from renkei.institution import subjects
+from renkei.institution.web import cookie_session
 from renkei.nation.cards import PINS
 from renkei.nation.plan import free_ports
 from renkei.numbers import IndividualNumber
@@ -192,15 +195,42 @@ def test_whoever_s_certificate_ends_soon_is_reminded(nation, reader):
     assert "Have it renewed" not in seen(resident)
     der = CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)
     end = int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
-    for days, told in ((80, True), (100, False)):
-        early = {"until": end}
-        clock = portal.clock
+    clock = portal.clock
+    for days, told in (
+        (100, None),
+        (80, (80, False)),
+        (8, (8, False)),
+        (7, (7, True)),
+        (0, (0, True)),
+        (-1, (0, True)),
+    ):
         try:
             portal.clock = lambda days=days: end - days * 86_400_000
-            assert (portal.ending(early) is not None) is told
+            ends = portal.ending({"until": end})
+            assert (ends and (ends.days, ends.near)) == told
         finally:
             portal.clock = clock
     assert portal.ending({}) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "left", "style"), [(80, "80 days are left.", "notice"), (1, "One day is left.", "notice bad")]
+)
+def test_the_last_week_is_told_more_strongly(nation, reader, days, left, style):
+    """A session as the sign-in of somebody with such a certificate leaves it."""
+    portal = nation.world.institutions["portal"]
+    assert Resident(nation).signs_in(reader)[0] == 200
+    der = CardClient(CardFile(nation.card()).chip().transmit).certificate(AUTHENTICATION)
+    now = portal.clock()
+    session = {"key": sha256(der).hexdigest(), "since": now, "until": now + days * 86_400_000}
+    config = cookie_session(portal.settings, portal.keys.derive("session"), 600)
+    (sealed,) = ClientSideSessionBackend(config).dump_data(session)
+    request = urllib.request.Request(f"{nation.url('portal')}/records?lang=en")
+    request.add_header("Cookie", f"{config.key}={sealed.decode()}")
+    request.add_header("Accept", "text/html")
+    with urllib.request.urlopen(request) as response:
+        page = response.read().decode()
+    assert f'<p class="{style}" role="status"><strong>{left}</strong>' in page
 
 
 def test_no_site_is_told_of_whoever_is_not_found_yet(nation):
