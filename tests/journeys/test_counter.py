@@ -165,6 +165,24 @@ def test_who_moves_has_it_written_on_the_card(nation, browser):
     context.close()
 
 
+@pytest.mark.parametrize("page", [("ja", 320), ("en", 1280)], indirect=True, ids=["ja-320", "en-1280"])
+def test_a_posted_form_is_taken_in_and_told_apart(nation, page):
+    """From those that were applied for at home or at the counter: in the list, in what was done, and in the count."""
+    enter(nation, page)
+    code = invite(nation, page, 2)
+    page.set_input_files("#photo", PHOTOS / "good.jpg")
+    page.select_option("#channel", "post")
+    page.locator("form[action$='/photo'] button").click()
+    page.wait_for_selector("img")
+    sound(page)
+    by_post = "郵送" if page.lang == "ja" else "by post"
+    assert f"({by_post})" in page.inner_text("main ol")
+    page.goto(f"{nation.plan.certification}/counter")
+    sound(page)
+    assert by_post in page.inner_text(f"tr:has-text('{code}')")
+    assert re.search(rf"{by_post} \d", page.inner_text("main p.small"))
+
+
 @pytest.mark.parametrize("page", [("en", 1280)], indirect=True, ids=["en-1280"])
 def test_each_office_sees_its_own_and_each_duty_its_part(nation, page):
     enter(nation, page)

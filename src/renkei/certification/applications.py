@@ -42,6 +42,7 @@ from renkei.numbers import number_format
 
 CAUSES = ("first", "renewal", "lost", "renumbered", "damaged")
 CHANNELS = ("counter", "web", "post")
+"""How an application comes: its applicant stands at the counter, sends it from home, or posted the form, which a clerk takes in."""
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 DAY = 86_400_000
 
@@ -138,6 +139,10 @@ class Applications:
         """How many there are in each state."""
         return await self._database.read(lambda c: store.tally(c, office))
 
+    async def channels(self, office: str) -> dict[str, int]:
+        """How many came on each of ``CHANNELS``."""
+        return await self._database.read(lambda c: store.channels(c, office))
+
     async def by_card(self, card: str, office: str) -> Application:
         """The application a card was made for, by the number on the card."""
         row = await self._database.read(lambda c: store.application_of(c, card))
@@ -190,7 +195,16 @@ class Applications:
         return code
 
     async def apply(self, code: str, photo: bytes, channel: str, by: str) -> None:
-        """Apply with a photograph; another one as long as the card is not being made. ``Unfit`` says what is wrong with it."""
+        """Apply with a photograph, on one of ``CHANNELS``; another one as long as the card is not being made. ``Unfit`` says what is
+        wrong with it."""
+        if channel not in CHANNELS:
+            raise Malformed(
+                "Say how the application came.",
+                ja="申請の方法が正しくありません。",
+                remedy="Choose one of those listed.",
+                remedy_ja="一覧から選んでください。",
+                code="channel",
+            )
         row = await self._database.read(lambda c: store.application(c, code))
         if row is None:
             raise _unknown()

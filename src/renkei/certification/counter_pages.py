@@ -195,6 +195,7 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
             "counter.html",
             rows=rows,
             tally=tally,
+            channels=await all_.channels(who.office),
             state=state,
             states=STATES,
             progress=counter.progress,
@@ -234,9 +235,10 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
     @post("/counter/{code:str}/photo", guards=inside, include_in_schema=False)
     async def photo(request: AnyRequest, code: FromPath[str]) -> Response[Any]:
         clerk(request, "counter")
-        content = await _content(await request.form())
+        data = await request.form()
+        content, channel = await _content(data), "post" if data.get("channel") == "post" else "counter"
         return await act(
-            request, code, lambda who: _own(all_, code, who, lambda: all_.apply(code, content, "counter", who.name))
+            request, code, lambda who: _own(all_, code, who, lambda: all_.apply(code, content, channel, who.name))
         )
 
     @get("/counter/{code:str}/photo.jpg", guards=inside, include_in_schema=False)

@@ -146,6 +146,14 @@ def tally(connection: sa.Connection, office: str) -> dict[str, int]:
     return {str(r[0]): int(r[1]) for r in rows}
 
 
+def channels(connection: sa.Connection, office: str) -> dict[str, int]:
+    """How many of an office's applications came on each way."""
+    a = applications.c
+    mine = a.office == office, a.channel != ""
+    rows = connection.execute(sa.select(a.channel, sa.func.count()).where(*mine).group_by(a.channel))
+    return {str(r[0]): int(r[1]) for r in rows}
+
+
 def advance(connection: sa.Connection, code: str, before: tuple[str, ...], now: int, **values: Any) -> bool:
     """Change an application that is in one of the states ``before``; whether it was."""
     same = applications.c.code == code, applications.c.state.in_(before)

@@ -66,8 +66,8 @@ class Desk:
         assert self.state(code) == state
         return code
 
-    def apply(self, code):
-        return self.all.apply(code, PHOTO, "counter", "A")
+    def apply(self, code, channel="counter"):
+        return self.all.apply(code, PHOTO, channel, "A")
 
     def produce(self, code):
         return self.all.produce("A")
@@ -297,3 +297,16 @@ def test_of_two_who_hand_over_at_once_one_does(desk):
 def test_a_wide_space_in_a_name_is_a_space(desk):
     person = Person(**{f: {"name": "連携\u3000花子"}.get(f, getattr(WHO, f)) for f in Person.__struct_fields__})
     assert desk.do(desk.all.invite(OFFICE, person, "A"))
+
+
+def test_each_way_to_apply_is_told_apart(desk):
+    """At the counter, from home, by post; no other; the last counts."""
+    before = desk.do(desk.all.channels(OFFICE))
+    code = desk.do(desk.all.invite(OFFICE, WHO, "A"))
+    assert desk.do(desk.all.channels(OFFICE)) == before
+    assert desk.refused(desk.apply(code, "pigeon")) == "channel"
+    for channel in ("web", "counter", "post"):
+        desk.do(desk.apply(code, channel))
+        assert desk.do(desk.all.get(code, OFFICE)).channel == channel
+        counted = {c: n - before.get(c, 0) for c, n in desk.do(desk.all.channels(OFFICE)).items()}
+        assert {c for c, n in counted.items() if n} == {channel}
