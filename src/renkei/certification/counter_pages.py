@@ -258,14 +258,16 @@ def counter_pages(counter: Counter) -> tuple[list[Any], dict[str, Any]]:
     async def paper(request: AnyRequest, code: FromPath[str], name: FromPath[str]) -> Response[Any]:
         who = clerk(request, "counter", "production")
         application = await all_.get(code, who.office)
-        title = counter.office(who, "ja")
+        title, typefaces = counter.office(who, "ja"), counter.pack.header.cards.printed.typefaces
         if name == "faces.pdf":
-            made = await asyncio.to_thread(lambda: faces.faces_pdf(faces.faces(application, title)))
+            made = await asyncio.to_thread(lambda: faces.faces_pdf(faces.faces(application, title, typefaces)))
         elif name in ("front.svg", "back.svg"):
-            sides = await asyncio.to_thread(faces.faces, application, title)
+            sides = await asyncio.to_thread(faces.faces, application, title, typefaces)
             return Response((sides.front if name == "front.svg" else sides.back).encode(), media_type="image/svg+xml")
         elif name == "letter.pdf":
-            made = await asyncio.to_thread(faces.letter_pdf, application, title, title, application.announced)
+            made = await asyncio.to_thread(
+                faces.letter_pdf, application, title, title, application.announced, typefaces
+            )
         else:
             raise NotFound("There is nothing here.", ja="ここには何もありません。")
         return Response(made, media_type="application/pdf")

@@ -30,12 +30,16 @@ class Faces(NamedTuple):
     back: str
 
 
-def faces(application: Application, title: str) -> Faces:
+Typefaces = tuple[tuple[str, str], ...]
+"""As the pack names them (``[cards.printed]``)."""
+
+
+def faces(application: Application, title: str, typefaces: Typefaces) -> Faces:
     """A card's faces; ``Conflict`` before it is made, after it was handed over, or if a character of it cannot be printed."""
     person, photo = application.person, application.photo
     if person is None or photo is None or application.card is None or not application.until:
         raise moved_on("There is no card to print now.", "印刷するカードがありません。")
-    face = paper.face()
+    face = paper.face(typefaces)
     lacking = face.lacks(person.name + person.address)
     if lacking:
         raise Conflict(
@@ -66,12 +70,12 @@ def faces_pdf(made: Faces) -> bytes:
     return paper.pdf(_templates.get_template("faces_paper.html").render(pages=pages))
 
 
-def letter_pdf(application: Application, title: str, office: str, last: dt.date | None) -> bytes:
+def letter_pdf(application: Application, title: str, office: str, last: dt.date | None, typefaces: Typefaces) -> bytes:
     """The letter to who may collect a card: where, until when, and what to bring. It does not hold the number."""
     person = application.person
     if person is None or last is None:
         raise moved_on("There is nobody to tell now.", "通知する相手がありません。")
-    family = paper.face().family
+    family = paper.face(typefaces).family
     values = {"title": title, "office": office, "family": family, "name": person.name, "address": person.address}
     html = _templates.get_template("letter_paper.html").render(**values, code=application.code, last=_day(last))
     return paper.pdf(html)

@@ -130,7 +130,8 @@ class Documents:
             ]
             for record in records
         ]
-        face = paper.face()
+        printed = self._pack().header.cards.printed
+        face = paper.face(printed.typefaces)
         lacking = face.lacks(
             "".join(value for table in tables for _, _, value in table if not value.startswith(PICTURE))
         )
@@ -156,6 +157,7 @@ class Documents:
         code = segno.make(address, error="l", mode="byte", micro=False) if len(address) <= QR_MOST else None
         return _templates.get_template("document_paper.html").render(
             document=document,
+            printed=printed,
             tables=tables,
             number=number,
             family=face.family,

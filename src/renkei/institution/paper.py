@@ -10,14 +10,6 @@ from typing import Any, NamedTuple
 from renkei.errors import SetupError
 
 FONTS = Path("/usr/share/fonts")
-FACES = (
-    ("IPAmjMincho", "ipamjm.ttf"),
-    ("IPAexMincho", "ipaexm.ttf"),
-    ("IPAMincho", "ipam.ttf"),
-    ("IPAexGothic", "ipaexg.ttf"),
-    ("IPAGothic", "ipag.ttf"),
-)
-"""Typefaces for names, the richest first, by family and file. IPAmjMincho has the characters of family registers, and their variants."""
 SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 """Code points that choose a variant of the character before them (Unicode: variation selectors)."""
 
@@ -66,18 +58,21 @@ def _sequences(text: str) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def face() -> Face:
-    """The richest typeface for names on this machine; ``SetupError`` if there is none."""
-    for family, name in FACES:
+def face(typefaces: tuple[tuple[str, str], ...]) -> Face:
+    """The first of these (by family and file) that is on this machine; ``SetupError`` if there is none."""
+    for family, name in typefaces:
         path = next(FONTS.rglob(name), None)
         if path is not None:
             return _read(family, path)
+    families = ", ".join(family for family, _ in typefaces)
     raise SetupError(
-        "There is no Japanese typeface.",
-        ja="日本語の書体がありません。",
+        "No typeface that the pack names is on this machine.",
+        ja="パックにある書体が、このコンピューターにありません。",
         code="no-typeface",
-        remedy="Install Debian's fonts-ipamj-mincho.",
-        remedy_ja="Debian の fonts-ipamj-mincho を入れてください。",
+        remedy=f"Install one of: {families}." if families else "Name one in the pack, under [cards.printed].",
+        remedy_ja=f"いずれかを入れてください: {families}"
+        if families
+        else "パックの [cards.printed] に書体を指定してください。",
     )
 
 

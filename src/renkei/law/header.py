@@ -15,6 +15,7 @@ from renkei.law.vocabulary import PREFIX, Meaning, Specification
 from renkei.numbers import FORMATS
 
 IRI = re.compile(r"(https?://|urn:)[!-~]+[/#:]")
+TYPEFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,60}")
 VKEY = re.compile(r"[!-*,-~]{1,200}\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}")
 
 
@@ -85,6 +86,17 @@ class Insurance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The field by which those are put in order, newest first."""
 
 
+class Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[cards.printed]``: what stands on every certificate printed for a resident."""
+
+    certified: Title = Title("", "")
+    """That it is what the register holds."""
+    copy: Title = Title("", "")
+    """What the code on it is for; its address follows."""
+    typefaces: tuple[tuple[str, str], ...] = ()
+    """For names, the richest first, by family and file."""
+
+
 class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[cards]``: the card and its certificates."""
 
@@ -104,6 +116,7 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days for which a card that was made waits to be collected."""
     remind_days: int = 90
     """Days before a certificate's end at which its holder is reminded."""
+    printed: Printed = Printed()
     proofing: Proofing = Proofing()
     insurance: Insurance = Insurance()
     currency: Title = Title("", "")
@@ -179,6 +192,11 @@ def check(
             fault("keys", "A witness's key is no vkey.", "Use what `renkei witness init` printed.")
     for cause, field in _strange_fields(header.cards.insurance, specifications):
         fault(cause, f"`{field}` is no field of its item.", "Use names of the item's specification.")
+    for family, file in header.cards.printed.typefaces:
+        if not TYPEFACE.fullmatch(family) or not TYPEFACE.fullmatch(file):
+            fault(
+                "typefaces", "A typeface has no usable name.", "Write its family and its file's name, without a folder."
+            )
     for prefix, iri in {**header.vocabulary.prefixes, "iri": header.vocabulary.iri}.items():
         if not PREFIX.fullmatch(prefix) or not IRI.fullmatch(iri):
             fault(

@@ -91,6 +91,7 @@ def line_of(files, name, text):
         ("pack.toml", "expires_days_max = 30", "expires_days_max = 9999", "expires_days_max =", "from 1 to 366"),
         ("pack.toml", "retention_years = 7", 'retention_years = "7"', "retention_years", "int"),
         ("pack.toml", "Asia/Tokyo", "Mars/Base", "time_zone", "IANA"),
+        ("pack.toml", '"ipamjm.ttf"', '"../ipamjm.ttf"', "typefaces = [", "without a folder"),
         ("bodies.csv", "482013", "482014", "482014", "check digit"),
         ("bodies.csv", "portal,portal,", "portal,hub,", "portal,hub,", "the hub already"),
         ("linkages.csv", "\n119,1,", "\n,1,", ",1,prefecture,intractable", "row number"),
