@@ -60,7 +60,7 @@ def _named(ages: tuple[int, int]) -> str:
 
 def _shelters(pack: Pack) -> Iterable[tuple[object, ...]]:
     chance = random.Random(pack.header.id)
-    towns = [b.title.ja for b in pack.bodies.values() if "municipality" in b.kinds]
+    towns = [b.title.ja for b in pack.bodies.values() if b.number]
     found = []
     for n in range(1, SHELTERS + 1):
         east, north = round(138.2 + chance.gauss(0, 0.04), 5), round(36.6 + chance.gauss(0, 0.03), 5)
