@@ -12,6 +12,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 
 from renkei.catalogue import rdf
+from renkei.catalogue.corporation_pages import corporation_pages
 from renkei.catalogue.open_pages import open_pages
 from renkei.catalogue.registry import Entry, Provider
 from renkei.errors import NotFound
@@ -151,6 +152,7 @@ def catalogue_pages(here: Catalogue) -> tuple[list[Any], dict[str, Any]]:
         vocabulary,
         catalog,
     ]
+    handlers += corporation_pages(here.corporations, render)
     handlers += open_pages(here.publication, here.settings, render, here.database.read)
     return handlers, {"pages": pages}
 

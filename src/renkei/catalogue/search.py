@@ -51,18 +51,18 @@ class Index:
 
     def find(self, query: str, *, limit: int = 50, offset: int = 0) -> tuple[list[str], int]:
         """The keys of texts that hold every word of ``query``, newest first, and how many there are."""
-        match = _match(query)
+        match_ = match(query)
         with self._lock:
-            if not match:
+            if not match_:
                 (total,) = self._connection.execute("SELECT count(*) FROM keys").fetchone()
                 rows = self._connection.execute(
                     "SELECT key FROM keys ORDER BY id DESC LIMIT ? OFFSET ?", [limit, offset]
                 )
                 return [key for (key,) in rows], total
-            (total,) = self._connection.execute("SELECT count(*) FROM texts WHERE texts MATCH ?", [match]).fetchone()
+            (total,) = self._connection.execute("SELECT count(*) FROM texts WHERE texts MATCH ?", [match_]).fetchone()
             rows = self._connection.execute(
                 "SELECT key FROM texts JOIN keys ON keys.id = texts.rowid WHERE texts MATCH ? ORDER BY texts.rowid DESC LIMIT ? OFFSET ?",
-                [match, limit, offset],
+                [match_, limit, offset],
             )
             return [key for (key,) in rows], total
 
@@ -77,10 +77,14 @@ def plain(text: str) -> list[str]:
 
 
 def pairs(text: str) -> str:
-    """The text as neighbouring pairs; a word of one character stands for itself."""
-    return " ".join(" ".join(w[n : n + 2] for n in range(max(1, len(w) - 1))) for w in plain(text))
+    """The text as neighbouring pairs, and behind each word its last character, so that every character begins something."""
+    return " ".join(" ".join([*_of(w), w[-1]]) if len(w) > 1 else w for w in plain(text))
 
 
-def _match(query: str) -> str:
-    """FTS5's expression: every word as a phrase of its pairs; one character alone as the beginning of a pair."""
-    return " AND ".join(f'"{pairs(w)}"' + ("*" if len(w) == 1 else "") for w in plain(query))
+def match(query: str) -> str:
+    """FTS5's expression for texts that hold every word of ``query`` anywhere; empty if it has none."""
+    return " AND ".join(f'"{" ".join(_of(w))}"' if len(w) > 1 else f'"{w}"*' for w in plain(query))
+
+
+def _of(word: str) -> list[str]:
+    return [word[n : n + 2] for n in range(len(word) - 1)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from renkei.catalogue import store
+from renkei.catalogue.corporations import register_of
 from renkei.catalogue.pages import catalogue_pages
 from renkei.catalogue.publication import Publication
 from renkei.catalogue.registry import Registry
@@ -32,6 +33,7 @@ class Catalogue(Institution):
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
         self.registry = Registry(lambda: self.member.state, self.database, clock)
+        self.corporations = register_of(self.home.folder)
         self.publication = Publication(self.home / "open", self.database, lambda: self.member.pack, clock)
 
     async def start(self) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
+from renkei.catalogue import corporations
 from renkei.catalogue.opened import read_about
 from renkei.catalogue.privacy import Finding
 from renkei.catalogue.publication import NotPublished, Publication
 from renkei.catalogue.service import Catalogue
-from renkei.cli.shell import Json, err, language, out, setup, show, t
+from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, err, language, out, setup, show, t
 from renkei.institution.database import Database
 from renkei.institution.keeper import newest_law
 from renkei.institution.settings import Home, system_clock
@@ -94,6 +97,45 @@ def withdraw(id: Annotated[str, typer.Argument(help="The dataset.")], home: Home
         show({"withdrawn": id})
     else:
         out.print(t(f"{id} is withdrawn.", f"{id} の公開を終了しました。"))
+
+
+@app.command("register")
+def register(
+    file: Annotated[
+        Path, typer.Argument(help="The register of corporations, or the changes of some days; CSV of thirty columns.")
+    ],
+    home: HomeFolder,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="The file has changes; otherwise it is the whole register.")
+    ] = False,
+    pack: PackFolder = DEFAULT_PACK,
+    json: Json = False,
+) -> None:
+    """Load the register of corporations: all of the file, or nothing and the line that is wrong."""
+    _files(file)
+    if Home(home).settings().role != "catalogue":
+        raise setup(f"{home} is not the catalogue's.", f"{home} はカタログのフォルダーではありません。", code="role")
+    names = home / "names" / corporations.NAMES
+    names.parent.mkdir(parents=True, exist_ok=True)
+    if (pack / corporations.NAMES).is_file() and not changes:
+        shutil.copyfile(pack / corporations.NAMES, names)
+    held = corporations.register_of(home)
+    with Progress(console=err, disable=json, transient=True) as progress:
+        bar = progress.add_task(t("reading", "読み込み中"), total=None)
+        count = (
+            held.apply(file)
+            if changes
+            else held.load(file, lambda done, total: progress.update(bar, completed=done, total=total))
+        )
+    if json:
+        show({"entries": count, "size": held.size()})
+    else:
+        out.print(
+            t(
+                f"{count:,} entries taken in; {held.size():,} in all.",
+                f"{count:,} 件を読み込みました（全 {held.size():,} 件）。",
+            )
+        )
 
 
 def _files(table: Path) -> None:
