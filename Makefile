@@ -47,9 +47,13 @@ bench: setup  ## Measure, and how it grows in short; writes bench/results/latest
 	@$(BIN)/python -m bench.alarms
 	@$(BIN)/python -m bench.cards
 	@$(BIN)/python -m bench.visits
+	@$(BIN)/python -m bench.adapter --rows 200000
+	@$(BIN)/python -m bench.catalogue --datasets 20000 --corporations 200000
 
-growth: setup  ## The long form: ten million leaves, 2,000 institutions, a million rows; writes bench/results/growth.json
+growth: setup  ## The long form: ten million leaves, 2,000 institutions, a million rows, five million corporations
 	@$(BIN)/python -m bench.growth --long
+	@$(BIN)/python -m bench.adapter
+	@$(BIN)/python -m bench.catalogue
 
 INQUIRIES ?= 100000
 soak: setup  ## The long forms: kill processes under load, then attack what was captured; writes bench/results/soak.json

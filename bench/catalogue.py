@@ -65,7 +65,8 @@ def registered(chance: random.Random, count: int) -> Iterator[list[str]]:
             "sequenceNumber": str(n + 1), "corporateNumber": CorporateNumber.complete(f"{n:012d}"), "process": "01", "correct": "0",
             "updateDate": "2026-10-30", "changeDate": "2020-01-01", "name": chance.choice(FORMS).format(core), "kind": "301",
             "prefectureName": "縁県", "cityName": chance.choice(PLACES), "streetNumber": f"本町{n % 999}",
-            "prefectureCode": f"{1 + n % 47:02d}", "cityCode": f"{100 + n % 200}", "assignmentDate": "2015-10-05", "latest": "1", "furigana": "", "hihyoji": "0",
+            "prefectureCode": f"{1 + n % 47:02d}", "cityCode": f"{100 + n % 200}",
+            "assignmentDate": "2015-10-05", "latest": "1", "hihyoji": "0",
         }  # fmt: skip
         yield [values[c] for c in COLUMNS]
 

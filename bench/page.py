@@ -243,6 +243,52 @@ takes {r["signature_ms"]} of them, the responder's answer {r["status_ms"]}.
 """
 
 
+def adapter(r: list[dict[str, Any]]) -> str:
+    """The section of one run of ``bench.adapter``."""
+    rows = "\n".join(
+        f"| {m['rows']:,} | {m['first_rows_per_second']:,} | {m['again_rows_per_second']:,} | {m['floor_rows_per_second']:,} "
+        f"| {m['look_up_us']} | {m['peak_mb']} |"
+        for m in r
+    )
+    return f"""
+## A register into a local copy
+
+`python -m bench.adapter` · a register in cp932 (eras as digits, half-width kana, codes), eight fields checked and changed in every row; the
+floor decodes the same file, splits it and writes its lines into SQLite.
+
+| rows | rows/s, first | rows/s, again, with what changed | floor, rows/s | one look-up, µs | memory, MB |
+| ---: | ---: | ---: | ---: | ---: | ---: |
+{rows}
+"""
+
+
+def catalogue(r: dict[str, Any]) -> str:
+    """The section of one run of ``bench.catalogue``."""
+    d, c = r["datasets"], r["corporations"]
+
+    def row(kind: str, m: dict[str, Any]) -> str:
+        return f"| {kind} | {m['median_ms']} | {m['p95_ms']} | {m['most_ms']} | {m['a_second']:,} |"
+
+    head = "| asked | median, ms | 95 of 100 below | most | a second, one thread |\n| --- | ---: | ---: | ---: | ---: |"
+    first = "\n".join(row(k, m) for k, m in {**d["questions"], "floor: read by key": d["floor"]}.items())
+    others = {"all of these, mixed": c["all mixed"], "floor: by number": c["floor: by number"]}
+    second = "\n".join(row(k, m) for k, m in {**c["questions"], **others}.items())
+    return f"""
+## Searching the catalogue
+
+`python -m bench.catalogue` · {d["count"]:,} datasets, indexed at {d["filled_a_second"]:,} a second; a page of 20 and the count:
+
+{head}
+{first}
+
+{c["count"]:,} corporations, loaded at {c["loaded_a_second"]:,} a second into {c["megabytes"]:,} MB; a page of 30, exact names first,
+counted up to 10,000:
+
+{head}
+{second}
+"""
+
+
 def kept(text: str, title: str) -> str:
     """A section as it stands, for what was not measured anew."""
     start = text.find(f"\n## {title}")
@@ -296,6 +342,8 @@ if __name__ == "__main__":
         "alarms": ("Alarms", alarms),
         "cards": ("Certificates and cards", cards),
         "visits": ("With a card", visits),
+        "adapter": ("A register into a local copy", adapter),
+        "catalogue": ("Searching the catalogue", catalogue),
         "soak": ("Soak", soak),
     }
     for name, (title, section) in sections.items():

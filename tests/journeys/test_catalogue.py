@@ -12,7 +12,13 @@ from tests.world import Running, until
 pytestmark = JOURNEY
 PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/seal-registration", "/terms",
          "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub", "/datasets", "/datasets?q=none-such",
-         "/datasets/shelters", "/datasets/population-by-age")  # fmt: skip
+         "/datasets/shelters", "/datasets/population-by-age", "/corporations", "/corporations?q=大橋", "/corporations?q=none",
+         "/corporations/8700110005901")  # fmt: skip
+
+LINE = "1,8700110005901,{},0,2026-10-30,{},{},,399,縁県,大橋市,本町1,,48,201,,,,{},,,,2015-10-05,{},Ohashi Bank,,,,オオハシ,0\n"
+REGISTER = LINE.format("12", "2024-04-01", "大橋信用金庫", "2025-03-31", "1") + LINE.format(
+    "01", "2015-10-05", "旧大橋信用組合", "", "0"
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,8 @@ def nation(tmp_path_factory):
         dt.date.fromisoformat(running.plan.created),
         running.folder,
     )
+    (running.folder / "register.csv").write_text(REGISTER, "utf-8")
+    here.corporations.load(running.folder / "register.csv")
     yield running
     running.stop()
 

@@ -10,7 +10,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from renkei.cli.shell import DEFAULT_NATION, Folder, Json, out, setup, show, t
+from renkei.cli.shell import DEFAULT_NATION, Folder, Json, err, out, setup, show, t
 from renkei.institution import joining
 from renkei.institution.keeper import announce_law, keep_pack, newest_law
 from renkei.institution.settings import Clerk, Duty, Home, Settings, system_clock
@@ -109,6 +109,41 @@ def new(
             "`renkei source propose` で対応付けの下書きを作れます。",
         )
     )
+
+
+@body.command("host")
+def host(folder: Annotated[Path, typer.Argument(help="Folder with the home folders of gateways.")]) -> None:
+    """Run many small bodies in one process; homes may come and go while it runs."""
+    import uvloop
+
+    from renkei.nation.hosting import host as run_all
+
+    if not folder.is_dir():
+        raise setup(f"{folder} is not a folder.", f"{folder} はフォルダーではありません。")
+    uvloop.run(run_all(folder))
+
+
+@body.command("move")
+def move(
+    home: Annotated[Path, typer.Argument(help="Home folder of a body, hosted or not.")],
+    to: Annotated[Path, typer.Argument(help="New folder.")],
+    json: Json = False,
+) -> None:
+    """Move a body to a folder of its own: its host lets go of it, the others work on. Start it there with `renkei run`."""
+    from renkei.nation.hosting import MOVED
+    from renkei.nation.hosting import move as move_to
+
+    move_to(home, to, (lambda _: None) if json else err.print)
+    left = home.with_name(home.name + MOVED)
+    if json:
+        show({"home": str(to), "left": str(left)})
+    else:
+        out.print(
+            t(
+                f"Start it with `renkei run {to}`. {left} holds its keys: remove it then.",
+                f"`renkei run {to}` で起動し、秘密鍵の残る {left} は後で消してください。",
+            )
+        )
 
 
 def enrol(

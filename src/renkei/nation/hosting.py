@@ -1,0 +1,172 @@
+"""Joint hosting (自治体クラウド): one process runs the gateways of many small bodies, each of which stays its own.
+
+A body is its home folder, here as anywhere: its keys, database, clerks, limits and port. The host starts whichever homes lie in its folder,
+lets go of one that is to leave, and takes up what comes, while the others work on. What holds one up (a broken mapping, a taken port, a
+database that is away) is tried again for that one alone. Nothing is shared between them but the process: no table, no key, no session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from renkei.errors import RenkeiError, SetupError
+from renkei.institution.observe import Observer
+from renkei.institution.runtime import Institution
+from renkei.institution.settings import Home, occupy
+from renkei.institution.tasks import end
+from renkei.nation.world import institution_of, settle_memory
+
+LEAVE = "leave"
+"""A file of this name in a home has the host let it go."""
+MOVED = ".moved"
+"""Ends the name of a home that was moved away."""
+LOOK_EVERY = 1.0
+AGAIN_AFTER = 1.0
+AGAIN_MOST = 60.0
+LEAVE_WITHIN = 60.0
+HOSTED = ("gateway",)
+
+
+class Host:
+    """Runs every home in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.observe = Observer("host", "host", "info")
+        self.running: dict[Path, Institution] = {}
+        self._again: dict[Path, tuple[float, float]] = {}
+        """When a home that did not start is tried again, and the pause after that."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set: then all of them finish what is under way, and stop."""
+        held = occupy(self.folder / ".lock")
+        try:
+            while not stop.is_set():
+                await self._look()
+                waiting = asyncio.ensure_future(stop.wait())
+                await asyncio.wait([waiting], timeout=LOOK_EVERY)
+                await end([waiting])
+        finally:
+            await asyncio.gather(*(self._let_go(home, drain=True) for home in list(self.running)))
+            held.close()
+
+    async def _look(self) -> None:
+        """Start who is new, let go who leaves or is over."""
+        homes = {p for p in self.folder.iterdir() if (p / "settings.toml").is_file() and p.suffix != MOVED}
+        for home, institution in list(self.running.items()):
+            if home not in homes or (home / LEAVE).exists():
+                await self._let_go(home, drain=home in homes)
+            elif institution.over.is_set():
+                await self._let_go(home, drain=False)
+        due = [h for h in sorted(homes - self.running.keys()) if not (h / LEAVE).exists() and self._is_due(h)]
+        await asyncio.gather(*(self._start(home) for home in due))
+
+    def _is_due(self, home: Path) -> bool:
+        return time.monotonic() >= self._again.get(home, (0.0, 0.0))[0]
+
+    async def _start(self, home: Path) -> None:
+        institution: Institution | None = None
+        try:
+            demand_hostable(home)
+            institution = await asyncio.to_thread(institution_of, home)
+            await institution.start()
+        except Exception as error:  # one body's trouble is not the others'
+            if institution is not None:
+                await institution.stop()
+            _, pause = self._again.get(home, (0.0, AGAIN_AFTER))
+            self._again[home] = (time.monotonic() + pause, min(pause * 2, AGAIN_MOST))
+            code = error.code if isinstance(error, RenkeiError) else type(error).__name__
+            self.observe.log.error("hosted.not-started", home=home.name, reason=code)
+            return
+        self.running[home] = institution
+        self._again.pop(home, None)
+        settle_memory()
+        self.observe.log.info("hosted.started", home=home.name)
+
+    async def _let_go(self, home: Path, *, drain: bool) -> None:
+        institution = self.running.pop(home)
+        try:
+            if drain:
+                await institution.drain()
+        finally:
+            await institution.stop()
+        self.observe.log.info("hosted.stopped", home=home.name)
+
+
+def demand_hostable(home: Path) -> None:
+    """``SetupError`` if this is no gateway's home: keepers must not share a process with anybody."""
+    role = Home(home).settings().role
+    if role not in HOSTED:
+        raise SetupError(
+            f"{home.name} is the home of a {role}; only gateways are hosted together.",
+            ja=f"{home.name} は {role} のフォルダーです。共同で動かせるのは gateway だけです。",
+            code="role",
+            remedy="Run it by itself: `renkei run HOME`.",
+            remedy_ja="`renkei run HOME` で単独で動かしてください。",
+        )
+
+
+async def host(folder: Path) -> None:
+    """Run every home in ``folder`` until a signal says stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Host(folder).run(stop)
+
+
+def move(home: Path, to: Path, report: Callable[[str], None] = lambda _: None) -> None:
+    """Move a body out of its host (or from wherever it is) into a folder of its own; it is down for the time of the copy.
+
+    The old folder stays under another name, so that nothing is lost if the copy is not what was wanted; it holds private keys and is to be
+    removed. ``SetupError`` if the place is taken, or the host does not let go.
+    """
+    if to.exists() and any(to.iterdir()):
+        raise SetupError(
+            f"{to} is not empty.",
+            ja=f"{to} は空ではありません。",
+            code="not-empty",
+            remedy="Name a new folder.",
+            remedy_ja="新しいフォルダーを指定してください。",
+        )
+    settings = Home(home).settings()
+    (home / LEAVE).touch()
+    report("waiting until it is let go")
+    try:
+        held = _let_go_of(home)
+    except SetupError:
+        (home / LEAVE).unlink(missing_ok=True)
+        raise
+    try:
+        report("copying")
+        to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copytree(home, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LEAVE, ".lock", "*.lock"))
+        old, new = str(home.resolve()), str(to.resolve())
+        moved = {
+            n: v.replace(old, new)
+            for n in ("database", "mapping", "source", "card_authority")
+            if (v := getattr(settings, n))
+        }
+        Home(to).write_toml("settings.toml", msgspec.structs.replace(settings, **moved))
+        home.rename(home.with_name(home.name + MOVED))
+    finally:
+        held.close()
+
+
+def _let_go_of(home: Path) -> IO[bytes]:
+    """The home's lock, once nobody holds it."""
+    deadline = time.monotonic() + LEAVE_WITHIN
+    while True:
+        try:
+            return Home(home).occupy()
+        except SetupError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -1,0 +1,148 @@
+"""Many small bodies in one process: each its own, none in another's way, and any of them out again while the others work on."""
+
+import asyncio
+import os
+import shutil
+import threading
+
+import pytest
+
+from renkei.errors import SetupError
+from renkei.institution.settings import Home
+from renkei.nation.hosting import LEAVE, MOVED, Host, move
+from tests.console import Browser
+from tests.world import Running, until
+
+TOWNS = ("kiriyama-town", "namiura-village")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    running = Running(tmp_path_factory.mktemp("hosting") / "nation", residents=60)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def host(world, tmp_path_factory):
+    """Two towns moved into one host, and what is no body's home beside them."""
+    folder = tmp_path_factory.mktemp("hosted")
+    for town in TOWNS:
+        world.stop_body(town)
+        move(world.folder / town, folder / town)
+    (folder / "notes").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken" / "settings.toml").write_text("body = 1", "utf-8")
+    shutil.copytree(world.folder / "hub", folder / "keeper", ignore=shutil.ignore_patterns(".lock"))
+    hosting, stop = Host(folder), asyncio.Event()
+    task = asyncio.run_coroutine_threadsafe(hosting.run(stop), world.loop)
+    until(lambda: len(hosting.running) == 2)
+    for town in TOWNS:
+        until(lambda town=town: health(world, town).get("linked") == "true")
+    yield hosting
+    world.loop.call_soon_threadsafe(stop.set)
+    task.result(30)
+
+
+def health(world, town):
+    return world.do(world.world.health(world.plan.place(town)))
+
+
+def asks(world, town):
+    return world.ask(
+        town, affair="child-welfare-costs", item="resident-record", provider="ohashi-city", purpose="assess-amount"
+    )
+
+
+def test_each_asks_and_answers_as_itself(world, host):
+    assert {h.name for h in host.running} == set(
+        TOWNS
+    )  # neither the broken home, nor a keeper's, nor a folder of notes
+    for town in TOWNS:
+        assert asks(world, town)[1]["state"] == "answered"
+    told = world.ask(
+        "ohashi-city", affair="child-welfare-costs", item="resident-record", provider=TOWNS[0], purpose="assess-amount"
+    )[1]
+    assert told["state"] == "answered"
+
+
+def test_none_can_reach_another_s(world, host):
+    """A clerk's token, a session, an inquiry's address, an upload of one town are nothing at the other."""
+    one, other = TOWNS
+    token, told = world.plan.place(one).token, asks(world, one)[1]
+    assert world.http(other, "/inquiries", token=token)[0] == 401
+    assert world.http(other, told["status_url"])[0] == 404
+    assert world.http(one, told["status_url"])[0] == 200
+    browser = Browser(world.url(one))
+    browser.form("/signin", token=token)
+    assert browser.at == "/desk"
+    browser.url = world.url(other)  # browsers send cookies to every port of a host
+    assert browser.get("/desk")[0] == 401
+    homes = {h.name: i for h, i in host.running.items()}
+    assert homes[one].database is not homes[other].database
+    assert homes[one].keys.identity.public != homes[other].keys.identity.public
+    with homes[one].database.engine.connect() as connection:
+        assert os.path.realpath(
+            connection.connection.dbapi_connection.execute("PRAGMA database_list").fetchone()[2]
+        ).startswith(os.path.realpath(host.folder / one))
+
+
+def test_one_s_trouble_is_its_own(world, host):
+    """A home whose mapping is broken is let go and tried again; the other never notices."""
+    one, other = TOWNS
+    mapping = host.folder / one / "mapping.toml"
+    text = mapping.read_text("utf-8")
+    mapping.write_text("[", "utf-8")
+    (host.folder / one / LEAVE).touch()
+    until(lambda: {h.name for h in host.running} == {other})
+    (host.folder / one / LEAVE).unlink()
+    assert asks(world, other)[1]["state"] == "answered"
+    until(lambda: host._again, 20)
+    assert {h.name for h in host.running} == {other}
+    mapping.write_text(text, "utf-8")
+    until(lambda: {h.name for h in host.running} == set(TOWNS), 30)
+    until(lambda: health(world, one).get("linked") == "true")
+    assert asks(world, one)[1]["state"] == "answered"
+
+
+def test_one_moves_out_while_the_other_works_on(world, host, tmp_path):
+    one, other = TOWNS
+    before = asks(world, one)[1]
+    states, over = [], threading.Event()
+
+    def work():
+        while not over.is_set():
+            states.append(asks(world, other)[1]["state"])
+
+    working = threading.Thread(target=work)
+    working.start()
+    try:
+        move(host.folder / one, tmp_path / one)
+    finally:
+        over.set()
+        working.join()
+    assert set(states) == {"answered"}
+    assert not (host.folder / one).exists()
+    assert (host.folder / f"{one}{MOVED}").exists()
+    settings = Home(tmp_path / one).settings()
+    assert str(host.folder) not in f"{settings.database}{settings.mapping}{settings.source}"
+    (world.folder / one).symlink_to(tmp_path / one)
+    world.start_body(one)
+    assert world.http(one, before["status_url"])[1]["state"] == "answered"  # all it had is there
+    assert asks(world, one)[1]["state"] == "answered"
+    assert {h.name for h in host.running} == {other}
+
+
+def test_what_cannot_be_moved_stays_where_it_is(world, host, tmp_path, monkeypatch):
+    from renkei.nation import hosting
+
+    other = TOWNS[1]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "x").touch()
+    with pytest.raises(SetupError):
+        move(host.folder / other, tmp_path / "taken")
+    monkeypatch.setattr(hosting, "LEAVE_WITHIN", 0.5)
+    with pytest.raises(SetupError):  # a body of its own, which no host lets go
+        move(world.folder / "tax-union", tmp_path / "new")
+    assert not (world.folder / "tax-union" / LEAVE).exists()
+    assert asks(world, other)[1]["state"] == "answered"
