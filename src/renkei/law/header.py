@@ -10,6 +10,7 @@ import msgspec
 
 from renkei.law.assessment import Oversight
 from renkei.law.calendar import Calendar
+from renkei.law.counter import Rules
 from renkei.law.tables import Fault, Title
 from renkei.law.vocabulary import PREFIX, Meaning, Specification
 from renkei.numbers import FORMATS
@@ -141,6 +142,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oversight: Oversight
     vocabulary: Meaning = Meaning()
     calendar: Calendar = Calendar()
+    counter: Rules = Rules()
     limits: Limits = Limits()
     witnesses: Witnesses = Witnesses()
     cards: Cards = Cards()

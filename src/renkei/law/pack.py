@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from renkei.errors import RenkeiError
-from renkei.law import assessment, tables, vocabulary
+from renkei.law import assessment, counter, tables, vocabulary
 from renkei.law.assessment import Level, Threshold
+from renkei.law.counter import Event, Procedure, Question
 from renkei.law.header import Header
 from renkei.law.header import check as check_header
 from renkei.law.tables import Fault, Sheet, Title
@@ -188,6 +189,9 @@ class Pack:
         self.zone = zoneinfo.ZoneInfo(header.time_zone)
         self.specifications: dict[str, Specification] = parts["specifications"]
         self.documents: dict[str, Document] = parts["documents"]
+        self.events: dict[str, Event] = parts["events"]
+        self.procedures: dict[str, Procedure] = parts["procedures"]
+        self.questions: dict[str, Question] = parts["questions"]
         self.linkages = tuple(rows)
         self.by_affair_item: dict[tuple[str, str], list[Linkage]] = defaultdict(list)
         for row in rows:
@@ -291,12 +295,13 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     prefixes = header.vocabulary.prefixes if header else {}
     parts["terms"] = vocabulary.read_terms(sheet, parts["codelists"], prefixes)
     parts["specifications"] = vocabulary.read_specifications(files, parts["items"], parts["terms"], faults)
+    parts |= counter.read(sheet, files, parts)
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     _check_use(linkages, lines, {d.item for d in parts["documents"].values()})
     for name in files:
-        if name not in (*SHEETS, DOCUMENTS) and not name.startswith(("specifications/", *NOT_LAW)):
+        if name not in (*SHEETS, DOCUMENTS, *counter.SHEETS) and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
