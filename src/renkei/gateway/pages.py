@@ -19,6 +19,7 @@ from renkei.gateway import store
 from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
+from renkei.gateway.visit_pages import visit_pages
 from renkei.institution import subjects, wording
 from renkei.institution.clerks import clerk_of, demand
 from renkei.institution.web import Pages, cookie_session, language
@@ -66,6 +67,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             words=Words(gateway, lang),
             clerk=request.session.get("clerk", ""),
             by_card=gateway.entry.open,
+            pack=gateway.member.pack,
             wording=wording,
             **values,
         )
@@ -202,11 +204,17 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     handlers += [commission_page, explain]
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)
+    handlers += visit_pages(gateway, gateway.visits, render, inside)
     options = {
         "pages": pages,
         "csrf_secret": gateway.keys.derive("csrf").hex(),
         # what comes from the reader program: the challenge in the session is its proof
-        "csrf_exclude": (*API_PATHS, "^/documents/card", "^/desk/register/(card|finish)$"),
+        "csrf_exclude": (
+            *API_PATHS,
+            "^/documents/card",
+            "^/desk/register/(card|finish)$",
+            "^/desk/counter/card/(signed|finish)$",
+        ),
         "middleware": [session.middleware],
     }
     return handlers, options

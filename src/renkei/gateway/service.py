@@ -25,6 +25,7 @@ from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
 from renkei.gateway.supervision import Supervision
 from renkei.gateway.upkeep import Upkeep
+from renkei.gateway.visits import Visits
 from renkei.institution import entry, subjects
 from renkei.institution.entry import Entry
 from renkei.institution.member import Member
@@ -84,6 +85,7 @@ class Gateway(Institution):
         """Inquiries whose permit is being fetched from the hub."""
         self.entry = Entry(s, self.member, self.database, self.post, clock)
         self.documents = self._open_documents()
+        self.visits = Visits(s.body, self.keys, self.member, self.database, self.desk, clock)
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
     def _open_adapter(self) -> Adapter | None:

@@ -24,7 +24,7 @@ TABLES = {
     "catalogue": "renkei.catalogue.store",
     "certification": "renkei.certification.store",
     "commission": "renkei.commission.store",
-    "gateway": "renkei.gateway.store",
+    "gateway": "renkei.gateway.visit_store",
     "portal": "renkei.portal.store",
 }
 """Where each package declares its ``metadata``. The hub keeps only what ledger, record and institution declare."""
