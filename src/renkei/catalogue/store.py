@@ -28,7 +28,7 @@ datasets = sa.Table(
     sa.Column("said", sa.LargeBinary, nullable=False),
     sa.Column("issued", sa.BigInteger, nullable=False),
     sa.Column("modified", sa.BigInteger, nullable=False),
-    sa.Column("withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("withdrawn", sa.Boolean, nullable=False),
     sa.Index("datasets_modified", "modified"),
 )
 """The version in force of each. ``said`` is the whole ``Dataset``."""
