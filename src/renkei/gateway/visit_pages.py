@@ -127,7 +127,8 @@ def visit_pages(gateway: Gateway, visits: Visits, render: Render, inside: list[A
     async def shown(request: Ask, id_: int, told: dict[str, Any] | None = None, **more: Any) -> Response[bytes]:
         visit = await visits.get(id_)
         choices = {f.item: f.providers for f in visit.fetches if len(f.providers) > 1}
-        values: dict[str, Any] = {"faults": {}, "trouble": [], **more}
+        asked = {f.item: f.inquiry.provider for f in visit.fetches if f.inquiry is not None}
+        values: dict[str, Any] = {"faults": {}, "trouble": [], "asked": asked, **more}
         return render(request, "visit.html", v=visit, choices=choices, spoken=spoken, problem=told, **values)
 
     @get("/desk/counter/{id:int}", guards=inside, include_in_schema=False)
