@@ -22,6 +22,7 @@ from renkei.gateway.desk import Ask
 from renkei.gateway.visit_pages import visit_pages
 from renkei.institution import subjects, wording
 from renkei.institution.clerks import clerk_of, demand
+from renkei.institution.directory import Begun
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.institution.wording import PackWords
 from renkei.law import changes, decide
@@ -78,13 +79,52 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     @get("/signin", include_in_schema=False)
     async def signin_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return render(request, "signin.html", failed=False)
+        return signin_form(request)
+
+    def signin_form(
+        request: Request[Any, Any, Any], *, failed: bool = False, error: RenkeiError | None = None
+    ) -> Response[bytes]:
+        told = error.problem(language(request, gateway.settings.language)) if error else None
+        status = error.status if error else 403 if failed else 200
+        return render(
+            request, "signin.html", failed=failed, problem=told, directory=gateway.directory is not None, status=status
+        )
+
+    @get("/signin/directory", include_in_schema=False)
+    async def to_directory(request: Request[Any, Any, Any]) -> Response[Any]:
+        """On to where this body's clerks sign in."""
+        if gateway.directory is None:
+            raise NotFound("There is no directory here.", ja="この窓口では利用できません。")
+        try:
+            address, begun = await gateway.directory.begin()
+        except RenkeiError as error:
+            return signin_form(request, error=error)
+        request.set_session({"begun": [*begun], "since": gateway.clock()})
+        return Redirect(address, status_code=303)
+
+    @get("/signin/directory/back", include_in_schema=False)
+    async def from_directory(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Back from there: the session says what was begun, so that nobody is signed in as somebody else by a link."""
+        begun = Begun(*request.session.get("begun", ["", "", ""]))
+        request.clear_session()
+        if gateway.directory is None:
+            raise NotFound("There is no directory here.", ja="この窓口では利用できません。")
+        try:
+            clerk = await gateway.directory.finish(dict(request.query_params), begun)
+        except RenkeiError as error:
+            return signin_form(request, error=error)
+        request.set_session({"clerk": clerk.name, "duties": [*clerk.duties], "since": gateway.clock()})
+        return leading_on(request)
+
+    def leading_on(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """A page of ours that leads on: the cookie is not sent along a redirect that another site began (SameSite)."""
+        return render(request, "signed_in.html")
 
     @post("/signin", include_in_schema=False)
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         clerk = clerk_of(gateway.settings.clerks, data.get("token", "").strip())
         if clerk is None:
-            return render(request, "signin.html", failed=True, status=403)
+            return signin_form(request, failed=True)
         request.set_session({"clerk": clerk.name, "token": clerk.token_sha256, "since": gateway.clock()})
         return Redirect("/desk", status_code=303)
 
@@ -200,7 +240,20 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             return await commission_view(request, problem, document, text, error.status)
         return Redirect("/desk/commission", status_code=303)
 
-    handlers = [start, signin_page, signin, signout, desk, new_page, new, inquiry, held_page, settle]
+    handlers = [
+        start,
+        signin_page,
+        to_directory,
+        from_directory,
+        signin,
+        signout,
+        desk,
+        new_page,
+        new,
+        inquiry,
+        held_page,
+        settle,
+    ]
     handlers += [commission_page, explain]
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)

@@ -27,12 +27,14 @@ from renkei.gateway.supervision import Supervision
 from renkei.gateway.upkeep import Upkeep
 from renkei.gateway.visits import Visits
 from renkei.institution import entry, subjects
+from renkei.institution.directory import HOURS as DIRECTORY_HOURS
+from renkei.institution.directory import Directory
 from renkei.institution.entry import Entry
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import CodeTable, Rotation
 from renkei.institution.runtime import Institution
-from renkei.institution.settings import Clerk, Clock, system_clock
+from renkei.institution.settings import Clerk, Clock, Duty, system_clock
 from renkei.institution.web import Health, serve
 from renkei.messages.wire import (
     Answer,
@@ -85,6 +87,8 @@ class Gateway(Institution):
         """Inquiries whose permit is being fetched from the hub."""
         self.entry = Entry(s, self.member, self.database, self.post, clock)
         self.documents = self._open_documents()
+        back = f"{s.origin}/signin/directory/back"
+        self.directory = Directory(s.directory, back) if s.directory is not None else None
         self.visits = Visits(s.body, self.keys, self.member, self.database, self.desk, clock)
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
 
@@ -161,10 +165,21 @@ class Gateway(Institution):
         """The clerk signed in by this session: until it is over, the clerk is removed, or the token is changed."""
         if not 0 <= self.clock() - session.get("since", 0) < SESSION_HOURS * 3_600_000:
             return None
+        if "duties" in session:  # the directory said so, for a while; the groups of today decide what is left of it
+            return self._from_directory(session)
         token = session.get("token")
         return next(
             (c for c in self.settings.clerks if c.name == session.get("clerk") and c.token_sha256 == token), None
         )
+
+    def _from_directory(self, session: Mapping[str, Any]) -> Clerk | None:
+        known = self.settings.directory
+        fresh = self.clock() - session["since"] < DIRECTORY_HOURS * 3_600_000
+        if known is None or not fresh:
+            return None
+        allowed = {d for duties in known.groups.values() for d in duties}
+        left: tuple[Duty, ...] = tuple(d for d in session["duties"] if d in allowed)
+        return Clerk(session["clerk"], "", left) if left else None
 
     def report(self) -> Health:
         have, want = self.database.read_now(subjects.counts)

@@ -46,6 +46,23 @@ class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duties: tuple[Duty, ...] = ("ask",)
 
 
+class DirectorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a body's clerks sign in to everything (OpenID Connect), and what its groups may do here."""
+
+    issuer: str
+    """The provider, as its tokens name it."""
+    client: str
+    """By which name it knows us."""
+    groups: dict[str, tuple[Duty, ...]]
+    """Duties of the members of a group."""
+    secret: str = ""
+    """Path of a file with our secret there; none for a public client."""
+    scope: str = "openid profile"
+    groups_claim: str = "groups"
+    name_claim: str = "preferred_username"
+    """Becomes the clerk's name in our own record of inquiries."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings every institution has. One frozen value, passed down; nothing else reads the environment or files."""
 
@@ -81,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: address of who dates the certificates it prints (RFC 3161); none, or no folder ``seal``: it prints none."""
     clerks: tuple[Clerk, ...] = ()
     """Gateway and authority: who may use it."""
+    directory: DirectorySettings | None = None
+    """Gateway: where its clerks sign in (OpenID Connect), besides those named under ``clerks``."""
     wait_seconds: float = 30.0
     """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
     backlog_most: int = 5_000
