@@ -208,7 +208,8 @@ class Home:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self / name
         path.touch(mode=0o600 if private else 0o644)
-        path.write_bytes(msgspec.toml.encode(value))
+        said = msgspec.to_builtins(value)
+        path.write_bytes(msgspec.toml.encode({k: v for k, v in said.items() if v is not None}))
 
     def trust(self) -> Trust:
         """The genesis this institution was given."""
