@@ -92,7 +92,7 @@ def test_pages_are_guarded_and_forms_carry_a_token():
     for template in (ROOT / "src").rglob("templates/*.html"):
         text = template.read_text("utf-8")
         assert text.count('method="post"') <= sum(text.count(p) for p in proofs), template
-    public = ("/", "/signin", "/signout")
+    public = ("/", "/signin", "/signout", "/signin/directory", "/signin/directory/back")
     register = ("/register", "/register.atom", "/register/{owner:str}/{name:str}", "/comment/{id:int}")
     for pages, open_ in (("gateway/pages", ()), ("portal/pages", ()), ("commission/console", register)):
         source = (ROOT / f"src/renkei/{pages}.py").read_text("utf-8")

@@ -106,7 +106,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     async def from_directory(request: Request[Any, Any, Any]) -> Response[Any]:
         """Back from there: the session says what was begun, so that nobody is signed in as somebody else by a link."""
         begun = Begun(*request.session.get("begun", ["", "", ""]))
-        request.clear_session()
+        request.set_session({})
         if gateway.directory is None:
             raise NotFound("There is no directory here.", ja="この窓口では利用できません。")
         try:

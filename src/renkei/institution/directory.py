@@ -107,8 +107,8 @@ class Directory:
     def _clerk(self, claims: Mapping[str, Any]) -> Clerk:
         """The clerk of these claims: the duties of all their groups."""
         s = self._settings
-        groups = claims.get(s.groups_claim) or ()
-        groups = {groups} if isinstance(groups, str) else {g for g in groups if isinstance(g, str)}
+        told = claims.get(s.groups_claim)
+        groups = {g for g in (told if isinstance(told, list) else [told]) if isinstance(g, str)}
         duties: tuple[Duty, ...] = tuple(dict.fromkeys(d for g in s.groups if g in groups for d in s.groups[g]))
         name = claims.get(s.name_claim)
         if not isinstance(name, str) or not 0 < len(name) <= 64 or not name.isprintable():

@@ -58,7 +58,9 @@ class DirectorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     secret: str = ""
     """Path of a file with our secret there; none for a public client."""
     scope: str = "openid profile"
+    """What is asked of it; some providers tell groups only for a scope of their own."""
     groups_claim: str = "groups"
+    """The claim that lists the groups."""
     name_claim: str = "preferred_username"
     """Becomes the clerk's name in our own record of inquiries."""
 
