@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup card demo demo-clean smoke test check bench growth soak vectors migration lock
+.PHONY: help setup card demo demo-clean smoke test check bench growth soak interop vectors migration lock
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -59,6 +59,12 @@ INQUIRIES ?= 100000
 soak: setup  ## The long forms: kill processes under load, then attack what was captured; writes bench/results/soak.json
 	@$(BIN)/python -m pytest -m long
 	@$(BIN)/python -m bench.soak --inquiries $(INQUIRIES)
+
+interop: setup  ## What others' programs read of ours: CKAN's harvester (installs CKAN into var/interop)
+	@test -x var/interop/bin/python || $(PYTHON) -m venv var/interop
+	@var/interop/bin/pip install --quiet --disable-pip-version-check 'ckan[requirements]' ckanext-dcat
+	@$(BIN)/python -m tests.interop.catalogue var/catalog.ttl
+	@var/interop/bin/python tests/interop/harvest.py var/catalog.ttl
 
 vectors: setup  ## Write the published test vectors anew
 	@$(BIN)/python -m tests.vectors.make
