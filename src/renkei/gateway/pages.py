@@ -19,6 +19,7 @@ from renkei.gateway import store
 from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
+from renkei.gateway.source_pages import source_pages
 from renkei.gateway.visit_pages import visit_pages
 from renkei.institution import subjects, wording
 from renkei.institution.clerks import clerk_of, demand
@@ -69,6 +70,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             clerk=request.session.get("clerk", ""),
             by_card=gateway.entry.open,
             pack=gateway.member.pack,
+            adapts=gateway.adapter is not None,
             wording=wording,
             **values,
         )
@@ -258,6 +260,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)
     handlers += visit_pages(gateway, gateway.visits, render, inside)
+    handlers += source_pages(gateway, render, inside)
     options = {
         "pages": pages,
         "csrf_secret": gateway.keys.derive("csrf").hex(),

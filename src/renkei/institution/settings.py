@@ -33,9 +33,10 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber", "clinic"]
+Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber", "clinic", "adapt"]
 """Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission · (of the
-authority) say whose a card's certificate is · give a person another number · (of an insurer) ask whether a patient is insured."""
+authority) say whose a card's certificate is · give a person another number · (of an insurer) ask whether a patient is insured · change
+what is answered from where."""
 
 
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

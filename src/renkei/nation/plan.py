@@ -21,6 +21,7 @@ import nkeys
 
 from renkei.commission.officers import Roster, enlist
 from renkei.errors import SetupError
+from renkei.gateway.adapter.proposal import HINTS
 from renkei.institution.bus import BusServer, BusUser, Node
 from renkei.institution.keeper import keep_pack
 from renkei.institution.keys import Keys
@@ -159,6 +160,9 @@ def lay_out(
         home = Home(folder / body.code)
         Keys.create(home, keeper=body.role in ("hub", "commission"))
         keep_pack(home, pack)
+        if (pack_folder / HINTS).is_file():
+            (home / HINTS).parent.mkdir(exist_ok=True)
+            shutil.copyfile(pack_folder / HINTS, home / HINTS)
         mapping = ""
         items = items_held(demography, body.code)
         if body.role == "gateway" and items:

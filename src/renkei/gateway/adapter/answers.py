@@ -202,9 +202,18 @@ class Adapter:
             return reading.read_file(declared.file, file, columns, progress)
         if file is not None:
             raise wrong(f"{item} is not read from files.", f"{item} はファイルから読みません。")
+        return self.read(declared, columns, progress)
+
+    def read(self, declared: ItemMapping, columns: Sequence[str], progress: Progress = lambda a, b: None) -> Rows:
+        """The rows of a table or web interface, declared as an item's or about to be."""
         if declared.rest is not None:
             return reading.read_rest(declared.rest, columns, progress)
         return reading.read_table(self._database, declared, columns, progress)
+
+    def declare(self, mapping: Mapping) -> None:
+        """Go by another declaration from now on."""
+        with self._lock:
+            self.mapping, self._translators, self._live = mapping, {}, {}
 
     def load(
         self,
