@@ -80,7 +80,6 @@ UNITS: dict[str, tuple[str, str]] = {
     "month": ("months", "か月"),
     "day": ("days", "日"),
     "hour": ("hours", "時間"),
-    "year": ("years", "年"),
     "percent": ("%", "%"),
     "person": ("persons", "人"),
 }
@@ -178,6 +177,8 @@ class PackWords:
         if term and term.type == "code":
             title = self.pack.codelists.get(term.codes, {}).get(str(value))
             return title.text(self.lang) if title else str(value)
+        if isinstance(value, int) and term and term.unit == "year":  # which year, not how many
+            return f"{value}年" if self.lang == "ja" else str(value)
         if isinstance(value, int) and term and term.unit:
             return f"{value:,} {UNITS.get(term.unit, (term.unit, term.unit))[self.lang == 'ja']}"
         if term and term.type == "date" and value_fault("date", str(value), ()) is None:
