@@ -130,3 +130,73 @@ def test_a_source_that_is_away_at_the_start_is_waited_for(tmp_path, pack):
         connection.execute(f"create table t (who text, {', '.join(f'{n} text' for n in fields)})")
     assert adapter.look_up(ITEM, "", ["1"]) == {}
     adapter.close()
+
+
+@pytest.fixture
+def register(tmp_path, pack):
+    """A resident register of the nineties: history in text columns, nines for no end. ``make(rows, **mapping)`` answers its adapter."""
+
+    def make(rows, **more):
+        url = f"sqlite:///{tmp_path / 'register.db'}"
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE IF EXISTS r"))
+            connection.execute(sa.text("CREATE TABLE r (id TEXT, town TEXT, a TEXT, b TEXT)"))
+            connection.execute(
+                sa.text("INSERT INTO r VALUES (:i, :t, :a, :b)"),
+                [dict(zip("itab", row, strict=True)) for row in rows],
+            )
+        engine.dispose()
+        specification = pack.specifications["resident-record"]
+        fields = {f.name: Written(value=pack.terms[f.term].example) for f in specification.fields if f.required} | {
+            "address": "town"
+        }
+        declared = ItemMapping("id", fields, table="r", since="a", until="b", **more)
+        today = int(dt.datetime(2026, 11, 26, tzinfo=dt.UTC).timestamp() * 1000)
+        return Adapter(
+            url, Mapping({"resident-record": declared}), lambda: pack, tmp_path / "copies", clock=lambda: today
+        )
+
+    return make
+
+
+MOVED = [("7", "浜通", "20010220", "20260204"), ("7", "塩見", "20260205", "99999999")]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "more"),
+    [
+        (MOVED, {}),
+        ([("7", "浜通", "4130220", "5080204"), ("7", "塩見", "5080205", "9999999")], {"dates": "numbered"}),
+        ([("7", "浜通", "0000-00-00", "2026-02-04"), ("7", "塩見", "2026-02-05", "0000-00-00")], {}),
+        ([("7", "浜通", "H13.02.20", "R08.02.04"), ("7", "塩見", "R08.02.05", "")], {}),
+    ],
+)
+def test_validity_written_as_systems_write_days(register, copy, rows, more):
+    made = register(rows, copy=copy, **more)
+    if copy:
+        made.load("resident-record")
+
+    def towns(day):
+        return [r["address"] for r in made.look_up("resident-record", day, ["7"]).get("7", [])]
+
+    assert towns("2026-02-04") == ["浜通"]  # the same year: 20260205 is after 2026-02-04 only as a day, not as text
+    assert towns("2026-12-31") == ["塩見"]
+    assert towns("") == ["塩見"]  # one record a person: never what held once
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_of_one_record_a_person_two_are_never_sent(register, copy):
+    made = register([*MOVED, ("7", "元町", "20260205", "99999999"), ("8", "浜通", "20200101", "99999999")], copy=copy)
+    if copy:
+        made.load("resident-record")
+    with pytest.raises(SourceFault, match="several rows"):
+        made.look_up("resident-record", "", ["7"])
+    assert made.look_up("resident-record", "", ["8"])["8"]
+
+
+def test_validity_that_cannot_be_read_is_a_fault_and_not_an_empty_answer(register):
+    made = register([("7", "浜通", "20269999", "99999999")])
+    with pytest.raises(SourceFault, match="since or until"):
+        made.look_up("resident-record", "", ["7"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import threading
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded,
 from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, RowFault, Translator
-from renkei.gateway.adapter.values import Value
+from renkei.gateway.adapter.values import Unfit, Value
 from renkei.institution.settings import Clock, system_clock
 from renkei.law import Pack
 from renkei.law.tables import value_fault
@@ -50,11 +49,10 @@ class Measured(NamedTuple):
 
 
 class Live(NamedTuple):
-    """How one item is read from the database at each inquiry: query, column of local ids, and columns of validity if there are any."""
+    """How one item is read from the database at each inquiry: query, and column of local ids."""
 
     query: sa.Select[Any]
     key: sa.ColumnElement[Any]
-    span: tuple[sa.Column[Any], sa.Column[Any]] | None
 
 
 class Adapter:
@@ -123,23 +121,30 @@ class Adapter:
     # ------------------------------------------------------------------ answering
 
     def look_up(self, item: str, as_of: str, local_ids: Sequence[str]) -> dict[str, list[Record]]:
-        """The records of ``item`` for each local id, in the specification's fields, as of a day (empty: all). Raises ``SourceFault``."""
+        """The records of ``item`` for each local id, in the specification's fields. Raises ``SourceFault``.
+
+        ``as_of``: those that held on a day. Empty: all of them; of an item with one record a person, the one that holds today.
+        """
         if item not in self.mapping.items:
             return {}
         try:
             translator = self.translator(item)
+            if as_of and not translator.spans:
+                raise SourceFault(f"{item} keeps no earlier states", "as-of")
+            one = translator.specification.records == "one"
+            day = as_of or (self._pack.day(self._clock()).isoformat() if one and translator.spans else "")
             if self.mapping.items[item].copied:
-                return self._from_copy(item, translator, as_of, local_ids)
-            return self._from_source(item, translator, as_of, local_ids)
+                found = self._from_copy(item, day, local_ids)
+            else:
+                found = self._from_source(item, translator, day, local_ids)
+            if one and any(len(records) > 1 for records in found.values()):
+                raise SourceFault(f"{item}: several rows say what holds of one person")
+            return found
         except (sa.exc.SQLAlchemyError, SetupError, OSError) as error:
             raise SourceFault(type(error).__name__, "source-unavailable") from error
 
-    def _from_copy(
-        self, item: str, translator: Translator, as_of: str, local_ids: Sequence[str]
-    ) -> dict[str, list[Record]]:
-        if as_of and not translator.spans:
-            raise SourceFault(f"{item} keeps no earlier states", "as-of")
-        found, held = self.copies.look_up(item, local_ids, as_of)
+    def _from_copy(self, item: str, day: str, local_ids: Sequence[str]) -> dict[str, list[Record]]:
+        found, held = self.copies.look_up(item, local_ids, day)
         if held:
             raise SourceFault(f"{item}: rows of this person do not fit")
         for records in found.values():
@@ -148,16 +153,19 @@ class Adapter:
         return found
 
     def _from_source(
-        self, item: str, translator: Translator, as_of: str, local_ids: Sequence[str]
+        self, item: str, translator: Translator, day: str, local_ids: Sequence[str]
     ) -> dict[str, list[Record]]:
         live = self._live_source(item)
         query = live.query.where(live.key.in_(list(local_ids)))
-        if as_of:
-            query = _on(query, item, live, dt.date.fromisoformat(as_of))
         found: dict[str, list[Record]] = defaultdict(list)
         with self._database.connect() as connection:
             for row in connection.execute(query):
                 values = dict(zip(translator.columns, row, strict=True))
+                try:
+                    if day and not translator.holds(values, day):
+                        continue
+                except Unfit as unfit:
+                    raise SourceFault(f"{item}: since or until: {unfit}") from None
                 record, faults = translator.record(values)
                 if faults:
                     raise SourceFault(f"{item}.{faults[0].field}: {faults[0].said.en}")
@@ -176,10 +184,9 @@ class Adapter:
                 query = reading.select_of(table, mapping.table, columns, mapping.keep)
                 if mapping.order:
                     query = query.order_by(table.c[mapping.order])
-                span = (table.c[mapping.since], table.c[mapping.until]) if mapping.since else None
                 key = table.c[mapping.key]
                 exact = isinstance(key.type, sa.String) and not isinstance(key.type, sa.CHAR)
-                self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)), span)
+                self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)))
             return self._live[item]
 
     @property
@@ -293,14 +300,6 @@ class Adapter:
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
     return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
-
-
-def _on(query: sa.Select[Any], item: str, live: Live, day: dt.date) -> sa.Select[Any]:
-    if live.span is None:
-        raise SourceFault(f"{item} keeps no earlier states", "as-of")
-    since, until = live.span
-    on: Any = day if isinstance(since.type, sa.Date | sa.DateTime) else day.isoformat()
-    return query.where(sa.or_(since.is_(None), since <= on), sa.or_(until.is_(None), until >= on))
 
 
 def field_fault(pack: Pack, term: str, value: Value) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +16,9 @@ from renkei.law.tables import Title
 from renkei.law.vocabulary import Specification
 
 Record = dict[str, Value]
+NO_FIRST = re.compile(r"[0\s./-]+")
+NO_LAST = re.compile(r"[0\s./-]+|[9\s./-]+")
+"""What systems write into a column of days for no bound: zeros, and for the last day nines."""
 
 
 class RowFault(NamedTuple):
@@ -98,15 +103,26 @@ class Translator:
         if not local_id or len(local_id) > 64 or STRANGE.search(local_id):
             faults.append(RowFault(number, "", m.key, NO_KEY, FILL))
         bounds = []
-        for column in (m.since, m.until):
+        for column, none in ((m.since, NO_FIRST), (m.until, NO_LAST)):
             try:
-                bounds.append("" if not column else self._day(row[column]) or "")
+                bounds.append(self._bound(row[column], none) if column else "")
             except Unfit as unfit:
-                faults.append(RowFault(number, "", column, unfit.said, unfit.remedy))
+                faults.append(RowFault(number, "", column, unfit.said, CORRECT_BOUND))
         if faults:
             return None, faults
         order = row[m.order] if m.order else number
         return Row(local_id, record, bounds[0], bounds[1], order if isinstance(order, int) else plain(order)), []
+
+    def holds(self, row: Mapping[str, Any], day: str) -> bool:
+        """Whether a row says something as of ``day`` (ISO 8601). ``Unfit`` if its first or last day cannot be read."""
+        since = self._bound(row[self._mapping.since], NO_FIRST)
+        until = self._bound(row[self._mapping.until], NO_LAST)
+        return (not since or since <= day) and (not until or until >= day)
+
+    def _bound(self, raw: Any, none: re.Pattern[str]) -> str:
+        if not isinstance(raw, dt.date) and none.fullmatch(unicodedata.normalize("NFKC", plain(raw))):
+            return ""
+        return self._day(raw) or ""
 
     def _raw(self, written: Written, row: Mapping[str, Any]) -> Any:
         if written.value:
@@ -121,6 +137,10 @@ EMPTY = Title("必須の項目に値がありません。", "It is empty, and is
 FILL = Title(
     "元のデータに値を入れるか、`keep` でこの行を除いてください。",
     "Fill it in the source, or leave the row out by `keep`.",
+)
+CORRECT_BOUND = Title(
+    '元のデータを直すか、元号が数字なら `dates = "numbered"` としてください。',
+    'Correct the source, or write `dates = "numbered"` if its first digit is the era.',
 )
 NO_KEY = Title("誰の記録か分かりません。", "It does not say whom it is about.")
 
