@@ -67,6 +67,27 @@ def day(text: str, calendar: Calendar, *, numbered: bool = False) -> str:
     raise ValueError(text)
 
 
+def year(text: str, calendar: Calendar, *, numbered: bool = False) -> int:
+    """``text`` as a year of the common calendar: four digits, or an era and its year (``R8``, ``令和8年度``; ``numbered``: ``508``).
+
+    ``ValueError`` if it is none: of ``8`` alone nobody knows the era.
+    """
+    plain = re.sub(r"\s*年?度?$", "", unicodedata.normalize("NFKC", text).strip())
+    if re.fullmatch(r"[12]\d{3}", plain):
+        return int(plain)
+    ends = [int(e.start[:4]) for e in calendar.eras[1:]] + [dt.MAXYEAR]
+    for era, last in zip(calendar.eras, ends, strict=True):
+        for sign in (str(era.number),) if numbered else era.signs:
+            rest = plain[len(sign) :].strip(" .") if plain.upper().startswith(sign.upper()) else ""
+            if rest and rest == calendar.first:
+                rest = "1"
+            if re.fullmatch(r"\d{2}" if numbered else r"\d{1,2}", rest):
+                found = int(era.start[:4]) + int(rest) - 1
+                if int(rest) and found <= last:
+                    return found
+    raise ValueError(text)
+
+
 def _after_sign(rest: str, calendar: Calendar, era: Era) -> str:
     found = re.fullmatch(
         rf"\s*({re.escape(calendar.first) or '(?!)'}|\d{{1,2}})\s*[-/.年]\s*(\d{{1,2}})\s*(?:[-/.月]\s*(\d{{1,2}})\s*日?|月)?",

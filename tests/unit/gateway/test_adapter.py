@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from renkei.errors import SetupError
-from renkei.gateway.adapter import Adapter, ItemMapping, Mapping, SourceFault
-from renkei.gateway.adapter.mapping import File, Written
+from renkei.gateway.adapter import Adapter, ItemMapping, Mapping, NotLoaded, SourceFault
+from renkei.gateway.adapter.mapping import File, PeopleMapping, Written
 
 ITEM = "local-tax"
 
@@ -101,6 +101,8 @@ def test_a_mapping_that_does_not_fit_is_refused_at_the_start(source, pack):
         ),
         ItemMapping("who", {**fields, "tax_year": Written(column="c_tax_year", value="2026")}, table="t"),
         ItemMapping("who", fields, table="t", gaiji={"E000": "\ue001"}),
+        ItemMapping("who", fields, table="t", since="a", until="b", dates="Q"),
+        ItemMapping("who", {**fields, "tax_status": Written(add=("c_tax_status", "c_tax_year"))}, table="t"),
     ):
         with pytest.raises(SetupError):
             opened(str(source.url), {ITEM: wrong}, pack)
@@ -200,3 +202,36 @@ def test_validity_that_cannot_be_read_is_a_fault_and_not_an_empty_answer(registe
     made = register([("7", "浜通", "20269999", "99999999")])
     with pytest.raises(SourceFault, match="since or until"):
         made.look_up("resident-record", "", ["7"])
+
+
+def test_local_ids_that_lost_their_zeros(tmp_path, pack):
+    url = f"sqlite:///{tmp_path / 'tax.db'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE t (id INTEGER, year TEXT, a INTEGER, b TEXT)"))
+        connection.execute(
+            sa.text("INSERT INTO t VALUES (12, '08', 1000, '5,000'), (120, '08', NULL, ''), (0, '08', 0, '')")
+        )
+        connection.execute(sa.text("CREATE TABLE p (id TEXT, n TEXT)"))
+        connection.execute(sa.text("INSERT INTO p VALUES ('12 ', '123456789018')"))
+    engine.dispose()
+    terms = {f.name: pack.terms[f.term] for f in required(pack)}
+    fields = {n: Written(value=t.example) for n, t in terms.items()} | {
+        "tax_year": Written(column="year", date="令和"),
+        "annual_tax": Written(add=("a", "b")),
+    }
+    for copy in (False, True):
+        item = ItemMapping("id", fields, table="t", digits=10, copy=copy)
+        made = Adapter(
+            url, Mapping({ITEM: item}, PeopleMapping("p", "id", "n", digits=10)), lambda: pack, tmp_path / "copies"
+        )
+        if copy:
+            with pytest.raises(NotLoaded):  # no annual tax
+                made.load(ITEM)
+            made.load(ITEM, leave_out=True)
+        (record,) = made.look_up(ITEM, "", ["0000000012"])["0000000012"]
+        assert (record["tax_year"], record["annual_tax"]) == (2026, 6000)
+        assert made.look_up(ITEM, "", ["12", "0000000099"]) == {}
+        with pytest.raises(SourceFault):
+            made.look_up(ITEM, "", ["0000000120"])
+        assert list(made.people()) == [("0000000012", "123456789018")]

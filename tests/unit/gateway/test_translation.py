@@ -148,3 +148,21 @@ def test_no_value_makes_it_fail_otherwise_than_by_a_fault(translator, values):
     record, faults = translator.record({**GOOD, **values})
     if not faults:
         assert content_fault(translator._pack, ITEM, [record]) is None
+
+
+def test_two_digits_are_no_year_unless_their_era_is_said(pack):
+    """``08`` used to go out as the year 8."""
+    item = "local-tax"
+    names = [f.name for f in pack.specifications[item].fields if f.required and f.name != "tax_year"]
+    fields = {n: Written(value=pack.terms[pack.specifications[item].field(n).term].example) for n in names}
+    for written, value, expected in (
+        ("year", "08", None),
+        ("year", 8, None),
+        ("year", 2026, 2026),
+        (Written(column="year", date="R"), "08", 2026),
+        (Written(column="year", date="R"), "2026", None),
+        (Written(column="year", date="numbered"), "508", 2026),
+    ):
+        made = Translator(pack, item, ItemMapping("id", {**fields, "tax_year": written}, table="t"))
+        record, faults = made.record({"year": value})
+        assert (record.get("tax_year"), len(faults)) == (expected, expected is None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renkei.law.calendar import Calendar, Era, day
+from renkei.law.calendar import Calendar, Era, day, year
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,39 @@ def test_eras_that_cannot_be_told_apart():
     assert list(Calendar((one, two)).faults())
     assert list(Calendar((Era("heute", ("R",)),)).faults())
     assert not list(Calendar((two,)).faults())
+
+
+@pytest.mark.parametrize(
+    ("text", "numbered", "common"),
+    [
+        ("2026", False, 2026),
+        ("２０２６年度", False, 2026),
+        ("R8", False, 2026),
+        ("令和 8 年度", False, 2026),
+        ("令和元年", False, 2019),
+        ("平成31年度", False, 2019),
+        ("r08", False, 2026),
+        ("508", True, 2026),
+        ("2026", True, 2026),
+    ],
+)
+def test_a_year_written_in_many_ways(pack, text, numbered, common):
+    assert year(text, pack.header.calendar, numbered=numbered) == common
+
+
+@pytest.mark.parametrize(
+    ("text", "numbered"),
+    [
+        ("8", False),
+        ("08", False),
+        ("平成32", False),
+        ("R0", False),
+        ("0008", False),
+        ("", False),
+        ("08", True),
+        ("90", True),
+    ],
+)
+def test_what_is_no_year(pack, text, numbered):
+    with pytest.raises(ValueError):
+        year(text, pack.header.calendar, numbered=numbered)

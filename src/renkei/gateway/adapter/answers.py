@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from renkei.errors import NotFound, SetupError
 from renkei.gateway.adapter import reading
 from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded, Told
-from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
+from renkei.gateway.adapter.mapping import ItemMapping, Mapping, filled, plain, wrong
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, RowFault, Translator
 from renkei.gateway.adapter.values import Unfit, Value
@@ -156,11 +156,14 @@ class Adapter:
         self, item: str, translator: Translator, day: str, local_ids: Sequence[str]
     ) -> dict[str, list[Record]]:
         live = self._live_source(item)
-        query = live.query.where(live.key.in_(list(local_ids)))
+        wanted = set(local_ids)
+        query = live.query.where(live.key.in_(sorted(_as_written(wanted, self.mapping.items[item].digits))))
         found: dict[str, list[Record]] = defaultdict(list)
         with self._database.connect() as connection:
             for row in connection.execute(query):
                 values = dict(zip(translator.columns, row, strict=True))
+                if (who := translator.local_id(values)) not in wanted:
+                    continue
                 try:
                     if day and not translator.holds(values, day):
                         continue
@@ -169,7 +172,7 @@ class Adapter:
                 record, faults = translator.record(values)
                 if faults:
                     raise SourceFault(f"{item}.{faults[0].field}: {faults[0].said.en}")
-                records = found[str(values[translator.key]).strip()]
+                records = found[who]
                 if len(records) < RECORDS_MOST:
                     records.append(record)
         return found
@@ -288,7 +291,7 @@ class Adapter:
         as_item = ItemMapping(declared.key, {}, table=declared.table, keep=declared.keep)
         for _, row in reading.read_table(self._database, as_item, [declared.key, declared.number], lambda a, b: None):
             if isinstance(row, dict):
-                local_id, number = (str(row[c] or "").strip() for c in (declared.key, declared.number))
+                local_id, number = filled(plain(row[declared.key]), declared.digits), plain(row[declared.number])
                 if local_id and number:
                     yield local_id, number
 
@@ -300,6 +303,11 @@ class Adapter:
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
     return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
+
+
+def _as_written(local_ids: Collection[str], digits: int) -> set[str]:
+    """What a column may hold for these local ids, if it may have lost zeros in front."""
+    return {i[n:] for i in local_ids for n in range(len(i) - len(i.lstrip("0")) + 1 if digits else 1)} - {""}
 
 
 def field_fault(pack: Pack, term: str, value: Value) -> str | None:

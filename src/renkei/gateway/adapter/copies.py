@@ -243,7 +243,7 @@ class _Build:
                 continue
             if not self._translator.keeps(row):
                 continue
-            local_id = str(row.get(self._translator.key) or "").strip()
+            local_id = self._translator.local_id(row)
             if self._translator.is_gone(row):
                 self.connection.execute("INSERT INTO temp.gone VALUES (?)", [local_id])
                 continue

@@ -34,15 +34,18 @@ What a value may look like follows from the field's term; ``Written`` says what 
 
 from __future__ import annotations
 
+import decimal
+import math
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from renkei.errors import SetupError
 
 PEOPLE = "people"
+BLANK = " \t\u3000"
 FORMATS = ("csv", "tsv", "fixed", "excel")
 
 
@@ -57,8 +60,10 @@ class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same for every row; no column then."""
     codes: dict[str, str] = {}
     """The source's code for each of the vocabulary's (or true and false); ``""`` for one that means nothing is known."""
-    date: Literal["", "numbered"] = ""
-    """``numbered``: the era is a digit before the year (``3580715``)."""
+    date: str = ""
+    """``numbered``: the era is a digit before the year (``3580715``). Or a sign of an era (``R``) that is not written: ``080715``."""
+    add: tuple[str, ...] = ()
+    """Several columns with numbers, whose sum it is."""
     times: int = 1
     """What a number is multiplied with: 1000 where the source counts thousands."""
     width: Literal["", "half", "full"] = ""
@@ -68,7 +73,7 @@ class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def sources(self) -> tuple[str, ...]:
         """The columns it is made from."""
-        return self.columns or ((self.column,) if self.column else ())
+        return self.columns or self.add or ((self.column,) if self.column else ())
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,13 +120,15 @@ class ItemMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table is read now and then, and inquiries are answered from the local copy."""
     every_hours: int = 24
     """How often a copy of a table or a web interface is made anew by itself."""
+    digits: int = 0
+    """Local ids are filled up with zeros to so many digits: Excel, for one, forgets them."""
     keep: dict[str, tuple[str, ...]] = {}
     gone: dict[str, tuple[str, ...]] = {}
     """Rows with one of these values say, in a file of changes, that the person has no records any more."""
     order: str = ""
     since: str = ""
     until: str = ""
-    dates: Literal["", "numbered"] = ""
+    dates: str = ""
     """How ``since`` and ``until`` are written, as in a field."""
     gaiji: dict[str, str] = {}
     """Characters of the body's own (code point in hexadecimal) and what they are in Unicode, variation selectors included."""
@@ -129,6 +136,10 @@ class ItemMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Local ids of synthetic persons the body keeps for trying: they are looked up every night, and the catalogue says how it went."""
     removals_most: float = 0.1
     """A copy is not replaced by one that lacks more than this share of its persons, unless that is said to be right."""
+
+    def local_id(self, raw: object) -> str:
+        """The local id in a row's column ``key``."""
+        return filled(plain(raw), self.digits)
 
     @property
     def copied(self) -> bool:
@@ -153,6 +164,8 @@ class PeopleMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     number: str
     keep: dict[str, tuple[str, ...]] = {}
+    digits: int = 0
+    """As in an item."""
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -160,6 +173,28 @@ class Mapping(msgspec.Struct, frozen=True):
 
     items: dict[str, ItemMapping]
     people: PeopleMapping | None = None
+
+
+def plain(raw: Any) -> str:
+    """A value of a database or file as text, without blanks around it."""
+    if isinstance(raw, str):
+        return raw.strip(BLANK)
+    if raw is None:
+        return ""
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, bytes | memoryview):
+        return bytes(raw).decode("utf-8", "surrogateescape").strip(BLANK)
+    if isinstance(raw, float | decimal.Decimal):
+        if math.isnan(raw):
+            return ""
+        return str(int(raw)) if math.isfinite(raw) and raw == int(raw) else str(raw)
+    return str(raw)
+
+
+def filled(local_id: str, digits: int) -> str:
+    """A local id with the zeros in front that it has lost."""
+    return local_id.rjust(digits, "0") if local_id.isdecimal() else local_id
 
 
 def read(path: Path) -> Mapping:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from renkei.errors import SetupError
-from renkei.gateway.adapter.mapping import ItemMapping, Written, wrong
-from renkei.gateway.adapter.values import STRANGE, Unfit, Value, Values, plain
+from renkei.gateway.adapter.mapping import ItemMapping, Written, plain, wrong
+from renkei.gateway.adapter.values import NUMBERED, STRANGE, YEAR, Unfit, Value, Values
 from renkei.law import Pack
 from renkei.law.tables import Title
 from renkei.law.vocabulary import Specification
@@ -75,6 +75,10 @@ class Translator:
         """Whether the mapping wants this row at all."""
         return all(plain(row[column]) in wanted for column, wanted in self._keep.items())
 
+    def local_id(self, row: Mapping[str, Any]) -> str:
+        """Whom a row is about."""
+        return self._mapping.local_id(row[self.key])
+
     def is_gone(self, row: Mapping[str, Any]) -> bool:
         """Whether this row says that the person has no records any more."""
         return any(plain(row[column]) in wanted for column, wanted in self._mapping.gone.items())
@@ -99,7 +103,7 @@ class Translator:
         """Everything of a row for the local copy; no row if anything is wrong with it."""
         record, faults = self.record(row, number)
         m = self._mapping
-        local_id = plain(row[m.key])
+        local_id = self.local_id(row)
         if not local_id or len(local_id) > 64 or STRANGE.search(local_id):
             faults.append(RowFault(number, "", m.key, NO_KEY, FILL))
         bounds = []
@@ -127,6 +131,8 @@ class Translator:
     def _raw(self, written: Written, row: Mapping[str, Any]) -> Any:
         if written.value:
             return written.value
+        if written.add:
+            return [row[c] for c in written.add]
         if written.columns:
             parts = [plain(row[c]) for c in written.columns]
             return written.join.join(p for p in parts if p)
@@ -164,12 +170,15 @@ def _check(pack: Pack, specification: Specification, mapping: ItemMapping, writt
         raise _unfit(item, "since and until go together", "since と until は両方書いてください")
     for name, how in written.items():
         term = pack.terms[fields[name].term]
-        if sum(map(bool, (how.column, how.columns, how.value))) != 1:
+        if sum(map(bool, (how.column, how.columns, how.add, how.value))) != 1:
             raise _unfit(
                 item,
-                f"{name}: name one of column, columns and value",
-                f"{name}: column、columns、value の一つを書いてください",
+                f"{name}: name one of column, columns, add and value",
+                f"{name}: column、columns、add、value の一つを書いてください",
             )
+        if how.add and (term.type != "integer" or term.unit == YEAR):
+            raise _unfit(item, f"{name}: add is for numbers", f"{name}: add は数のためのものです")
+        _demand_era(pack, item, name, how.date)
         known = {"true", "false"} if term.type == "boolean" else pack.codelists.get(term.codes, {})
         if wrong_codes := sorted(c for c in how.codes.values() if c and c not in known):
             raise _unfit(
@@ -177,9 +186,18 @@ def _check(pack: Pack, specification: Specification, mapping: ItemMapping, writt
                 f"{name}: no such code: {', '.join(wrong_codes)}",
                 f"{name}: コードがありません: {'、'.join(wrong_codes)}",
             )
+    _demand_era(pack, item, "dates", mapping.dates)
     for code, sign in mapping.gaiji.items():
         if not re.fullmatch("[0-9A-Fa-f]{4,6}", code) or not sign or STRANGE.search(sign):
             raise _unfit(item, f"gaiji: {code} is no code point, or leads to none", f"gaiji: {code} が正しくありません")
+
+
+def _demand_era(pack: Pack, item: str, name: str, sign: str) -> None:
+    """``SetupError`` unless days are said to be written in a way there is."""
+    signs = [s for era in pack.header.calendar.eras for s in era.signs]
+    if sign not in ("", NUMBERED, *signs):
+        either = ", ".join((NUMBERED, *signs))
+        raise _unfit(item, f"{name}: no era {sign!r}; one of: {either}", f"{name}: 元号 {sign} はありません: {either}")
 
 
 def _unfit(item: str, en: str, ja: str) -> SetupError:

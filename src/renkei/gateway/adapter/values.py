@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import decimal
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from renkei.gateway.adapter.mapping import Written
+from renkei.gateway.adapter.mapping import Written, plain
 from renkei.law import Pack, calendar
 from renkei.law.tables import Title, value_fault
 from renkei.law.vocabulary import Term
@@ -19,10 +17,12 @@ from renkei.law.vocabulary import Term
 Value = str | int | bool
 Make = Callable[[Any], Value | None]
 """Makes a value of what a column holds; nothing if that stands for none. Raises ``Unfit``."""
-BLANK = " \t\u3000"
 STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ue000-\uf8ff\ufffd\udc80-\udcff\U000f0000-\U0010ffff]")
 NUMBER = re.compile(r"([-−△▲]?)(\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.0*)?")
 KANA = re.compile("[ｦ-ﾟ｡-･]+")
+YEAR = "year"
+"""The unit of terms that are a year, and not a number of years."""
+NUMBERED = "numbered"
 TRUTHS = {"1": True, "true": True, "0": False, "false": False}
 HALF = {0x3000: 0x20, **{full: full - 0xFEE0 for full in range(0xFF01, 0xFF5F)}}
 FULL = {half: full for full, half in HALF.items()}
@@ -47,7 +47,9 @@ class Values:
         codes = self._pack.codelists.get(term.codes, {})
         match term.type:
             case "integer":
-                return self._number(written)
+                if term.unit == YEAR:
+                    return self._year(written)
+                return self._sum(written) if written.add else self._number(written)
             case "date":
                 return self.day(written, month=False)
             case "year-month":
@@ -120,8 +122,31 @@ class Values:
 
         return number
 
+    def _sum(self, written: Written) -> Make:
+        number = self._number(written)
+
+        def total(raw: Any) -> Value | None:
+            sizes = [size for size in map(number, raw) if isinstance(size, int)]
+            return sum(sizes) if sizes else None
+
+        return total
+
+    def _year(self, written: Written) -> Make:
+        numbered, at = written.date == NUMBERED, self._pack.header.calendar
+
+        def year(raw: Any) -> Value | None:
+            text = self._plain(written, raw)
+            if not text:
+                return None
+            try:
+                return calendar.year(_with_era(text, written), at, numbered=numbered)
+            except ValueError:
+                raise Unfit(NO_YEAR, CORRECT_YEAR) from None
+
+        return year
+
     def day(self, written: Written, *, month: bool) -> Callable[[Any], str | None]:
-        numbered, at = written.date == "numbered", self._pack.header.calendar
+        numbered, at = written.date == NUMBERED, self._pack.header.calendar
 
         def date(raw: Any) -> str | None:
             if isinstance(raw, dt.date):  # also a datetime: the day it falls on
@@ -130,7 +155,7 @@ class Values:
             if not text:
                 return None
             try:
-                found = calendar.day(text, at, numbered=numbered)
+                found = calendar.day(_with_era(text, written), at, numbered=numbered)
             except ValueError:
                 raise Unfit(NO_DAY, CORRECT_DAY) from None
             if len(found) == 7 and not month:
@@ -179,8 +204,20 @@ class Values:
         return image
 
 
+def _with_era(text: str, written: Written) -> str:
+    """``text`` with the sign of the era that its column leaves out."""
+    return text if written.date in ("", NUMBERED) else written.date + text
+
+
 NOT_WHOLE = Title("整数ではありません。", "It is no whole number.")
 NO_DAY = Title("日付として読めません。", "It cannot be read as a day.")
+NO_YEAR = Title(
+    "年として読めません（西暦4桁か元号の年）。", "It cannot be read as a year: four digits, or an era and its year."
+)
+CORRECT_YEAR = Title(
+    '元のデータを直してください。元号のない2桁なら `date = "令和"`、元号が数字なら `date = "numbered"` とします。',
+    'Correct the source. Two digits without their era: `date` = the era\'s sign; an era that is a digit: `date = "numbered"`.',
+)
 NO_IMAGE = Title("PNG画像ではありません。", "It is no PNG image.")
 CORRECT = Title(
     "元のデータを直すか、`empty` に加えてください。", "Correct the source, or name the value under `empty`."
@@ -197,20 +234,3 @@ def _unmapped(text: str) -> Unfit:
         Title(f"コード {shown} の対応が決まっていません。", f"Nobody said what code {shown} means."),
         Title("`codes` に加えてください。", "Add it under `codes`."),
     )
-
-
-def plain(raw: Any) -> str:
-    """A value of a database or file as text, without blanks around it."""
-    if isinstance(raw, str):
-        return raw.strip(BLANK)
-    if raw is None:
-        return ""
-    if isinstance(raw, bool):
-        return "true" if raw else "false"
-    if isinstance(raw, bytes | memoryview):
-        return bytes(raw).decode("utf-8", "surrogateescape").strip(BLANK)
-    if isinstance(raw, float | decimal.Decimal):
-        if math.isnan(raw):
-            return ""
-        return str(int(raw)) if math.isfinite(raw) and raw == int(raw) else str(raw)
-    return str(raw)
