@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import fnmatch
+import itertools
 import time
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class Upkeep:
         self._member, self._post, self._database, self._observe = member, post, database, observe
         self._seen: dict[Path, tuple[int, int]] = {}
         self._tried: dict[str, float] = {}
+        self._strange: set[Path] = set()
+        self._people = ""
 
     async def run(self) -> None:
         """Look again and again; what fails is logged and tried later."""
@@ -58,8 +61,12 @@ class Upkeep:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             for path in sorted(self._drop.iterdir(), key=_age):
-                if (item := self._item_of(path)) and is_settled(path, self._seen):
+                item = self._item_of(path)
+                if item and is_settled(path, self._seen):
                     await asyncio.to_thread(self._take, item, path)
+                elif not item and path.is_file() and not _is_unfinished(path) and path not in self._strange:
+                    self._notice(path)
+            self._strange = {path for path in self._strange if path.exists()}
             for item, mapping in self._adapter.mapping.items.items():
                 if mapping.copied and mapping.file is None and self._is_old(item, mapping.every_hours):
                     await asyncio.to_thread(self._refresh, item)
@@ -68,22 +75,35 @@ class Upkeep:
             await asyncio.sleep(LOOK_EVERY)
 
     def report(self) -> dict[str, str]:
-        """For ``/health``: when each copy was made, and of how many persons it speaks."""
+        """For ``/health``: when each copy was made, and how many persons are in it; the same of the table of persons; strange files."""
         found = {}
         for item, mapping in self._adapter.mapping.items.items():
             if mapping.copied:
                 lineage = self._adapter.copies.lineage(item)
                 found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons}" if lineage else "none"
+        if self._people:
+            found["people"] = self._people
+        if self._strange:
+            found["files_of_nobody"] = str(len(self._strange))
         return found
 
     # ------------------------------------------------------------------ files
 
     def _item_of(self, path: Path) -> str:
         """The item a dropped file is for; nothing if it is none's."""
-        if not path.is_file() or path.name.startswith(".") or path.suffix == ".part":
+        if not path.is_file() or _is_unfinished(path):
             return ""
         items = self._adapter.mapping.items.items()
-        return next((i for i, m in items if m.file and fnmatch.fnmatch(path.name, m.file.name)), "")
+        name = path.name.casefold()  # hosts and Windows write names in capitals
+        return next((i for i, m in items if m.file and fnmatch.fnmatchcase(name, m.file.name.casefold())), "")
+
+    def _notice(self, path: Path) -> None:
+        """Say once of a file that no item declares: otherwise whoever put it there waits for ever."""
+        self._strange.add(path)
+        self._observe.log.warning("file.nobodys", file=path.name, declared=self._declared())
+
+    def _declared(self) -> list[str]:
+        return [m.file.name for m in self._adapter.mapping.items.values() if m.file]
 
     def _take(self, item: str, path: Path) -> None:
         faults: list[RowFault] = []
@@ -142,11 +162,18 @@ class Upkeep:
         await self._member.until_ready()
         self._tried[""] = time.monotonic()
         try:
-            asked = await subjects.register(self._adapter.people(), self._post, self._member, self._database)
+            read = itertools.count()
+            people = (person for person, _ in zip(self._adapter.people(), read, strict=False))
+            asked = await subjects.register(people, self._post, self._member, self._database)
+            self._people = f"{time.time_ns() // 1_000_000} {next(read)}"
             self._observe.log.info("people.read", count=asked)
         except (RenkeiError, sa.exc.SQLAlchemyError) as error:
             self._tried[""] = time.monotonic() - PEOPLE_EVERY + AGAIN_AFTER
             self._observe.log.warning("people.unread", reason=getattr(error, "code", "") or "database")
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix == ".part"
 
 
 def _age(path: Path) -> float:

@@ -226,9 +226,11 @@ def test_a_second_item_is_a_specification_and_a_mapping(world, renkei, tmp_path_
     assert "birth_weight" in report.read_text("utf-8-sig")
     assert "不明" not in report.read_text("utf-8-sig")
     assert _health(world)[f"copy_{SECOND}"] == "none"
-    (home / "drop" / "養育医療1.csv").write_bytes(rows.format("000000000012345", "１４８０").encode("cp932"))
+    (home / "drop" / "医療養育1.csv").write_bytes(b"x")  # a slip, of which somebody must hear
+    until(lambda: _health(world).get("files_of_nobody") == "1")
+    (home / "drop" / "養育医療1.CSV").write_bytes(rows.format("000000000012345", "１４８０").encode("cp932"))
     until(lambda: _health(world)[f"copy_{SECOND}"] != "none")
-    assert [p.name.partition("-")[2] for p in (home / "drop" / "loaded").iterdir()] == ["養育医療1.csv"]
+    assert [p.name.partition("-")[2] for p in (home / "drop" / "loaded").iterdir()] == ["養育医療1.CSV"]
     _, told = until(
         lambda: (got := ask(world, affair=_affair(world, SECOND), item=SECOND))[1].get("state") == "answered" and got
     )

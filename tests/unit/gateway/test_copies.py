@@ -321,3 +321,37 @@ def test_memory_does_not_grow_with_the_file(make, tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.3
+
+
+def test_a_row_that_does_not_say_whose_it_is_makes_nobody_vanish(make, tmp_path):
+    adapter = make(removals_most=0.5)
+    adapter.load(ITEM, write(tmp_path / "a.csv", [row(str(i)) for i in range(1, 6)]))
+    damaged = write(tmp_path / "b.csv", [*(row(str(i)) for i in range(1, 4)), row("4")[:3], row("")])
+    loaded = adapter.load(ITEM, damaged, leave_out=True)
+    assert (loaded.lineage.removed, loaded.lineage.held, loaded.wrong) == (0, 2, 2)
+    assert amounts(adapter, "1") == {"1": [10000]}
+    with pytest.raises(SourceFault, match="do not fit"):  # "no data" would be a wrong answer
+        adapter.look_up(ITEM, "", ["4"])
+    adapter.load(ITEM, write(tmp_path / "c.csv", [row(str(i)) for i in range(1, 6)]))
+    loaded = adapter.load(ITEM, damaged, leave_out=True, accept_removals=True)
+    assert (loaded.lineage.removed, loaded.lineage.held) == (2, 0)
+
+
+def test_a_file_without_rows_is_not_loaded_unless_that_is_right(make, tmp_path):
+    nothing = write(tmp_path / "a.csv", [])
+    with pytest.raises(NotLoaded) as refused:
+        make().load(ITEM, nothing)
+    assert refused.value.code == "empty"
+    assert make().load(ITEM, nothing, accept_removals=True).lineage.persons == 0
+
+
+def test_a_file_without_its_header_shows_nobody(make, tmp_path):
+    with pytest.raises(Unreadable) as unreadable:
+        make().load(ITEM, write(tmp_path / "a.csv", [row("0012345"), row("2")], header=None))
+    assert "0012345" not in str(unreadable.value.problem("en")) + str(unreadable.value.problem("ja"))
+
+
+def test_a_fault_is_found_again_by_whose_row_it_is(make, tmp_path):
+    with pytest.raises(NotLoaded) as refused:
+        make().load(ITEM, write(tmp_path / "a.csv", [row("1"), row("22", "much")]))
+    assert [(f.row, f.local_id) for f in refused.value.loaded.faults] == [(3, "22")]

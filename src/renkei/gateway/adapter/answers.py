@@ -144,7 +144,10 @@ class Adapter:
             raise SourceFault(type(error).__name__, "source-unavailable") from error
 
     def _from_copy(self, item: str, day: str, local_ids: Sequence[str]) -> dict[str, list[Record]]:
-        found, held = self.copies.look_up(item, local_ids, day)
+        try:
+            found, held = self.copies.look_up(item, local_ids, day)
+        except FileNotFoundError:
+            raise SourceFault(f"{item}: nothing was loaded yet", "source-unavailable") from None
         if held:
             raise SourceFault(f"{item}: rows of this person do not fit")
         for records in found.values():
@@ -249,8 +252,9 @@ class Adapter:
             self.rows(item, file, progress),
             lineage,
             changes=declared.file is not None and declared.file.changes,
+            accept_removals=accept_removals,
             leave_out=leave_out,
-            removals_most=1.0 if accept_removals else declared.removals_most,
+            removals_most=declared.removals_most,
             keep=keep,
             tell=tell,
         )

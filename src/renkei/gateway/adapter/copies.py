@@ -28,6 +28,7 @@ from renkei.law.tables import Title
 SHOWN = 1_000
 """Faults that are kept; all are counted, and told one by one to whoever listens."""
 TOGETHER = 2_000
+SOME = 500
 RECORDS_MOST = 500
 """Records of one person in an item."""
 TABLES = """
@@ -76,6 +77,8 @@ class Loaded(msgspec.Struct, frozen=True):
     lineage: Lineage
     faults: tuple[RowFault, ...]
     """The first things that were wrong."""
+    some: tuple[str, ...] = ()
+    """Some of the persons it has records of, to see whether they are known here. Nothing of it is kept."""
 
     @property
     def wrong(self) -> int:
@@ -166,13 +169,15 @@ class Copies:
         changes: bool = False,
         leave_out: bool = False,
         removals_most: float = 1.0,
+        accept_removals: bool = False,
         keep: bool = True,
         tell: Told = lambda _: None,
     ) -> Loaded:
         """Make the copy anew from ``rows`` and put it into place; ``keep`` false only says what would become of it.
 
         ``changes``: the rows are those of persons whose records changed, and everybody else stays. ``leave_out``: persons with a row that
-        does not fit are held back instead of refusing the load. ``lineage`` is filled in. Raises ``NotLoaded``. Time grows with the rows
+        does not fit are held back instead of refusing the load, and if it cannot be said whose a row is, whoever is missing is held, too
+        (unless ``accept_removals``). ``lineage`` is filled in. Raises ``NotLoaded``. Time grows with the rows
         (sorting them: n log n), memory does not.
         """
         item = lineage.item
@@ -185,7 +190,19 @@ class Copies:
                 build = _Build(building, translator, tell)
                 with contextlib.closing(build.connection):
                     loaded = self._fill(build, rows, lineage, changes=changes)
-                    self._judge(loaded, build, leave_out=leave_out, removals_most=removals_most)
+                    most = 1.0 if accept_removals else removals_most
+                    self._judge(loaded, build, leave_out=leave_out, removals_most=most)
+                    if not changes and not loaded.lineage.rows and not accept_removals:
+                        raise NotLoaded(
+                            "There are no rows.",
+                            "行がありません。",
+                            loaded,
+                            code="empty",
+                            remedy=EMPTY[0],
+                            remedy_ja=EMPTY[1],
+                        )
+                    if build.anonymous and loaded.lineage.removed and not accept_removals:
+                        loaded = build.hold_missing(loaded.lineage)
                     build.finish(loaded.lineage)
                 if keep:
                     _settle(building, self._path(item))
@@ -219,6 +236,12 @@ class Copies:
             )
 
 
+EMPTY = (
+    "See whether the source was cut off, and whether `keep` is right; if there is nobody, load it with --accept-removals.",
+    "データが途中で切れていないか、keep が正しいか確かめてください。対象者がいないなら --accept-removals を付けて読み込んでください。",
+)
+
+
 class _Build:
     """A copy being built. Not durable until it is settled: nobody misses it if it is lost."""
 
@@ -232,6 +255,8 @@ class _Build:
         self._rows = self._wrong = 0
         self._filled: Counter[str] = Counter()
         self.persons_before = 0
+        self.anonymous = False
+        """Whether there was a row that does not fit and does not say whose it is."""
 
     def take(self, rows: Rows) -> None:
         """Translate and keep everything that fits; whoever has a row that does not is held."""
@@ -266,6 +291,8 @@ class _Build:
 
     def _fault(self, faults: Sequence[RowFault], local_id: str) -> None:
         self._wrong += 1
+        self.anonymous |= not local_id
+        faults = [fault._replace(local_id=local_id) for fault in faults]
         for fault in faults:
             self._tell(fault)
         self._faults += faults[: max(0, SHOWN - len(self._faults))]
@@ -300,6 +327,13 @@ class _Build:
         self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")  # noqa: S608
         self.connection.execute(f"INSERT INTO main.records SELECT * FROM old.records WHERE local_id NOT IN ({spoken})")  # noqa: S608
 
+    def hold_missing(self, lineage: Lineage) -> Loaded:
+        """Hold whoever was in the old copy and is not in this one: their row may be the one that does not say whose it is."""
+        spoken = "SELECT local_id FROM main.records UNION SELECT local_id FROM main.held UNION SELECT local_id FROM temp.gone"
+        missing = f"SELECT DISTINCT local_id FROM old.records WHERE local_id NOT IN ({spoken})"  # noqa: S608
+        self.connection.execute(f"INSERT INTO main.held {missing}")
+        return self.loaded(lineage)
+
     def loaded(self, lineage: Lineage) -> Loaded:
         def count(query: str) -> int:
             return int(self.connection.execute(query).fetchone()[0])
@@ -324,6 +358,7 @@ class _Build:
                 filled=dict(self._filled),
             ),
             tuple(self._faults),
+            tuple(i for (i,) in self.connection.execute(f"{new} ORDER BY random() LIMIT {SOME}")),
         )
 
     def finish(self, lineage: Lineage) -> None:

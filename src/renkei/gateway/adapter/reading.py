@@ -166,6 +166,13 @@ def _with_header(rows: Iterator[tuple[int, list[Any]]], file: File, needed: Sequ
 
 def _demand(names: Sequence[str], needed: Sequence[str]) -> None:
     """``Unreadable`` unless the columns are there, each once."""
+    if needed and not set(needed) & set(names):  # perhaps the first line is somebody's: it is not shown
+        raise Unreadable(
+            f"Line 1 has none of the columns: {', '.join(needed)}. It has {len(names)} cells.",
+            ja=f"見出しの行に列が一つもありません: {'、'.join(needed)}。{len(names)}列あります。",
+            remedy="If lines stand above the header, say `skip`; if there is no header, say `columns`. Is it the right file?",
+            remedy_ja="見出しの上に行があれば skip を、見出しがなければ columns を書いてください。別のファイルではありませんか。",
+        )
     if lost := [c for c in needed if c not in names]:
         raise Unreadable(
             f"The file lacks columns: {', '.join(lost)}. It has: {', '.join(names) or 'none'}.",

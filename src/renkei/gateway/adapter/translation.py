@@ -31,6 +31,8 @@ class RowFault(NamedTuple):
     column: str
     said: Title
     remedy: Title
+    local_id: str = ""
+    """Whose row it is, for the body's own report: rows of a table have no place to be found by."""
 
 
 class Row(NamedTuple):
