@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
+import sqlalchemy as sa
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from renkei.cli.shell import DEFAULT_PACK, Json, PackFolder, err, language, out, setup, show, t
+from renkei.errors import RenkeiError
 from renkei.gateway import adapter as adapters
 from renkei.gateway.adapter import Adapter, Lineage, Loaded, NotLoaded, RowFault, reading
 from renkei.gateway.adapter import mapping as declarations
 from renkei.gateway.adapter import proposal as proposals
+from renkei.institution import subjects
 from renkei.institution.keeper import newest_law
 from renkei.institution.settings import Home
 from renkei.law import Pack
 from renkei.law.vocabulary import Specification
+from renkei.numbers import number_format
 
 app = typer.Typer(no_args_is_help=True, help="A body's own data: propose a mapping, check it, load the local copy.")
 HomeArgument = Annotated[Path, typer.Argument(help="Home folder of a gateway.")]
@@ -125,6 +131,7 @@ def _load(home: Path, item: str, file: Path | None, report: Path | None, json: b
         show({**_said(loaded), **(refused.problem(language()) if refused else {})})
     else:
         _print(loaded, refused, dry=not how.get("keep", True), report=report)
+        _tell_known(home, loaded.some)
     raise SystemExit(1 if refused else 0)
 
 
@@ -135,8 +142,8 @@ def _reporting(report: Path | None) -> Iterator[Callable[[RowFault], None]]:
         return
     with report.open("w", encoding="utf-8-sig", newline="") as file:  # with a mark, for Excel
         writer, lang = csv.writer(file), language()
-        writer.writerow(["row", "field", "column", "fault", "remedy"])
-        yield lambda f: writer.writerow([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang)])
+        writer.writerow(["row", "field", "column", "fault", "remedy", "local id"])
+        yield lambda f: writer.writerow([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang), f.local_id])
 
 
 def _print(loaded: Loaded, refused: NotLoaded | None, *, dry: bool, report: Path | None) -> None:
@@ -186,21 +193,103 @@ def preview(
         show([{"row": n, "record": r, "faults": [_fault(f) for f in faults]} for n, r, faults in found])
         return
     lang = language()
-    table = Table(show_lines=True)
-    table.add_column(t("row", "行"))
-    for field in specification.fields:
-        table.add_column(field.title.text(lang))
     for number, record, faults in found:
         wrong = {f.field for f in faults}
-        cells = ["✗" if f.name in wrong else str(record.get(f.name, "")) for f in specification.fields]
-        table.add_row(str(number), *cells)
-    out.print(table)
-    for number, _, faults in found:
+        out.print(f"{t('row', '行')} {number}", style="bold")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for field in specification.fields:
+            value = "✗" if field.name in wrong else str(record.get(field.name, ""))
+            table.add_row(f"  {field.name}", field.title.text(lang), value)
+        out.print(table)
         for fault in faults:
             out.print(
                 f"{t('row', '行')} {number}: {fault.field}: {fault.said.text(lang)} {fault.remedy.text(lang)}",
                 soft_wrap=True,
             )
+
+
+@app.command("people")
+def people(
+    home: HomeArgument,
+    report: Annotated[Path | None, typer.Option(help="Write whom it concerns into this CSV file, by local id.")] = None,
+    json: Json = False,
+) -> None:
+    """Read the body's table of persons: how many have their code here, and why others have none. Exit 0 if all have theirs."""
+    coded, awaited = _known(home, subjects.subjects), _known(home, subjects.wanted)
+    why: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    have = set[str]()
+    with _opened(home) as adapter:
+        if adapter.mapping.people is None:
+            raise setup("The mapping has no [people].", "対応付けに [people] がありません。", code="mapping")
+        number = number_format(adapter.pack.header.person_number)
+        for local_id, written in adapter.people():
+            if local_id in coded:
+                have.add(local_id)
+            try:
+                first = seen.setdefault(number.parse(written), local_id)
+            except RenkeiError:
+                first = ""
+            if local_id not in coded:
+                others = "awaited" if local_id in awaited else "unknown"
+                why[local_id] = "no-number" if not first else "twice" if first != local_id else others
+    counted = Counter(why.values())
+    if report is not None:
+        with report.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file).writerows([("local id", "why"), *why.items()])
+    if json:
+        show({"persons": len(have) + len(why), "with_code": len(have), "without": counted})
+    else:
+        out.print(
+            t(
+                f"{len(have) + len(why):,} persons; {len(have):,} have a code.",
+                f"{len(have) + len(why):,} 人のうち符号あり {len(have):,} 人。",
+            )
+        )
+        for reason, count in counted.most_common():
+            out.print(f"  {count:,} {t(*WITHOUT[reason])}", soft_wrap=True)
+    raise SystemExit(1 if why else 0)
+
+
+WITHOUT = {
+    "no-number": (
+        "have a number that is none: its length or check digit is wrong",
+        "人: 番号ではありません（桁数か検査数字の誤り）",
+    ),
+    "twice": ("have the number of another local id", "人: 別の宛名番号の人と同じ番号です"),
+    "awaited": ("wait for theirs: let the gateway run", "人: 符号の到着待ちです（ゲートウェイを動かしてください）"),
+    "unknown": (
+        "are not known to the numbering authority, or were not asked for yet (the gateway asks at its start and once a day)",
+        "人: 付番機構が知らないか、まだ問い合わせていません（起動時と1日1回問い合わせます）",
+    ),
+}
+"""Why a person has no code."""
+
+
+def _known(home: Path, table: sa.Table) -> set[str]:
+    """Local ids in a table of the gateway's own database; none while it never ran."""
+    engine = sa.create_engine(Home(home).settings().database)
+    try:
+        with engine.connect() as connection:
+            return set(connection.execute(sa.select(table.c.local_id)).scalars())
+    except sa.exc.SQLAlchemyError:
+        return set()
+    finally:
+        engine.dispose()
+
+
+def _tell_known(home: Path, some: Sequence[str]) -> None:
+    """Of the persons of an item, how many are known here: if nearly none, its key is not the one of the persons."""
+    known = _known(home, subjects.subjects)
+    count = len(known.intersection(some))
+    if not known or count * 2 >= len(some):
+        return
+    en = f"Of {len(some):,} of its persons only {count:,} have a code here. Is `key` written as in [people] (`digits`)?"
+    ja = (
+        f"{len(some):,} 人を調べ、符号のある人は {count:,} 人だけです。key の書き方は [people] と同じですか（digits）。"
+    )
+    more = t(" See also `renkei source people`.", "`renkei source people` も参照してください。")
+    err.print(t(en, ja) + more, soft_wrap=True)
 
 
 @app.command("tables")
@@ -227,6 +316,11 @@ def propose(
     json: Json = False,
 ) -> None:
     """Write a first mapping for you to correct, with what is doubtful about it. Exit 1 if a required field was not found."""
+    if not pack.is_dir():
+        raise setup(
+            f"There is no pack {pack}: say where with --pack.",
+            f"パック {pack} がありません。--pack で指定してください。",
+        )
     loaded = Pack.load(pack)
     if item not in loaded.specifications:
         raise setup(f"{item!r} has no data specification.", f"{item} にはデータ仕様がありません。", code="no-item")
@@ -265,14 +359,17 @@ def _required(specification: Specification, name: str) -> bool:
 
 def _format(path: Path) -> str:
     kinds = {".tsv": ', format = "tsv"', ".txt": ', format = "tsv"', ".xlsx": ', format = "excel"'}
-    return kinds.get(path.suffix.lower(), "")
+    skip, _ = reading.header(_as_file(str(path)), path)
+    return kinds.get(path.suffix.lower(), "") + (f", skip = {skip}" if skip else "")
 
 
 def _columns(url: str) -> Iterator[tuple[str, list[str]]]:
     """Names and columns of the tables there are."""
     if Path(url).is_file():
-        yield Path(url).name, [c for c in reading.header(_as_file(url), Path(url)) if c]
+        yield Path(url).name, [c for c in reading.header(_as_file(url), Path(url))[1] if c]
         return
+    if "://" not in url:
+        raise setup(f"{url} is neither a file nor a URL.", f"{url} はファイルでも URL でもありません。")
     engine = reading.open_database(url)
     try:
         yield from reading.tables_of(engine)
@@ -288,7 +385,9 @@ def _as_file(url: str) -> declarations.File:
 def _samples(url: str, name: str, columns: list[str]) -> list[Any]:
     """The first rows, to try values on."""
     if Path(url).is_file():
-        rows = reading.read_file(_as_file(url), Path(url), columns, lambda a, b: None)
+        skip, _ = reading.header(_as_file(url), Path(url))
+        declared = msgspec.structs.replace(_as_file(url), skip=skip)
+        rows = reading.read_file(declared, Path(url), columns, lambda a, b: None)
         return [
             row for (_, row), _ in zip(rows, range(proposals.SAMPLES), strict=False) if not isinstance(row, RowFault)
         ]
@@ -308,7 +407,8 @@ def _when(lineage: Lineage, zone: dt.tzinfo) -> str:
 
 
 def _fault(fault: RowFault) -> dict[str, Any]:
-    return {**fault._asdict(), "said": fault.said._asdict(), "remedy": fault.remedy._asdict()}
+    told = {**fault._asdict(), "said": fault.said._asdict(), "remedy": fault.remedy._asdict()}
+    return {name: value for name, value in told.items() if name != "local_id"}
 
 
 def _said(loaded: Loaded) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def new_home(folder: Path, settings: Settings, invitation: Invitation) -> Enrolm
             f"The pack has no {settings.role} {settings.body!r}.",
             ja=f"パックに {settings.role} の機関 {settings.body} がありません。",
             code="no-body",
-            remedy="Add its line to bodies.csv and publish the pack first.",
-            remedy_ja="bodies.csv に行を加え、先に法令データとして公布してください。",
+            remedy="Add its line to bodies.csv, publish the pack at both keepers, and get a new invitation some seconds later.",
+            remedy_ja="bodies.csv に行を加え、ハブと委員会で公布し、数秒後に招待をもらい直してください。",
         )
     home = Home(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

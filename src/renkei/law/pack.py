@@ -37,7 +37,11 @@ class PackFaults(RenkeiError):
     remedy_ja = "一覧の誤りをすべて直してください。`renkei law check PACK` で場所を確認できます。"
 
     def __init__(self, faults: list[Fault]) -> None:
-        super().__init__(f"The pack has {len(faults)} fault(s).", ja=f"パックに{len(faults)}件の誤りがあります。")
+        first = f"{faults[0].file}:{faults[0].line or ''}: {faults[0].sentence}" if faults else ""
+        super().__init__(
+            f"The pack has {len(faults)} fault(s). {first}".rstrip(),
+            ja=f"パックに{len(faults)}件の誤りがあります。{first}",
+        )
         self.faults = faults
 
 

@@ -7,6 +7,7 @@ required field without a column is never given one by force.
 from __future__ import annotations
 
 import csv
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from renkei.gateway.adapter.mapping import ItemMapping, Written
-from renkei.gateway.adapter.values import Unfit, Values
+from renkei.gateway.adapter.values import NUMBERED, YEAR, Unfit, Values
 from renkei.law import Pack
 from renkei.law.vocabulary import Field, Term
 
@@ -26,6 +27,11 @@ ENOUGH = 0.38
 HINTS = "hints/columns.csv"
 """In the pack's folder: words that names of columns are made of, and what they mean; ``key`` for those that hold local ids."""
 KEY = "key"
+NEAR = 0.25
+"""By how much less a column may look like local ids to be named beside the one that does most."""
+CODE_MOST = 12
+CODES_MOST = 20
+"""Codes of which a column may hold so many: what holds more are no codes."""
 
 
 class Guess(NamedTuple):
@@ -51,6 +57,8 @@ class Proposal(NamedTuple):
     guesses: tuple[Guess, ...]
     spare: tuple[str, ...]
     """Columns that nothing was proposed for."""
+    keys: tuple[str, ...] = ()
+    """Other columns that may hold the local ids, the likeliest first: of a payee or of a child, nobody but the engineer knows."""
 
 
 class Hints:
@@ -104,7 +112,9 @@ def propose(
             name = max(hints.alike(column, label) for label in _labels(pack, field))
             if name < ENOUGH:
                 continue
-            written, unfit, unmapped = _try(pack, pack.terms[field.term], column, samples)
+            written, unfit, unmapped, kinds = _try(pack, pack.terms[field.term], column, samples)
+            if samples and unfit == len(samples) and not 0 < kinds <= CODES_MOST:
+                continue  # whatever it is called, it is something else
             scored.append(
                 (
                     name * (1 - 0.5 * unfit / max(1, len(samples))),
@@ -118,7 +128,10 @@ def propose(
     none = {f.name: Guess(f.name, "", Written(), 0.0, 0, ()) for f in specification.fields}
     guesses = tuple(taken.get(f.name, none[f.name]) for f in specification.fields)
     used = {key, *(g.column for g in guesses)}
-    return Proposal(item, key, guesses, tuple(c for c in columns if c not in used))
+    spare = tuple(c for c in columns if c not in used)
+    alike = sorted(((hints.key_likeness(c), c) for c in spare), reverse=True)
+    near = hints.key_likeness(key) - NEAR if key else 1.0
+    return Proposal(item, key, guesses, spare, tuple(c for like, c in alike if like >= max(near, ENOUGH)))
 
 
 def _labels(pack: Pack, field: Field) -> Iterable[str]:
@@ -128,19 +141,23 @@ def _labels(pack: Pack, field: Field) -> Iterable[str]:
 
 def _try(
     pack: Pack, term: Term, column: str, samples: Sequence[Mapping[str, Any]]
-) -> tuple[Written, int, tuple[str, ...]]:
-    """The way of reading a column that fits most samples; how many do not, and which codes are not known."""
+) -> tuple[Written, int, tuple[str, ...], int]:
+    """The way of reading a column that fits most samples; how many do not, which codes are not known, and of how many kinds they are."""
     ways = [Written(column=column)]
     if term.type in ("date", "year-month"):
         ways.append(Written(column=column, date="numbered"))
+    if term.unit == YEAR:
+        eras = pack.header.calendar.eras
+        ways += [Written(column=column, date=sign) for sign in (NUMBERED, *(e.signs[0] for e in eras[-1:]))]
     if term.type == "code":
         ways.append(Written(column=column, codes=_codes(pack, term, column, samples)))
     if term.type == "boolean":
         ways.append(Written(column=column, codes={"1": "true", "0": "false"}))
     counted = [(len(unfit := _unfit(pack, term, way, samples)), n, way, unfit) for n, way in enumerate(ways)]
     _, _, best, unfit = min(counted, key=lambda one: one[:2])
-    unmapped = sorted({u for u in unfit if len(u) <= 4})[:10] if term.type == "code" else []
-    return best, len(unfit), tuple(unmapped)
+    kinds = set(unfit) if term.type == "code" else set[str]()
+    unmapped = sorted(u for u in kinds if len(u) <= CODE_MOST) if len(kinds) <= CODES_MOST else []
+    return best, len(unfit), tuple(unmapped), len(kinds)
 
 
 def _codes(pack: Pack, term: Term, column: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -173,7 +190,8 @@ def as_toml(pack: Pack, proposal: Proposal, source: str) -> str:
     lines = [
         f"[{item}]  # {specification.ja} / {specification.en}",
         source,
-        f"key = {_quoted(proposal.key)}",
+        f"key = {_quoted(proposal.key)}"
+        + (f"  # or: {', '.join(map(_in_line, proposal.keys))}" if proposal.keys else ""),
         "",
         f"[{item}.fields]",
     ]
@@ -187,9 +205,11 @@ def as_toml(pack: Pack, proposal: Proposal, source: str) -> str:
             lines.append(f'# {guess.field} = ""  # {about}; nothing was found')
             continue
         doubt = f"; {guess.unfit} samples do not fit" if guess.unfit else ""
+        if guess.unmapped:
+            doubt = "; say what each code means"
         lines.append(f"{guess.field} = {_inline(guess, term, pack)}  # {about}; {guess.sure:.0%}{doubt}")
     if proposal.spare:
-        lines += ["", f"# not used: {', '.join(proposal.spare)}"]
+        lines += ["", f"# not used: {', '.join(map(_in_line, proposal.spare))}"]
     return "\n".join(lines) + "\n"
 
 
@@ -207,8 +227,12 @@ def _inline(guess: Guess, term: Term, pack: Pack) -> str:
     return "{ " + ", ".join(parts) + " }" + choices
 
 
+def _in_line(name: str) -> str:
+    return " ".join(name.split())
+
+
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(text, ensure_ascii=False)  # a string of TOML, too: Excel's headers have line ends
 
 
 def declared(proposal: Proposal, **where: Any) -> ItemMapping:

@@ -10,9 +10,10 @@ import codecs
 import csv
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ UNPACKED_MOST = 4 << 30
 """Bytes that an Excel file may unpack to."""
 PAGES_MOST = 100_000
 PAGE_BYTES_MOST = 64 << 20
+TOP = 20
+"""Lines among which the header is looked for."""
+NAME_MOST = 60
+VALUE = re.compile(r"^[-+\d.,/]+$|\d{7}")
+"""What no column is called: a number, or something with a long one in it."""
 END_MARK = "\x1a"
 """What systems of old put at the end of a file."""
 
@@ -288,11 +294,25 @@ def source_table(engine: sa.Engine, name: str) -> sa.Table:
         raise wrong(f"The source database has no table {name!r}.", f"データベースに表 {name} がありません。") from None
 
 
-def header(file: File, path: Path) -> list[str]:
-    """The names of a file's columns."""
+def header(file: File, path: Path) -> tuple[int, list[str]]:
+    """How many lines of a file stand above its header, and the names of its columns. ``Unreadable`` if it seems to have none.
+
+    The header is the first of the lines at the top that is as wide as the widest of them.
+    """
     rows = _excel(file, path, lambda a, b: None) if file.format == "excel" else _csv(file, path, lambda a, b: None)
-    _, cells = next(rows, (0, []))
-    return ["" if c is None else str(c).strip(" \t\u3000") for c in cells]
+    top = [(n, ["" if c is None else str(c).strip(" \t\u3000") for c in cells]) for n, cells in islice(rows, TOP)]
+    width = max((sum(map(bool, cells)) for _, cells in top), default=0)
+    line, names = next(((n, cells) for n, cells in top if sum(map(bool, cells)) * 10 >= width * 9), (0, []))
+    if not width or any(len(name) > NAME_MOST or VALUE.search(name) for name in names):
+        raise Unreadable(
+            "The file has no line with the names of its columns.",
+            ja="列名の行（見出し）がありません。",
+            remedy='Declare its `columns` in mapping.toml (`format = "fixed"` with `widths` for files of a host).',
+            remedy_ja='mapping.toml に columns を書いてください（ホストの固定長なら format = "fixed" と widths も）。',
+        )
+    while names and not names[-1]:
+        names.pop()
+    return line - 1, names
 
 
 def tables_of(engine: sa.Engine) -> Iterator[tuple[str, list[str]]]:
@@ -302,7 +322,19 @@ def tables_of(engine: sa.Engine) -> Iterator[tuple[str, list[str]]]:
         for name in [*inspector.get_table_names(), *inspector.get_view_names()]:
             yield name, [c["name"] for c in inspector.get_columns(name)]
     except sa.exc.SQLAlchemyError as error:
-        raise _away(error) from None
+        raise _not_opened(error) from None
+
+
+def _not_opened(error: sa.exc.SQLAlchemyError) -> Unavailable:
+    """Why a database was not opened, as its driver has it: nothing was asked of it yet, so nothing in that is about a person."""
+    said = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0][:300]
+    return Unavailable(
+        f"The source database was not opened: {said}",
+        ja=f"データベースを開けません: {said}",
+        code="source",
+        remedy="Check host, name, user and password in the URL; signs such as @ / : in a password are written %40 %2F %3A.",
+        remedy_ja="URLのホスト名、データベース名、利用者名、パスワードを確かめてください。パスワードの @ / : は %40 %2F %3A と書きます。",
+    )
 
 
 def first_rows(engine: sa.Engine, name: str, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
