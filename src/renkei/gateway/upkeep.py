@@ -98,12 +98,10 @@ class Upkeep:
         return next((i for i, m in items if m.file and fnmatch.fnmatchcase(name, m.file.name.casefold())), "")
 
     def _notice(self, path: Path) -> None:
-        """Say once of a file that no item declares: otherwise whoever put it there waits for ever."""
+        """Say once of a file that no item declares (not its name, which may be anything): whoever put it there would wait for ever."""
         self._strange.add(path)
-        self._observe.log.warning("file.nobodys", file=path.name, declared=self._declared())
-
-    def _declared(self) -> list[str]:
-        return [m.file.name for m in self._adapter.mapping.items.values() if m.file]
+        declared = [m.file.name for m in self._adapter.mapping.items.values() if m.file]
+        self._observe.log.warning("file.nobodys", declared=declared)
 
     def _take(self, item: str, path: Path) -> None:
         faults: list[RowFault] = []

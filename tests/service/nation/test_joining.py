@@ -183,6 +183,10 @@ def test_from_nothing_to_real_answers(world, renkei, legacy, tmp_path):
     _start(world, home, made["token"])
     until(lambda: _health(world).get("linked") == "true")
     until(lambda: (_health(world)["codes_awaited"], _health(world)["subjects"]) == ("0", "1"))
+    status, said = renkei("source", "people", home, "--report", tmp_path / "people.csv")
+    assert said["with_code"] == 1
+    assert (status, said["persons"]) == (int(bool(said["without"])), 1 + sum(said["without"].values()))
+    assert len((tmp_path / "people.csv").read_text("utf-8-sig").splitlines()) == said["persons"]
     affair = _affair(world)
     status, told = until(lambda: (got := ask(world, affair=affair, item=ITEM))[1].get("state") == "answered" and got)
     assert [(r["monthly_amount"], r["eligible_children"], r["entitled_from"]) for r in told["records"]] == [

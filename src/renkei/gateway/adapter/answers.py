@@ -132,7 +132,7 @@ class Adapter:
             if as_of and not translator.spans:
                 raise SourceFault(f"{item} keeps no earlier states", "as-of")
             one = translator.specification.records == "one"
-            day = as_of or (self._pack.day(self._clock()).isoformat() if one and translator.spans else "")
+            day = as_of or (translator.day(self._clock()) if one and translator.spans else "")
             if self.mapping.items[item].copied:
                 found = self._from_copy(item, day, local_ids)
             else:

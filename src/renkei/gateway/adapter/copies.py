@@ -187,7 +187,7 @@ class Copies:
             building.unlink(missing_ok=True)
             building.touch(mode=0o600)
             try:
-                build = _Build(building, translator, tell)
+                build = _Build(building, translator, tell, lineage.loaded_at)
                 with contextlib.closing(build.connection):
                     loaded = self._fill(build, rows, lineage, changes=changes)
                     most = 1.0 if accept_removals else removals_most
@@ -245,12 +245,12 @@ EMPTY = (
 class _Build:
     """A copy being built. Not durable until it is settled: nobody misses it if it is lost."""
 
-    def __init__(self, path: Path, translator: Translator, tell: Told) -> None:
+    def __init__(self, path: Path, translator: Translator, tell: Told, now: int) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.executescript(
             f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;{TABLES}CREATE TEMP TABLE gone(local_id TEXT);"
         )
-        self._translator, self._tell = translator, tell
+        self._translator, self._tell, self._today = translator, tell, translator.day(now)
         self._faults: list[RowFault] = []
         self._rows = self._wrong = 0
         self._filled: Counter[str] = Counter()
@@ -301,14 +301,19 @@ class _Build:
 
     def _count_records(self) -> None:
         """Nobody may have more records than the specification (and an answer) has room for."""
-        one = self._translator.specification.records == "one" and not self._translator.spans
+        one = self._translator.specification.records == "one"
         most = 1 if one else RECORDS_MOST
+        now = (
+            "(since = '' OR since <= :day) AND (until = '' OR until >= :day)"
+            if one and self._translator.spans
+            else "true"
+        )
         said = Title(
             f"一人に{most}件までのところ、それより多くあります。", f"There are more than {most} records of this person."
         )
         remedy = Title("`keep` か、正しい `key` を指定してください。", "Choose among them by `keep`, or correct `key`.")
-        query = "SELECT local_id, max(row) FROM records GROUP BY local_id HAVING count(*) > ?"
-        for local_id, row in self.connection.execute(query, [most]).fetchall():
+        query = f"SELECT local_id, max(row) FROM records WHERE {now} GROUP BY local_id HAVING count(*) > :most"  # noqa: S608
+        for local_id, row in self.connection.execute(query, {"day": self._today, "most": most}).fetchall():
             self._fault([RowFault(row, "", self._translator.key, said, remedy)], local_id)
 
     def attach(self, before: Path | None) -> None:

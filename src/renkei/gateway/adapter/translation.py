@@ -77,6 +77,10 @@ class Translator:
         """Whether the mapping wants this row at all."""
         return all(plain(row[column]) in wanted for column, wanted in self._keep.items())
 
+    def day(self, moment: int) -> str:
+        """The law's day at a moment (ms), ISO 8601."""
+        return self._pack.day(moment).isoformat()
+
     def local_id(self, row: Mapping[str, Any]) -> str:
         """Whom a row is about."""
         return self._mapping.local_id(row[self.key])
