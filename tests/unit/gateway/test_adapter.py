@@ -237,3 +237,27 @@ def test_local_ids_that_lost_their_zeros(tmp_path, pack):
         with pytest.raises(SourceFault):
             made.look_up(ITEM, "", ["0000000120"])
         assert list(made.people()) == [("0000000012", "123456789018")]
+
+
+def test_an_item_from_another_database(source, tmp_path, pack):
+    """A town has its taxes in one system and its persons in another."""
+    with sqlite3.connect(tmp_path / "persons.db") as connection:
+        connection.execute("create table p (id text, n text)")
+        connection.execute("insert into p values ('1', '123456789018')")
+    (tmp_path / "url").write_text(f"{source.url}\n", "utf-8")
+    fields = {f.name: f"c_{f.name}" for f in required(pack)}
+    people = PeopleMapping("p", "id", "n")
+    for url, item_source, fails in (
+        (f"sqlite:///{tmp_path / 'persons.db'}", str(tmp_path / "url"), False),
+        (f"sqlite:///{tmp_path / 'persons.db'}", str(tmp_path / "nowhere"), True),
+        ("", str(tmp_path / "url"), True),  # the persons' table has no database
+    ):
+        item = ItemMapping("who", fields, table="t", source=item_source)
+        if fails:
+            with pytest.raises(SetupError):
+                Adapter(url, Mapping({ITEM: item}, people), lambda: pack, tmp_path)
+            continue
+        made = Adapter(url, Mapping({ITEM: item}, people), lambda: pack, tmp_path)
+        assert len(made.look_up(ITEM, "", ["1"])["1"]) == 2
+        assert list(made.people()) == [("1", "123456789018")]
+        made.close()

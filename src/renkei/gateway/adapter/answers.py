@@ -71,11 +71,11 @@ class Adapter:
 
         ``SetupError`` if the mapping does not fit. A source that is away is waited for; so is the law that specifies an item.
         """
-        self._engine = reading.open_database(url) if url else None
+        self._url, self._engines = url, dict[str, sa.Engine]()
         self.mapping, self._pack_now, self._clock = mapping, pack, clock
         self.copies = Copies(copies)
         self._pack = pack()
-        self._lock = threading.Lock()
+        self._lock, self._opening = threading.Lock(), threading.Lock()
         self._translators: dict[str, Translator] = {}
         self._live: dict[str, Live] = {}
         for item, declared in mapping.items.items():
@@ -85,11 +85,8 @@ class Adapter:
             if not declared.copied:
                 with contextlib.suppress(sa.exc.OperationalError):
                     self._live_source(item)
-        if self._engine is None and (mapping.people or any(m.table for m in mapping.items.values())):
-            raise wrong(
-                "The mapping names tables, and no `source` is set.",
-                "表を読む対応付けですが、source が設定されていません。",
-            )
+        for source in {m.source for m in (mapping.people, *mapping.items.values()) if m and m.table}:
+            self._database(source)
 
     @property
     def items(self) -> list[str]:
@@ -162,7 +159,7 @@ class Adapter:
         wanted = set(local_ids)
         query = live.query.where(live.key.in_(sorted(_as_written(wanted, self.mapping.items[item].digits))))
         found: dict[str, list[Record]] = defaultdict(list)
-        with self._database.connect() as connection:
+        with self._database(self.mapping.items[item].source).connect() as connection:
             for row in connection.execute(query):
                 values = dict(zip(translator.columns, row, strict=True))
                 if (who := translator.local_id(values)) not in wanted:
@@ -185,7 +182,7 @@ class Adapter:
         with self._lock:
             if item not in self._live:
                 mapping = self.mapping.items[item]
-                table = reading.source_table(self._database, mapping.table)
+                table = reading.source_table(self._database(mapping.source), mapping.table)
                 columns = self._translators[item].columns
                 query = reading.select_of(table, mapping.table, columns, mapping.keep)
                 if mapping.order:
@@ -195,11 +192,24 @@ class Adapter:
                 self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)))
             return self._live[item]
 
-    @property
-    def _database(self) -> sa.Engine:
-        if self._engine is None:
-            raise wrong("No `source` is set.", "source が設定されていません。")
-        return self._engine
+    def _database(self, source: str) -> sa.Engine:
+        """The database whose URL is in the file ``source``; the body's own if empty. Opened once."""
+        with self._opening:
+            if source not in self._engines:
+                try:
+                    url = Path(source).read_text("utf-8").strip() if source else self._url
+                except (OSError, UnicodeDecodeError) as error:
+                    raise wrong(
+                        f"`source`: {source} cannot be read ({type(error).__name__}).",
+                        f"source: {source} を読めません。",
+                    ) from None
+                if not url:
+                    raise wrong(
+                        "The mapping names tables, and no `source` is set.",
+                        "表を読む対応付けですが、source が設定されていません。",
+                    )
+                self._engines[source] = reading.open_database(url)
+            return self._engines[source]
 
     # ------------------------------------------------------------------ the local copy
 
@@ -221,7 +231,7 @@ class Adapter:
         """The rows of a table or web interface, declared as an item's or about to be."""
         if declared.rest is not None:
             return reading.read_rest(declared.rest, columns, progress)
-        return reading.read_table(self._database, declared, columns, progress)
+        return reading.read_table(self._database(declared.source), declared, columns, progress)
 
     def declare(self, mapping: Mapping) -> None:
         """Go by another declaration from now on."""
@@ -272,8 +282,9 @@ class Adapter:
             record, faults = ({}, [row]) if isinstance(row, RowFault) else translator.record(row, number)
             wrong += bool(faults)
             filled.update(record.keys())
-        table = reading.source_table(self._database, declared.table)
-        with self._database.connect() as connection:
+        database = self._database(declared.source)
+        table = reading.source_table(database, declared.table)
+        with database.connect() as connection:
             key = table.c[declared.key]
             persons = connection.scalar(sa.select(sa.func.count(sa.distinct(key)))) or 0
         return Measured(self._clock(), rows, wrong, persons, dict(filled))
@@ -293,7 +304,8 @@ class Adapter:
         if declared is None:
             return
         as_item = ItemMapping(declared.key, {}, table=declared.table, keep=declared.keep)
-        for _, row in reading.read_table(self._database, as_item, [declared.key, declared.number], lambda a, b: None):
+        database, columns = self._database(declared.source), [declared.key, declared.number]
+        for _, row in reading.read_table(database, as_item, columns, lambda a, b: None):
             if isinstance(row, dict):
                 local_id, number = filled(plain(row[declared.key]), declared.digits), plain(row[declared.number])
                 if local_id and number:
@@ -301,8 +313,8 @@ class Adapter:
 
     def close(self) -> None:
         self.copies.close()
-        if self._engine is not None:
-            self._engine.dispose()
+        for engine in self._engines.values():
+            engine.dispose()
 
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:

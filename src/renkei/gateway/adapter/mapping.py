@@ -114,6 +114,8 @@ class ItemMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str
     fields: dict[str, str | Written]
     table: str = ""
+    source: str = ""
+    """Path of a file with the URL of the database the table is in, if it is another than the body's ``source``."""
     file: File | None = None
     rest: Rest | None = None
     copy: bool = False
@@ -165,7 +167,8 @@ class PeopleMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: str
     keep: dict[str, tuple[str, ...]] = {}
     digits: int = 0
-    """As in an item."""
+    source: str = ""
+    """Both as in an item."""
 
 
 class Mapping(msgspec.Struct, frozen=True):
