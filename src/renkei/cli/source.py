@@ -166,7 +166,7 @@ def _print(loaded: Loaded, refused: NotLoaded | None, *, dry: bool, report: Path
         problem = refused.problem(lang)
         err.print(f"{problem['detail']} {problem['remedy']}", soft_wrap=True)
     elif dry:
-        err.print(t("It would be loaded. Nothing was changed.", "読み込めます。何も変更していません。"))
+        err.print(t("All of it fits. Nothing was changed.", "すべて読めます。何も変更していません。"))
     else:
         err.print(t("It is the copy from which inquiries are answered now.", "以後の照会はこの副本から回答します。"))
 
@@ -266,12 +266,15 @@ WITHOUT = {
 """Why a person has no code."""
 
 
-def _known(home: Path, table: sa.Table) -> set[str]:
-    """Local ids in a table of the gateway's own database; none while it never ran."""
+def _known(home: Path, table: sa.Table, *, among: Sequence[str] | None = None, most: int | None = None) -> set[str]:
+    """Local ids in a table of the gateway's own database, perhaps only some of them; none while it never ran."""
+    query = sa.select(table.c.local_id).limit(most)
+    if among is not None:
+        query = query.where(table.c.local_id.in_(among))
     engine = sa.create_engine(Home(home).settings().database)
     try:
         with engine.connect() as connection:
-            return set(connection.execute(sa.select(table.c.local_id)).scalars())
+            return set(connection.execute(query).scalars())
     except sa.exc.SQLAlchemyError:
         return set()
     finally:
@@ -280,9 +283,8 @@ def _known(home: Path, table: sa.Table) -> set[str]:
 
 def _tell_known(home: Path, some: Sequence[str]) -> None:
     """Of the persons of an item, how many are known here: if nearly none, its key is not the one of the persons."""
-    known = _known(home, subjects.subjects)
-    count = len(known.intersection(some))
-    if not known or count * 2 >= len(some):
+    count = len(_known(home, subjects.subjects, among=some))
+    if count * 2 >= len(some) or not _known(home, subjects.subjects, most=1):
         return
     en = f"Of {len(some):,} of its persons only {count:,} have a code here. Is `key` written as in [people] (`digits`)?"
     ja = (
