@@ -11,12 +11,8 @@ from typing import Annotated, get_args
 import typer
 
 from renkei.cli.shell import DEFAULT_NATION, Folder, Json, err, out, setup, show, t
-from renkei.institution import joining
-from renkei.institution.keeper import announce_law, keep_pack, newest_law
 from renkei.institution.settings import Clerk, Duty, Home, Settings, system_clock
 from renkei.law import Pack, PackFaults, changes
-from renkei.messages.wire import encode
-from renkei.record.state import CONVERTERS
 
 body = typer.Typer(no_args_is_help=True, help="A body's own node.")
 Request = Annotated[Path, typer.Argument(help="The enrolment.bin that `renkei body new` wrote.")]
@@ -34,6 +30,9 @@ def invite(
     json: Json = False,
 ) -> None:
     """Write down what a newcomer needs: how the record begins, the law, where the bus is."""
+    from renkei.institution import joining
+    from renkei.messages.wire import encode
+
     made = joining.invite(Home(home))
     file.write_bytes(encode(made))
     if json:
@@ -59,6 +58,8 @@ def new(
     """Make the home folder of a gateway: keys, settings, and the request to be enrolled."""
     if not invitation.is_file():
         raise setup(f"{invitation} is not a file.", f"{invitation} はファイルではありません。")
+    from renkei.institution import joining
+
     invited = joining.read_invitation(invitation)
     known = invited.law.bodies.get(code)
     token = secrets.token_urlsafe(18)
@@ -152,6 +153,8 @@ def enrol(
     json: Json = False,
 ) -> None:
     """Enrol a new body: the running commission makes it an act. Compare the mark with what the body reads to you."""
+    from renkei.institution import joining
+
     settings = Home(home).settings()
     if settings.role != "commission":
         raise setup(f"{home} is not the commission's.", f"{home} は委員会のフォルダーではありません。", code="role")
@@ -176,6 +179,7 @@ def admit(request: Request, nation: Folder = DEFAULT_NATION, json: Json = False)
     """Let a new body use the nation's message bus: its name, its key, a mailbox. The bus goes on meanwhile."""
     import asyncio
 
+    from renkei.institution import joining
     from renkei.nation.plan import Plan
     from renkei.nation.world import admit as admit_to
 
@@ -196,6 +200,9 @@ def publish(
     json: Json = False,
 ) -> None:
     """Put a new version of the law into effect: the commission's operator first (by which it agrees), then the hub's."""
+    from renkei.institution.keeper import announce_law, keep_pack, newest_law
+    from renkei.record.state import CONVERTERS
+
     law = Pack.load(pack)
     for folder in home:
         settings = Home(folder).settings()
