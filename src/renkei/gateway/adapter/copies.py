@@ -8,7 +8,6 @@ can be made again from its source at any time, and no backup holds it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -22,7 +21,7 @@ import msgspec
 from renkei.errors import RenkeiError
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, Row, RowFault, Translator
-from renkei.institution.settings import occupy
+from renkei.institution.settings import occupy, sync
 from renkei.law.tables import Title
 
 SHOWN = 1_000
@@ -340,14 +339,6 @@ def _line(made: Row, number: int) -> tuple[Any, ...]:
 
 def _settle(building: Path, place: Path) -> None:
     """Put a finished file into its place, durably."""
-    _sync(building)
+    sync(building)
     building.replace(place)
-    _sync(place.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(place.parent)
