@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import fnmatch
+import os
 import time
 from pathlib import Path
 
@@ -32,6 +34,11 @@ AGAIN_AFTER = 600.0
 """Seconds after which a source that did not answer is asked again."""
 KEPT_DAYS = 7
 HOUR = 3_600_000
+TOLD = 100_000
+"""Faults in a report: whoever has more has not these rows but the declaration wrong."""
+NAME_MOST = 200
+LATER = ("already-running", "changed")
+"""Somebody loads this item by hand; the file is still being written."""
 
 
 class Upkeep:
@@ -57,9 +64,7 @@ class Upkeep:
         for folder in (self._drop, self._drop / "loaded", self._drop / "refused"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            for path in sorted(self._drop.iterdir(), key=_age):
-                if (item := self._item_of(path)) and is_settled(path, self._seen):
-                    await asyncio.to_thread(self._take, item, path)
+            await asyncio.to_thread(self._look)
             for item, mapping in self._adapter.mapping.items.items():
                 if mapping.copied and mapping.file is None and self._is_old(item, mapping.every_hours):
                     await asyncio.to_thread(self._refresh, item)
@@ -78,28 +83,59 @@ class Upkeep:
 
     # ------------------------------------------------------------------ files
 
+    def _look(self) -> None:
+        """Take what was dropped, the oldest first. A later file of an item waits for an earlier one: it may undo what that says."""
+        waits = set()
+        for path in sorted(self._drop.iterdir(), key=_age):
+            item = self._item_of(path)
+            if not item or item in waits:
+                continue
+            tried = time.monotonic() - self._tried.get(path.name, -AGAIN_AFTER) < AGAIN_AFTER
+            if not is_settled(path, self._seen) or tried or not self._take(item, path):
+                waits.add(item)
+        self._seen = {path: was for path, was in self._seen.items() if path.exists()}
+
     def _item_of(self, path: Path) -> str:
-        """The item a dropped file is for; nothing if it is none's."""
-        if not path.is_file() or path.name.startswith(".") or path.suffix == ".part":
+        """The item a dropped file is for; nothing if it is none's. A link is nobody's: it may lead to another body's data."""
+        if path.is_symlink() or not path.is_file() or path.name.startswith(".") or path.suffix == ".part":
             return ""
         items = self._adapter.mapping.items.items()
         return next((i for i, m in items if m.file and fnmatch.fnmatch(path.name, m.file.name)), "")
 
-    def _take(self, item: str, path: Path) -> None:
-        faults: list[RowFault] = []
+    def _take(self, item: str, path: Path) -> bool:
+        """Load a file and put it away; false if that is to be tried again later."""
         try:
-            lineage = self._adapter.load(item, path, tell=faults.append).lineage
+            return self._taken(item, path)
+        except Exception as error:  # ours, not the file's: no room on the disk, say
+            self._tried[path.name] = time.monotonic()
+            self._observe.count("copies_refused")
+            self._observe.log.error("copy.failed", item=item, reason=type(error).__name__)
+            return False
+
+    def _taken(self, item: str, path: Path) -> bool:
+        faults: list[RowFault] = []
+        was = path.stat()
+        try:
+            lineage = self._adapter.load(
+                item, path, tell=lambda f: faults.append(f) if len(faults) < TOLD else None
+            ).lineage
         except RenkeiError as error:
-            if error.code == "already-running":  # somebody loads this item by hand: later
-                return
+            if error.code in LATER:
+                return False
             self._refuse(item, path, error, faults)
-            return
+            return True
         self._observe.count("copies_loaded")
         self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
-        path.replace(self._drop / "loaded" / f"{int(time.time())}-{path.name}")
+        now = path.stat()
+        if (now.st_ino, now.st_size, now.st_mtime_ns) != (was.st_ino, was.st_size, was.st_mtime_ns):
+            return False  # another file came under the same name: that one is yet to be loaded
+        with contextlib.suppress(OSError):
+            os.utime(path)  # it is kept from now on, however old it is
+        path.replace(self._drop / "loaded" / _named(path))
+        return True
 
     def _refuse(self, item: str, path: Path, error: RenkeiError, faults: list[RowFault]) -> None:
-        problem, place = error.problem(self._language), self._drop / "refused" / f"{int(time.time())}-{path.name}"
+        problem, place = error.problem(self._language), self._drop / "refused" / _named(path)
         with place.with_name(f"{place.name}.report.csv").open("w", encoding="utf-8-sig", newline="") as file:
             writer, lang = csv.writer(file), self._language
             writer.writerow(["row", "field", "column", "fault", "remedy"])
@@ -112,7 +148,7 @@ class Upkeep:
 
     def _clear(self) -> None:
         for path in (self._drop / "loaded").iterdir():
-            if _age(path) < time.time() - KEPT_DAYS * 86_400:
+            if _age(path) < time.time() - KEPT_DAYS * 86_400 and not path.is_dir():
                 path.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ copies of tables and web interfaces
@@ -129,9 +165,10 @@ class Upkeep:
             lineage = self._adapter.load(item).lineage
             self._observe.count("copies_loaded")
             self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
-        except RenkeiError as error:
+        except Exception as error:  # one source's trouble is not the others'
             self._observe.count("copies_refused")
-            self._observe.log.warning("copy.refused", item=item, reason=error.code)
+            reason = error.code if isinstance(error, RenkeiError) else type(error).__name__
+            self._observe.log.warning("copy.refused", item=item, reason=reason)
 
     # ------------------------------------------------------------------ persons
 
@@ -149,8 +186,13 @@ class Upkeep:
             self._observe.log.warning("people.unread", reason=getattr(error, "code", "") or "database")
 
 
+def _named(path: Path) -> str:
+    """A name under which a file is put away: when, and its own, cut so that names with more behind them are still possible."""
+    return f"{time.time_ns() // 1_000_000}-{path.name.encode()[-NAME_MOST:].decode(errors='ignore')}"
+
+
 def _age(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        return path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0

@@ -130,3 +130,40 @@ def test_a_source_that_is_away_at_the_start_is_waited_for(tmp_path, pack):
         connection.execute(f"create table t (who text, {', '.join(f'{n} text' for n in fields)})")
     assert adapter.look_up(ITEM, "", ["1"]) == {}
     adapter.close()
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends"),
+    [
+        (("20240101", "20250101", ""), ("20241231", "", "")),
+        (("R6.1.1", "令和7年1月1日", None), ("令和6年12月31日", None, None)),
+        (("5060101", "5070101", " "), ("5061231", "       ", "")),
+    ],
+)
+def test_as_of_a_day_however_the_table_writes_its_days(tmp_path, pack, starts, ends):
+    fields = required(pack)
+    columns = [
+        sa.Column(f"c_{f.name}", sa.Integer if pack.terms[f.term].type == "integer" else sa.Text) for f in fields
+    ]
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'text.db'}")
+    span = [sa.Column("a", sa.Text), sa.Column("b", sa.Text)]
+    table = sa.Table("t", sa.MetaData(), sa.Column("who", sa.Numeric), *columns, *span)
+    table.create(engine)
+    good = {f"c_{f.name}": example(pack, f) for f in fields}
+    with engine.begin() as connection:
+        for who, start, end in zip((1, 1, 2), starts, ends, strict=True):
+            connection.execute(table.insert(), {"who": who, "a": start, "b": end, **good})
+    made = adapter(engine, pack, since="a", until="b", dates="numbered" if starts[0][0] == "5" else "")
+    for day, count in (("2023-12-31", 0), ("2024-01-01", 1), ("2024-12-31", 1), ("2025-01-01", 1), ("2030-01-01", 1)):
+        found = made.look_up(ITEM, day, ["1", "2"])
+        assert (len(found.get("1", [])), len(found["2"])) == (count, 1), day
+
+
+def test_more_records_than_there_is_room_for_are_no_answer(source, pack):
+    made = adapter(source, pack)
+    with source.begin() as connection:
+        for _ in range(9):
+            connection.execute(sa.text("INSERT INTO t SELECT * FROM t"))
+    with pytest.raises(SourceFault) as fault:
+        made.look_up(ITEM, "", ["1"])
+    assert fault.value.reason == "source-fault"

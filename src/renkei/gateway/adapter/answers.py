@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import threading
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded,
 from renkei.gateway.adapter.mapping import ItemMapping, Mapping, wrong
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, RowFault, Translator
-from renkei.gateway.adapter.values import Value
+from renkei.gateway.adapter.values import Value, plain
 from renkei.institution.settings import Clock, system_clock
 from renkei.law import Pack
 from renkei.law.tables import value_fault
@@ -50,11 +49,10 @@ class Measured(NamedTuple):
 
 
 class Live(NamedTuple):
-    """How one item is read from the database at each inquiry: query, column of local ids, and columns of validity if there are any."""
+    """How one item is read from the database at each inquiry: query, and column of local ids."""
 
     query: sa.Select[Any]
     key: sa.ColumnElement[Any]
-    span: tuple[sa.Column[Any], sa.Column[Any]] | None
 
 
 class Adapter:
@@ -150,20 +148,25 @@ class Adapter:
     def _from_source(
         self, item: str, translator: Translator, as_of: str, local_ids: Sequence[str]
     ) -> dict[str, list[Record]]:
+        if as_of and not translator.spans:
+            raise SourceFault(f"{item} keeps no earlier states", "as-of")
         live = self._live_source(item)
-        query = live.query.where(live.key.in_(list(local_ids)))
-        if as_of:
-            query = _on(query, item, live, dt.date.fromisoformat(as_of))
+        one = translator.specification.records == "one" and (not translator.spans or bool(as_of))
         found: dict[str, list[Record]] = defaultdict(list)
         with self._database.connect() as connection:
-            for row in connection.execute(query):
+            for row in connection.execute(live.query.where(live.key.in_(list(local_ids)))):
                 values = dict(zip(translator.columns, row, strict=True))
-                record, faults = translator.record(values)
-                if faults:
-                    raise SourceFault(f"{item}.{faults[0].field}: {faults[0].said.en}")
-                records = found[str(values[translator.key]).strip()]
-                if len(records) < RECORDS_MOST:
-                    records.append(record)
+                since, until, faults = translator.bounds(values)
+                if as_of and not faults and ((since and since > as_of) or (until and until < as_of)):
+                    continue
+                record, unfit = translator.record(values)
+                if faults or unfit:
+                    fault = (faults + unfit)[0]
+                    raise SourceFault(f"{item}.{fault.field or fault.column}: {fault.said.en}")
+                records = found[plain(values[translator.key])]
+                records.append(record)
+                if len(records) > (1 if one else RECORDS_MOST):
+                    raise SourceFault(f"{item}: there are more records of this person than it has room for")
         return found
 
     def _live_source(self, item: str) -> Live:
@@ -176,10 +179,9 @@ class Adapter:
                 query = reading.select_of(table, mapping.table, columns, mapping.keep)
                 if mapping.order:
                     query = query.order_by(table.c[mapping.order])
-                span = (table.c[mapping.since], table.c[mapping.until]) if mapping.since else None
                 key = table.c[mapping.key]
                 exact = isinstance(key.type, sa.String) and not isinstance(key.type, sa.CHAR)
-                self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)), span)
+                self._live[item] = Live(query, key if exact else sa.func.trim(sa.cast(key, sa.String)))
             return self._live[item]
 
     @property
@@ -199,7 +201,7 @@ class Adapter:
                     f"{item} is read from files: name one.",
                     f"{item} はファイルから読みます。ファイルを指定してください。",
                 )
-            return reading.read_file(declared.file, file, columns, progress)
+            return reading.steady(reading.read_file(declared.file, file, columns, progress), file)
         if file is not None:
             raise wrong(f"{item} is not read from files.", f"{item} はファイルから読みません。")
         return self.read(declared, columns, progress)
@@ -258,10 +260,7 @@ class Adapter:
             record, faults = ({}, [row]) if isinstance(row, RowFault) else translator.record(row, number)
             wrong += bool(faults)
             filled.update(record.keys())
-        table = reading.source_table(self._database, declared.table)
-        with self._database.connect() as connection:
-            key = table.c[declared.key]
-            persons = connection.scalar(sa.select(sa.func.count(sa.distinct(key)))) or 0
+        persons = reading.count_distinct(self._database, declared)
         return Measured(self._clock(), rows, wrong, persons, dict(filled))
 
     def probe(self, item: str) -> str:
@@ -281,7 +280,7 @@ class Adapter:
         as_item = ItemMapping(declared.key, {}, table=declared.table, keep=declared.keep)
         for _, row in reading.read_table(self._database, as_item, [declared.key, declared.number], lambda a, b: None):
             if isinstance(row, dict):
-                local_id, number = (str(row[c] or "").strip() for c in (declared.key, declared.number))
+                local_id, number = (plain(row[c]) for c in (declared.key, declared.number))
                 if local_id and number:
                     yield local_id, number
 
@@ -293,14 +292,6 @@ class Adapter:
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
     return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
-
-
-def _on(query: sa.Select[Any], item: str, live: Live, day: dt.date) -> sa.Select[Any]:
-    if live.span is None:
-        raise SourceFault(f"{item} keeps no earlier states", "as-of")
-    since, until = live.span
-    on: Any = day if isinstance(since.type, sa.Date | sa.DateTime) else day.isoformat()
-    return query.where(sa.or_(since.is_(None), since <= on), sa.or_(until.is_(None), until >= on))
 
 
 def field_fault(pack: Pack, term: str, value: Value) -> str | None:

@@ -21,6 +21,7 @@ import msgspec
 from renkei.errors import RenkeiError
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, Row, RowFault, Translator
+from renkei.gateway.adapter.values import plain
 from renkei.institution.settings import occupy, sync
 from renkei.law.tables import Title
 
@@ -117,7 +118,7 @@ class Copies:
                 query += " AND (since = '' OR since <= ?) AND (until = '' OR until >= ?)"
             found: dict[str, list[Record]] = {}
             for local_id, record in connection.execute(
-                f"{query} ORDER BY place", [*local_ids, *([day, day] if day else [])]
+                f"{query} ORDER BY place, row", [*local_ids, *([day, day] if day else [])]
             ):
                 found.setdefault(local_id, []).append(msgspec.msgpack.decode(record))
             held = connection.execute(f"SELECT local_id FROM held WHERE local_id IN ({marks})", local_ids)  # noqa: S608
@@ -132,7 +133,8 @@ class Copies:
             return self._open[item][1]
         if item in self._open:
             self._open.pop(item)[1].close()
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(address, uri=True, check_same_thread=False)
         self._open[item] = (now, connection)
         return connection
 
@@ -206,6 +208,15 @@ class Copies:
             rows = loaded.lineage.rows
             ja = f"{rows}行のうち{loaded.wrong}行に誤りがあります。"
             raise NotLoaded(f"{loaded.wrong} of {rows} rows do not fit.", ja, loaded)
+        if build.nobodys:
+            raise NotLoaded(
+                f"{build.nobodys} rows do not say whom they are about.",
+                f"誰のものか分からない行が{build.nobodys}行あります。",
+                loaded,
+                code="nobodys-rows",
+                remedy="Mend these rows: whoever they are about would be said to have nothing.",
+                remedy_ja="その人に記録がないと回答することになるので、これらの行は直してください。",
+            )
         were = build.persons_before
         if were and loaded.lineage.removed > were * removals_most:
             raise NotLoaded(
@@ -224,13 +235,16 @@ class _Build:
     def __init__(self, path: Path, translator: Translator, tell: Told) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.executescript(
-            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;{TABLES}CREATE TEMP TABLE gone(local_id TEXT);"
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;{TABLES}CREATE TEMP TABLE gone(local_id TEXT, row INTEGER);"
+            "CREATE TEMP TABLE spoken(local_id TEXT);"
         )
         self._translator, self._tell = translator, tell
         self._faults: list[RowFault] = []
         self._rows = self._wrong = 0
         self._filled: Counter[str] = Counter()
         self.persons_before = 0
+        self.nobodys = 0
+        """Rows that do not fit and of which nobody knows whom they are about."""
 
     def take(self, rows: Rows) -> None:
         """Translate and keep everything that fits; whoever has a row that does not is held."""
@@ -240,11 +254,12 @@ class _Build:
             if isinstance(row, RowFault):
                 self._fault([row], "")
                 continue
-            if not self._translator.keeps(row):
-                continue
-            local_id = str(row.get(self._translator.key) or "").strip()
+            local_id = plain(row.get(self._translator.key))
             if self._translator.is_gone(row):
-                self.connection.execute("INSERT INTO temp.gone VALUES (?)", [local_id])
+                self.connection.execute("INSERT INTO temp.gone VALUES (?, ?)", [local_id, number])
+                continue
+            if not self._translator.keeps(row):
+                self.connection.execute("INSERT INTO temp.spoken VALUES (?)", [local_id])
                 continue
             made, faults = self._translator.row(row, number)
             if made is None:
@@ -257,6 +272,8 @@ class _Build:
                 together.clear()
         self._insert(together)
         self.connection.execute("CREATE INDEX by_person ON records(local_id)")
+        earlier = "SELECT 1 FROM temp.gone g WHERE g.local_id = records.local_id AND g.row > records.row"
+        self.connection.execute(f"DELETE FROM records WHERE EXISTS ({earlier})")  # noqa: S608 - nothing of anybody's is in it
         self._count_records()
         self.connection.execute("DELETE FROM records WHERE local_id IN (SELECT local_id FROM held)")
 
@@ -270,6 +287,8 @@ class _Build:
         self._faults += faults[: max(0, SHOWN - len(self._faults))]
         if local_id:
             self.connection.execute("INSERT OR IGNORE INTO held VALUES (?)", [local_id])
+        else:
+            self.nobodys += 1
 
     def _count_records(self) -> None:
         """Nobody may have more records than the specification (and an answer) has room for."""
@@ -294,8 +313,9 @@ class _Build:
         (self.persons_before,) = self.connection.execute("SELECT count(DISTINCT local_id) FROM old.records").fetchone()
 
     def keep_others(self) -> None:
-        """Take over from the old copy whoever the new rows do not speak of."""
-        spoken = "SELECT local_id FROM main.records UNION SELECT local_id FROM main.held UNION SELECT local_id FROM temp.gone"
+        """Take over from the old copy whoever the new rows do not speak of, be it in rows that are not kept."""
+        here = ("main.records", "main.held", "temp.gone", "temp.spoken")
+        spoken = " UNION ".join(f"SELECT local_id FROM {table}" for table in here)  # noqa: S608
         self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")  # noqa: S608
         self.connection.execute(f"INSERT INTO main.records SELECT * FROM old.records WHERE local_id NOT IN ({spoken})")  # noqa: S608
 

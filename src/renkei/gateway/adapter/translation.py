@@ -97,16 +97,21 @@ class Translator:
         local_id = plain(row[m.key])
         if not local_id or len(local_id) > 64 or STRANGE.search(local_id):
             faults.append(RowFault(number, "", m.key, NO_KEY, FILL))
-        bounds = []
-        for column in (m.since, m.until):
-            try:
-                bounds.append("" if not column else self._day(row[column]) or "")
-            except Unfit as unfit:
-                faults.append(RowFault(number, "", column, unfit.said, unfit.remedy))
+        since, until, unfit = self.bounds(row, number)
+        faults += unfit
         if faults:
             return None, faults
-        order = row[m.order] if m.order else number
-        return Row(local_id, record, bounds[0], bounds[1], order if isinstance(order, int) else plain(order)), []
+        return Row(local_id, record, since, until, _place(row[m.order]) if m.order else number), []
+
+    def bounds(self, row: Mapping[str, Any], number: int = 0) -> tuple[str, str, list[RowFault]]:
+        """First and last day for which a row says something (empty: no bound), and what is wrong with them."""
+        found, faults = ["", ""], []
+        for at, column in enumerate((self._mapping.since, self._mapping.until)):
+            try:
+                found[at] = self._day(row[column]) or "" if column else ""
+            except Unfit as unfit:
+                faults.append(RowFault(number, "", column, unfit.said, unfit.remedy))
+        return found[0], found[1], faults
 
     def _raw(self, written: Written, row: Mapping[str, Any]) -> Any:
         if written.value:
@@ -115,6 +120,12 @@ class Translator:
             parts = [plain(row[c]) for c in written.columns]
             return written.join.join(p for p in parts if p)
         return row[written.column]
+
+
+def _place(raw: Any) -> str | int:
+    """What rows are sorted by: numbers as numbers also where a file has them as text, so that 10 comes after 9."""
+    text = plain(raw)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else text
 
 
 EMPTY = Title("必須の項目に値がありません。", "It is empty, and is required.")
