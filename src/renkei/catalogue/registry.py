@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from renkei.catalogue import store
 from renkei.institution.database import Database
 from renkei.law import Pack
@@ -13,7 +15,8 @@ from renkei.law.vocabulary import Specification, Term
 from renkei.messages.wire import Offer
 from renkei.record.state import State
 
-STALE_AFTER = 3 * 86_400_000
+DAY = 86_400_000
+STALE_AFTER = 3 * DAY
 """Milliseconds after which an offer that was not renewed is shown as silent."""
 
 
@@ -70,6 +73,19 @@ class Registry:
         kinds = pack.standing(enrolled.kinds)
         asked = any(r.item == item and kinds & {*r.provider} for r in pack.linkages)
         return asked or any(d.item == item for d in pack.documents.values())
+
+    def believed(self, body: str, offer: Offer) -> Offer | None:
+        """An offer as far as it can be so; ``None`` if the body may not answer the item, a day is to come, a part larger than the whole."""
+        if not self.may_provide(body, offer.item):
+            return None
+        latest = self.clock() + DAY
+        if (
+            max(offer.made, offer.measured, offer.probed) > latest
+            or max([offer.wrong, *offer.filled.values()]) > offer.rows
+        ):
+            return None
+        specification = self.pack.specifications[offer.item]
+        return msgspec.structs.replace(offer, filled={n: c for n, c in offer.filled.items() if specification.field(n)})
 
     def entries(self, query: str = "") -> list[Entry]:
         """The items that hold every word of ``query``, those with a specification first."""

@@ -61,8 +61,11 @@ class Catalogue(Institution):
             for message in parcel.messages:
                 enrolled = self.member.state.bodies.get(parcel.sender)
                 if isinstance(message, Offers) and enrolled is not None and enrolled.role == "gateway":
-                    known = {o.item: o for o in message.offers if self.registry.may_provide(parcel.sender, o.item)}
+                    believed = (self.registry.believed(parcel.sender, o) for o in message.offers)
+                    known = {o.item: o for o in believed if o is not None}
                     said[parcel.sender] = list(known.values())
+                    if len(known) < len(message.offers):
+                        self.observe.count("offers_refused")
                 else:
                     self.observe.count("messages_unexpected")
         now = self.clock()

@@ -62,7 +62,9 @@ NEXT_LAW = "next-law"
 
 def announce_law(home: Home, pack: Pack) -> None:
     """Have the hub make ``pack``, which is in its library, the law. It takes effect when the commission has it, too."""
-    (home / NEXT_LAW).write_text(pack.hash.hex(), "ascii")
+    unfinished = home / f"{NEXT_LAW}.part"  # the hub may look at any moment
+    unfinished.write_text(pack.hash.hex(), "ascii")
+    unfinished.replace(home / NEXT_LAW)
 
 
 def newest_law(home: Home) -> Pack:
