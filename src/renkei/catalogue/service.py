@@ -51,7 +51,8 @@ class Catalogue(Institution):
 
     def report(self) -> Health:
         trouble = self.member.clock_trouble()
-        details = {"offers": str(len(self.database.read_now(store.all_offers))), "law": self.member.pack.reference}
+        offers = self.database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(store.offers)))
+        details = {"offers": str(offers or 0), "law": self.member.pack.reference}
         return Health(not trouble, {**details, **trouble})
 
     async def _handle(self, parcels: list[Parcel]) -> None:
@@ -76,3 +77,4 @@ class Catalogue(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
+        self.registry.changed()
