@@ -73,12 +73,12 @@ class Upkeep:
             await asyncio.sleep(LOOK_EVERY)
 
     def report(self) -> dict[str, str]:
-        """For ``/health``: when each copy was made, and of how many persons it speaks."""
-        found = {}
+        """For ``/health``: when each copy was made, and of how many persons it speaks (in steps: everybody may read it)."""
+        found, k = {}, self._adapter.pack.header.oversight.small_count
         for item, mapping in self._adapter.mapping.items.items():
             if mapping.copied:
                 lineage = self._adapter.copies.lineage(item)
-                found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons}" if lineage else "none"
+                found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons // k * k}" if lineage else "none"
         return found
 
     # ------------------------------------------------------------------ files

@@ -84,7 +84,7 @@ class Adapter:
             self.translator(item)
             if not declared.copied:
                 with contextlib.suppress(sa.exc.OperationalError):
-                    self._live_source(item)
+                    self._live_source(item, self.translator(item))
         if self._engine is None and (mapping.people or any(m.table for m in mapping.items.values())):
             raise wrong(
                 "The mapping names tables, and no `source` is set.",
@@ -150,7 +150,7 @@ class Adapter:
     ) -> dict[str, list[Record]]:
         if as_of and not translator.spans:
             raise SourceFault(f"{item} keeps no earlier states", "as-of")
-        live = self._live_source(item)
+        live = self._live_source(item, translator)
         one = translator.specification.records == "one" and (not translator.spans or bool(as_of))
         found: dict[str, list[Record]] = defaultdict(list)
         with self._database.connect() as connection:
@@ -169,13 +169,13 @@ class Adapter:
                     raise SourceFault(f"{item}: there are more records of this person than it has room for")
         return found
 
-    def _live_source(self, item: str) -> Live:
+    def _live_source(self, item: str, translator: Translator) -> Live:
         """How a table is read; looked up in the database once."""
         with self._lock:
             if item not in self._live:
                 mapping = self.mapping.items[item]
                 table = reading.source_table(self._database, mapping.table)
-                columns = self._translators[item].columns
+                columns = translator.columns
                 query = reading.select_of(table, mapping.table, columns, mapping.keep)
                 if mapping.order:
                     query = query.order_by(table.c[mapping.order])
