@@ -221,7 +221,7 @@ def publish(
     json: Json = False,
 ) -> None:
     """Put a new version of the law into effect: the commission's operator first (by which it agrees), then the hub's."""
-    from renkei.institution.keeper import announce_law, keep_pack, newest_law
+    from renkei.institution.keeper import announce_law, keep_pack, library, newest_law
     from renkei.record.state import CONVERTERS
 
     law = Pack.load(pack)
@@ -230,7 +230,7 @@ def publish(
         if settings.role not in CONVERTERS:
             raise setup(f"{folder} is no keeper's.", f"{folder} はハブでも委員会でもありません。", code="role")
         now = newest_law(Home(folder))
-        if now.header.version == law.header.version and now.hash != law.hash:
+        if any(p.header.version == law.header.version and p.hash != law.hash for p in library(Home(folder))):
             raise setup(
                 f"Version {law.header.version} is another pack.",
                 f"版 {law.header.version} は別の内容です。",

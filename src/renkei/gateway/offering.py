@@ -81,7 +81,9 @@ class Offering:
                 known, specification=specification.version, copy=mapping.copied, earlier=bool(mapping.since)
             )
             if lineage is not None:
-                counts = _counted(lineage.loaded_at, lineage.rows, lineage.wrong, lineage.persons, lineage.filled)
+                counts = _counted(
+                    lineage.loaded_at, lineage.records + lineage.wrong, lineage.wrong, lineage.persons, lineage.filled
+                )
                 offer = replace(offer, made=lineage.loaded_at, **counts)
             found.append(_coarse(offer, self._adapter.pack.header.oversight.small_count))
         return tuple(found)

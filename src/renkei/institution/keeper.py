@@ -67,6 +67,12 @@ def announce_law(home: Home, pack: Pack) -> None:
     unfinished.replace(home / NEXT_LAW)
 
 
+def library(home: Home) -> list[Pack]:
+    """Every law that came to the home, the last one last."""
+    found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+    return [_load_pack(p.read_bytes()) for p in found]
+
+
 def newest_law(home: Home) -> Pack:
     """The law that came to the home's library last; ``SetupError`` if there is none."""
     found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)

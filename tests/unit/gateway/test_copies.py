@@ -134,6 +134,10 @@ def test_files_of_changes(make, tmp_path):
     lineage = adapter.load(ITEM, write(tmp_path / "b.csv", changed, header=columns)).lineage
     assert (lineage.added, lineage.changed, lineage.removed, lineage.persons) == (1, 1, 1, 10)
     assert amounts(adapter, "2", "3", "4", "77") == {"2": [10000], "3": [1], "4": [], "77": [10000]}
+    measured = adapter.measure(ITEM)  # of the whole copy, not of the last file
+    assert (measured.rows, measured.persons, measured.filled["monthly_amount"]) == (10, 10, 10)
+    loaded = adapter.load(ITEM, write(tmp_path / "c.csv", [[*row("3", "x"), "1"]], header=columns), leave_out=True)
+    assert (loaded.lineage.held, loaded.lineage.filled["monthly_amount"]) == (1, 9)
 
 
 def test_states_of_earlier_days(make, tmp_path):

@@ -291,7 +291,8 @@ class Adapter:
 
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
-    return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
+    """Of the whole copy, also if the last file had only changes, or rows that are not kept."""
+    return lineage.records + lineage.wrong, lineage.wrong, lineage.persons, lineage.filled
 
 
 def field_fault(pack: Pack, term: str, value: Value) -> str | None:

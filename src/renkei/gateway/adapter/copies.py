@@ -242,6 +242,7 @@ class _Build:
         self._faults: list[RowFault] = []
         self._rows = self._wrong = 0
         self._filled: Counter[str] = Counter()
+        self._took_over = False
         self.persons_before = 0
         self.nobodys = 0
         """Rows that do not fit and of which nobody knows whom they are about."""
@@ -314,6 +315,7 @@ class _Build:
 
     def keep_others(self) -> None:
         """Take over from the old copy whoever the new rows do not speak of, be it in rows that are not kept."""
+        self._took_over = True
         here = ("main.records", "main.held", "temp.gone", "temp.spoken")
         spoken = " UNION ".join(f"SELECT local_id FROM {table}" for table in here)  # noqa: S608
         self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")  # noqa: S608
@@ -328,6 +330,11 @@ class _Build:
         removed = count(f"SELECT count(*) FROM ({old} EXCEPT {new} EXCEPT SELECT local_id FROM main.held)")  # noqa: S608
         here, there = "SELECT local_id, digest FROM main.records", "SELECT local_id, digest FROM old.records"
         differ = f"SELECT local_id FROM ({here} EXCEPT {there}) UNION SELECT local_id FROM ({there} EXCEPT {here})"  # noqa: S608
+        held = count("SELECT count(*) FROM main.held")
+        if self._took_over or held:  # what was counted while reading is not what there is
+            self._filled = Counter()
+            for (record,) in self.connection.execute("SELECT record FROM main.records"):
+                self._filled.update(msgspec.msgpack.decode(record).keys())
         both = f"SELECT count(*) FROM ({differ} INTERSECT {new} INTERSECT {old})"  # noqa: S608
         return Loaded(
             msgspec.structs.replace(
@@ -338,7 +345,7 @@ class _Build:
                 added=added,
                 changed=count(both),
                 removed=removed,
-                held=count("SELECT count(*) FROM main.held"),
+                held=held,
                 wrong=self._wrong,
                 filled=dict(self._filled),
             ),
