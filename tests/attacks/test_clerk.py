@@ -16,6 +16,7 @@ from hashlib import sha256
 import msgspec
 import pytest
 
+from renkei.gateway.visits import Person
 from renkei.institution.settings import Clerk, Home
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import Answer, Content, Inquiry, Receipt, decode_as
@@ -345,10 +346,10 @@ def scripted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scripted")
     pack = folder / "pack"
     shutil.copytree(PACK, pack)
-    for name in ("affairs", "bodies", "codelists", "items", "purposes", "terms"):
+    for name in ("affairs", "bodies", "codelists", "items", "purposes", "terms", "events", "procedures", "questions"):
         rows = list(csv.DictReader((pack / f"{name}.csv").open(encoding="utf-8")))
         for row in rows:
-            row.update({k: v + MARK for k, v in row.items() if k in TITLES and v})
+            row.update({k: _marked(name, k, v) for k, v in row.items() if k in TITLES and v})
         with (pack / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
@@ -366,7 +367,14 @@ def scripted(tmp_path_factory):
     running.stop()
 
 
-TITLES = ("ja", "en", "definition_ja", "definition_en", "act")
+TITLES = ("ja", "en", "definition_ja", "definition_en", "hint_ja", "hint_en", "act")
+
+
+def _marked(sheet, column, text):
+    """``text`` with script in it, within the naming rules of the vocabulary."""
+    if column.startswith("definition"):
+        return text[:-1] + MARK + text[-1]
+    return text[:30] + "<script>alert(1)</script>" if sheet == "terms" else text + MARK
 
 
 def is_text(page, what):
@@ -388,6 +396,9 @@ def test_script_in_what_the_law_calls_things_is_shown_as_text(scripted):
     resident = Browser(scripted, "portal").sign_in(secret=scripted.plan.personas[0].secret)
     links = re.findall(r'href="(/records/\d+)"', resident.go("/records")[1])
     assert len(links) >= 2
+    visits = scripted.world.institutions["ohashi-city"].visits
+    person = Person(scripted.local_id("ohashi-city"), "applicant")
+    visit = scripted.do(visits.open("職員A", "moving-in", [person], ("passport",), "kiriyama-town"))
     pages = {
         "portal": (resident, ["/", "/signin", "/records", *links, "/records/999999", "/nowhere"]),
         "ohashi-city": (
@@ -399,9 +410,20 @@ def test_script_in_what_the_law_calls_things_is_shown_as_text(scripted):
                 f"/desk/inquiries/{told['id']}",
                 "/signin",
                 "/schema",
+                "/desk/counter",
+                f"/desk/counter/{visit}",
+                f"/desk/counter/{visit}/resident",
+                "/desk/tasks",
             ],
         ),
-        "tax-union": (clerk_of(scripted, "tax-union"), ["/desk", "/desk/held", "/desk/new"]),
+        "tax-union": (
+            clerk_of(scripted, "tax-union"),
+            ["/desk", "/desk/held", "/desk/new", "/desk/sources", "/desk/sources/local-tax?table=T_LOCAL_TAX"],
+        ),
+        "catalogue": (
+            Browser(scripted, "catalogue"),
+            ["/", "/items/local-tax", "/terms", "/terms/sex", "/bodies/ohashi-city", "/datasets", "/corporations"],
+        ),
     }
     shown = 0
     for browser, paths in pages.values():

@@ -166,3 +166,14 @@ def test_what_people_meet_tells_them_what_to_do_in_both_languages():
         if family in FOR_PROGRAMS and "remedy" not in given
     ]
     assert bare == []
+
+
+def test_no_error_is_made_once_for_all():
+    """Each raise would add its frames (and with them what somebody sent) to one that is kept, for ever."""
+    from renkei import errors
+
+    kinds = {n for n, e in vars(errors).items() if isinstance(e, type) and issubclass(e, Exception)}
+    for path in (ROOT / "src").rglob("*.py"):
+        for one in ast.parse(path.read_text("utf-8")).body:
+            made = one.value if isinstance(one, ast.Assign | ast.AnnAssign) else None
+            assert not (isinstance(made, ast.Call) and getattr(made.func, "id", "") in kinds), f"{path}:{one.lineno}"

@@ -9,11 +9,13 @@ Numbers of corporations are public, unlike those of persons: they may stand in a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import sqlite3
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import NamedTuple
 
 from renkei.catalogue.search import match, pairs
 from renkei.errors import Malformed
+from renkei.institution.settings import sync
 from renkei.numbers import CorporateNumber
 
 COLUMNS = (
@@ -37,6 +40,9 @@ TOGETHER = 20_000
 COUNTED = 10_000
 """Matches are counted up to this: beyond it nobody reads on, and the count would cost more than the page."""
 PAGE_MOST = 2_000
+QUERY_SECONDS = 3.0
+STEPS = 20_000
+"""Of SQLite's machine, after which it is looked at the clock."""
 NAMES = "hints/names.csv"
 TABLES = """
 CREATE TABLE entries(id INTEGER PRIMARY KEY, number TEXT NOT NULL, latest INTEGER NOT NULL, changed TEXT NOT NULL,
@@ -133,7 +139,9 @@ class Corporations:
             count = self._insert(connection, read(file, progress))
             connection.executescript(INDEXES)
             connection.close()
+            sync(building)
             building.replace(self.path)
+            sync(self.path.parent)
             return count
         finally:
             building.unlink(missing_ok=True)
@@ -235,6 +243,23 @@ class Corporations:
         found = [Entry(tuple(json.loads(line))) for (line,) in rows]
         return Found(found, len(found), self._updated(connection))
 
+    @contextlib.contextmanager
+    def _in_time(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """``Malformed`` if a question takes longer than ``QUERY_SECONDS``: anybody may ask, and whoever asks for all holds up the rest."""
+        until = time.monotonic() + QUERY_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise Malformed(
+                "That takes too long.", ja="時間がかかりすぎます。", code="too-long", remedy="Narrow it down.",
+                remedy_ja="条件を絞ってください。",
+            ) from None  # fmt: skip
+        finally:
+            connection.set_progress_handler(None, STEPS)
+
     def by_name(
         self,
         name: str,
@@ -265,17 +290,16 @@ class Corporations:
             conditions.append("NOT closed")
         more = " AND ".join(conditions)
         column = "english" if english else "plain"
-        beginning = (
-            f"SELECT id, {column} <> ? AS later FROM entries WHERE {column} >= ? AND {column} < ? AND {more} LIMIT ?"  # noqa: S608
-        )
-        ids = connection.execute(beginning, [plain, plain, plain + "\U0010ffff", *values, COUNTED]).fetchall()
-        ranked = [id_ for id_, _ in sorted(ids, key=lambda one: (one[1], one[0]))]
-        if part and len(ranked) < COUNTED:
-            within = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"  # only what holds now is there
-            if values or not closed:
-                within = f"SELECT e.id FROM texts JOIN entries e ON e.id = texts.rowid WHERE texts MATCH ? AND {more} LIMIT ?"  # noqa: S608
-            seen = set(ranked)
-            ranked += [i for (i,) in connection.execute(within, [match(plain), *values, COUNTED]) if i not in seen]
+        with self._in_time(connection):
+            beginning = f"SELECT id, {column} <> ? AS later FROM entries WHERE {column} >= ? AND {column} < ? AND {more} LIMIT ?"  # noqa: S608
+            ids = connection.execute(beginning, [plain, plain, plain + "\U0010ffff", *values, COUNTED]).fetchall()
+            ranked = [id_ for id_, _ in sorted(ids, key=lambda one: (one[1], one[0]))]
+            if part and len(ranked) < COUNTED:
+                within = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"  # only what holds now is there
+                if values or not closed:
+                    within = f"SELECT e.id FROM texts JOIN entries e ON e.id = texts.rowid WHERE texts MATCH ? AND {more} LIMIT ?"  # noqa: S608
+                seen = set(ranked)
+                ranked += [i for (i,) in connection.execute(within, [match(plain), *values, COUNTED]) if i not in seen]
         page = ranked[:COUNTED][offset : offset + min(limit, PAGE_MOST)]
         marks = ",".join("?" * len(page))
         lines = dict(connection.execute(f"SELECT id, line FROM entries WHERE id IN ({marks})", page))  # noqa: S608 - marks
@@ -287,11 +311,11 @@ class Corporations:
         connection = self._open()
         if connection is None:
             return Found([], 0, "")
-        (total,) = connection.execute(
-            "SELECT count(*) FROM entries WHERE updated BETWEEN ? AND ?", [since, to]
-        ).fetchone()
-        query = "SELECT line FROM entries WHERE updated BETWEEN ? AND ? ORDER BY updated, id LIMIT ? OFFSET ?"
-        lines = connection.execute(query, [since, to, min(limit, PAGE_MOST), offset])
+        within = "FROM entries WHERE updated BETWEEN ? AND ?"
+        with self._in_time(connection):
+            (total,) = connection.execute(f"SELECT count(*) {within}", [since, to]).fetchone()
+            query = f"SELECT line {within} ORDER BY updated, id LIMIT ? OFFSET ?"
+            lines = connection.execute(query, [since, to, min(limit, PAGE_MOST), offset]).fetchall()
         return Found([Entry(tuple(json.loads(line))) for (line,) in lines], total, self._updated(connection))
 
     @staticmethod

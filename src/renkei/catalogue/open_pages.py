@@ -49,8 +49,8 @@ def open_pages(
     @get("/datasets/{id:str}", include_in_schema=False)
     async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
         made = await of(id)
-        rows, _ = await asyncio.to_thread(lambda: publication.rows(made, limit=PREVIEW))
-        drawn = await asyncio.to_thread(_drawn, publication, made)
+        rows, _ = await publication.apart(lambda: publication.rows(made, limit=PREVIEW))
+        drawn = await publication.apart(lambda: _drawn(publication, made))
         return render(
             request,
             "dataset.html",
@@ -87,7 +87,7 @@ def open_pages(
         """``where``: column,operator,value, repeated at will; operators eq ne lt le gt ge has. ``order``: a column; - before it: down."""
         made = await of(id)
         conditions = [_condition(w) for w in where or ()]
-        found, total = await asyncio.to_thread(
+        found, total = await publication.apart(
             lambda: publication.rows(made, conditions, order, limit=limit, offset=offset)
         )
         further = offset + len(found) if offset + len(found) < total else None

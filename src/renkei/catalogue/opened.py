@@ -20,6 +20,7 @@ FORMS = {
 }
 """The files of a dataset, and their media types. GeoJSON only with longitude and latitude."""
 Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=80)]
+Listed = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*\Z", max_length=40)]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
@@ -34,14 +35,14 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     publisher: str
     """The body whose data it is, by its code."""
     kind: Literal["reference", "microdata", "aggregate"]
-    licence: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z")]
+    licence: Annotated[str, msgspec.Meta(pattern=r"""^https?://[^\x00-\x20"<>\\^`{|}\x7f-\U0010ffff]+\Z""")]
     """Address of its licence."""
     columns: Annotated[tuple[Column, ...], msgspec.Meta(min_length=1, max_length=500)]
-    theme: str = ""
+    theme: Listed = ""
     """Of the EU's data-theme list, e.g. GOVE."""
     period: str = ""
     """What it covers, in words or as ISO 8601 has it."""
-    every: str = ""
+    every: Listed = ""
     """How often it is renewed, of the EU's frequency list, e.g. ANNUAL."""
     keywords: tuple[str, ...] = ()
     contact: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 Ask = Request[Any, Any, Any]
 CSV = "text/csv; charset=utf-8"
+REST = 20
+"""Times as long as it took to write a graph, it is not written again."""
 FRESH = "public, max-age=60"
 
 
@@ -100,14 +103,19 @@ def catalogue_pages(here: Catalogue) -> tuple[list[Any], dict[str, Any]]:
             shapes.openapi(registry.pack, origin, language(request, "en")), headers={"Cache-Control": FRESH}
         )
 
-    made: dict[str, tuple[str, bytes]] = {}
+    made: dict[str, tuple[str, bytes, float]] = {}
+    making: dict[str, asyncio.Lock] = {}
 
     async def graph(request: Ask, name: str, suffix: str, make: Callable[[], Any]) -> Response[bytes]:
         """A graph as it was last written, unless the law or an offer has changed since; 304 if the reader has that."""
         key = await asyncio.to_thread(registry.version)
         at = f"{name}.{suffix}"
-        if at not in made or made[at][0] != key:
-            made[at] = (key, await asyncio.to_thread(lambda: rdf.written(make(), suffix)))
+        async with making.setdefault(at, asyncio.Lock()):  # once, however many ask
+            if at not in made or (made[at][0] != key and time.monotonic() >= made[at][2]):
+                began = time.monotonic()
+                text = await asyncio.to_thread(lambda: rdf.written(make(), suffix))
+                now = time.monotonic()
+                made[at] = (key, text, now + REST * (now - began))
         tag = '"' + sha256(made[at][1]).hexdigest()[:32] + '"'
         headers = {"ETag": tag, "Cache-Control": FRESH}
         if tag in request.headers.get("if-none-match", ""):

@@ -6,16 +6,19 @@ beside the earlier ones, and one row of the catalogue's database makes it the on
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import contextlib
 import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -23,13 +26,19 @@ from renkei.catalogue import privacy, store
 from renkei.catalogue.opened import About, Dataset
 from renkei.catalogue.privacy import Finding, quoted
 from renkei.catalogue.search import Index
-from renkei.errors import Malformed, NotFound, RenkeiError
+from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
 from renkei.institution.database import Database
+from renkei.institution.settings import sync
 from renkei.law import Pack
 from renkei.law.tables import Title
 
 CHUNK = 1 << 20
 SQL_TYPES = {"text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "date": "DATE"}
+NOT_OF = {  # what the file says is what is published: nothing is rounded
+    "integer": "(TRY_CAST({0} AS BIGINT) IS NULL OR NOT regexp_full_match({0}, '-?[0-9]+'))",
+    "number": "(TRY_CAST({0} AS DOUBLE) IS NULL OR NOT isfinite(TRY_CAST({0} AS DOUBLE)))",
+    "date": "TRY_CAST({0} AS DATE) IS NULL",
+}
 WRITTEN = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
     "csv": "FORMAT csv, HEADER",
@@ -37,12 +46,18 @@ WRITTEN = {
 }
 STRICTLY = (
     "all_varchar=true, header=true, delim=',', quote='\"', escape='\"', strict_mode=true, null_padding=false, "
-    "max_line_size=1000000, nullstr=''"
+    "max_line_size=1000000, nullstr='', comment='', skip=0"
 )
 OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "has": "LIKE"}
 PAGE_MOST = 1_000
+CONDITIONS_MOST = 20
 QUERY_SECONDS = 5.0
 MEMORY = "256MB"
+READERS = 2
+"""Questions for rows that are answered at once …"""
+WAITING_MOST = 32
+"""… and that may wait."""
+T = TypeVar("T")
 
 
 class NotPublished(RenkeiError):
@@ -65,6 +80,7 @@ class Publication:
         self.folder, self._database, self._pack, self._clock = folder, database, pack, clock
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.index = Index(folder / "search.db")
+        self._readers, self._waiting = ThreadPoolExecutor(READERS, "rows"), 0
 
     # ------------------------------------------------------------------ publishing
 
@@ -123,7 +139,9 @@ class Publication:
             if "geojson" in about.forms:
                 _write_geojson(connection, about, Path(temporary) / "geojson")
             for form in about.forms:
+                sync(Path(temporary) / form)
                 (Path(temporary) / form).replace(self.folder / f"{base}.{form}")
+        sync(self.folder)
         with (self.folder / f"{base}.csv").open("rb") as file:
             digest = sha256()
             while chunk := file.read(CHUNK):
@@ -164,6 +182,10 @@ class Publication:
     ) -> tuple[list[dict[str, Any]], int]:
         """A page of rows that meet every condition (column, operator, value), and how many do. ``Malformed`` names what is wrong."""
         columns = {c.name: c for c in dataset.about.columns}
+        if len(where) > CONDITIONS_MOST:
+            raise Malformed(
+                f"At most {CONDITIONS_MOST} conditions.", ja=f"条件は{CONDITIONS_MOST}件までです。", code="condition"
+            )
         conditions, values = [], []
         for name, operator, value in where:
             if name not in columns or operator not in OPERATORS:
@@ -173,8 +195,8 @@ class Publication:
                     code="condition",
                 )
             if operator == "has":
-                conditions.append(f"CAST({quoted(name)} AS VARCHAR) LIKE ?")
-                values.append(f"%{value}%")
+                conditions.append(f"contains(CAST({quoted(name)} AS VARCHAR), ?)")
+                values.append(value)
             else:
                 conditions.append(f"{quoted(name)} {OPERATORS[operator]} CAST(? AS {SQL_TYPES[columns[name].type]})")
                 values.append(value)
@@ -185,24 +207,31 @@ class Publication:
         by = f" ORDER BY {quoted(order.lstrip('-'))}{' DESC' if descending else ''} NULLS LAST" if order else ""
         path = str(self.file(dataset, "parquet"))
         with _reader(self.folder) as connection:
-            try:
-                total = connection.execute(f"SELECT count(*) FROM read_parquet(?){clause}", [path, *values]).fetchone()
-                page = connection.execute(
-                    f"SELECT * FROM read_parquet(?){clause}{by} LIMIT ? OFFSET ?",
-                    [path, *values, min(limit, PAGE_MOST), offset],
-                )
-                names = [d[0] for d in page.description or ()]
-                found = [dict(zip(names, row, strict=True)) for row in page.fetchall()]
-            except (duckdb.ConversionException, duckdb.InvalidInputException):
-                raise Malformed(
-                    "A value does not fit its column.", ja="条件の値が列の型に合いません。", code="condition"
-                ) from None
-            except duckdb.InterruptException:
-                raise Malformed(
-                    "That takes too long.", ja="時間がかかりすぎます。", code="too-long", remedy="Narrow it down, or take the whole file.",
-                    remedy_ja="条件を絞るか、ファイル全体を取得してください。",
-                ) from None  # fmt: skip
+            total = connection.execute(f"SELECT count(*) FROM read_parquet(?){clause}", [path, *values]).fetchone()
+            page = connection.execute(
+                f"SELECT * FROM read_parquet(?){clause}{by} LIMIT ? OFFSET ?",
+                [path, *values, min(limit, PAGE_MOST), offset],
+            )
+            names = [d[0] for d in page.description or ()]
+            found = [dict(zip(names, row, strict=True)) for row in page.fetchall()]
         return found, int(total[0]) if total else 0
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Read rows on a thread of those kept for that: whoever asks much holds up nobody but who asks the same. ``Unavailable``
+        beyond ``WAITING_MOST``."""
+        if self._waiting >= WAITING_MOST:
+            raise Unavailable(
+                "Too many are asking at once.",
+                ja="アクセスが集中しています。",
+                code="busy",
+                remedy="Try again, or take the whole file.",
+                remedy_ja="しばらくしてからもう一度試すか、ファイル全体を取得してください。",
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        finally:
+            self._waiting -= 1
 
     def bars(self, dataset: Dataset, group: str, count: str, most: int) -> list[tuple[str, int]]:
         """The sums of ``count`` for each value of ``group``, the largest first."""
@@ -228,6 +257,7 @@ class Publication:
         return self._database.read_now(lambda c: list(store.every_dataset(c)))
 
     def close(self) -> None:
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self.index.close()
 
 
@@ -238,21 +268,41 @@ def _words(about: About) -> str:
 
 @contextlib.contextmanager
 def _reader(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can read the datasets and nothing else, in bounded memory and time."""
-    import threading
-
-    connection = duckdb.connect(
-        ":memory:", config={"memory_limit": MEMORY, "threads": "1", "autoload_known_extensions": "false"}
-    )
+    """A connection that can read the datasets and nothing else, in bounded memory and time. ``Malformed`` if that is not enough, or a
+    value is not of its column's type."""
+    config: dict[str, Any] = {
+        "memory_limit": MEMORY,
+        "threads": "1",
+        "temp_directory": "",
+        "autoload_known_extensions": "false",
+    }
+    connection = duckdb.connect(":memory:", config=config)
     connection.execute(
         f"SET allowed_directories = ['{folder}/']; SET enable_external_access = false; SET lock_configuration = true"
     )
-    alarm = threading.Timer(QUERY_SECONDS, connection.interrupt)
-    alarm.start()
+    done = threading.Event()
+
+    def watch() -> None:
+        done.wait(QUERY_SECONDS)
+        while not done.wait(0.05):  # again: between two questions there is nothing to interrupt
+            connection.interrupt()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
     try:
         yield connection
+    except (duckdb.ConversionException, duckdb.InvalidInputException):
+        raise Malformed(
+            "A value does not fit its column.", ja="条件の値が列の型に合いません。", code="condition"
+        ) from None
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+        raise Malformed(
+            "That takes too long.", ja="時間がかかりすぎます。", code="too-long", remedy="Narrow it down, or take the whole file.",
+            remedy_ja="条件を絞るか、ファイル全体を取得してください。",
+        ) from None  # fmt: skip
     finally:
-        alarm.cancel()
+        done.set()
+        watching.join()
         connection.close()
 
 
@@ -294,7 +344,7 @@ def _unfit(connection: duckdb.DuckDBPyConnection, about: About) -> list[Finding]
     found = []
     for column in (c for c in about.columns if c.type != "text"):
         name = quoted(column.name)
-        wrong = f"{name} IS NOT NULL AND TRY_CAST({name} AS {SQL_TYPES[column.type]}) IS NULL"
+        wrong = f"{name} IS NOT NULL AND {NOT_OF[column.type].format(name)}"
         row = connection.execute(f"SELECT count(*), min(rowid) FROM data WHERE {wrong}").fetchone()
         if row and row[0]:
             said = Title(

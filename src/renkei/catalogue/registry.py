@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable
 from typing import NamedTuple
+
+import msgspec
 
 from renkei.catalogue import store
 from renkei.institution.database import Database
@@ -13,7 +16,10 @@ from renkei.law.vocabulary import Specification, Term
 from renkei.messages.wire import Offer
 from renkei.record.state import State
 
-STALE_AFTER = 3 * 86_400_000
+DAY = 86_400_000
+KNOWN_FOR = 5_000
+"""Milliseconds after which assessments are looked at again."""
+STALE_AFTER = 3 * DAY
 """Milliseconds after which an offer that was not renewed is shown as silent."""
 
 
@@ -36,6 +42,13 @@ class Provider(NamedTuple):
         return now - self.received > STALE_AFTER
 
 
+class Known(NamedTuple):
+    """Everybody who answers anything, by item and by body."""
+
+    of_item: dict[str, list[Provider]]
+    of_body: dict[str, list[Provider]]
+
+
 class Entry(NamedTuple):
     """An item of the catalogue."""
 
@@ -50,6 +63,13 @@ class Registry:
 
     def __init__(self, state: Callable[[], State], database: Database, clock: Callable[[], int]) -> None:
         self._state, self._database, self.clock = state, database, clock
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._known: tuple[object, Known] = (None, Known({}, {}))
+
+    def changed(self) -> None:
+        """Offers were written: what was read of them is old."""
+        self._changes += 1
 
     @property
     def pack(self) -> Pack:
@@ -58,9 +78,8 @@ class Registry:
 
     def version(self) -> str:
         """Changes whenever something that is shown does: the law, an offer, an assessment."""
-        newest = max((received for _, _, received in self._database.read_now(store.all_offers)), default=0)
         opened = self._database.read_now(lambda c: [when for _, when, _, _ in store.changes(c, 1)])
-        return f"{self.pack.hash.hex()} {newest} {opened} {self._state().next_index}"
+        return f"{self.pack.hash.hex()} {self._changes} {opened} {len(self._state().bodies)}"
 
     def may_provide(self, body: str, item: str) -> bool:
         """Whether the law lets a body be asked for an item, or print it: only that is listed."""
@@ -71,11 +90,22 @@ class Registry:
         asked = any(r.item == item and kinds & {*r.provider} for r in pack.linkages)
         return asked or any(d.item == item for d in pack.documents.values())
 
+    def believed(self, body: str, offer: Offer) -> Offer | None:
+        """An offer as far as it can be so; ``None`` if the body may not answer the item, a day is to come, a part larger than the whole."""
+        if not self.may_provide(body, offer.item):
+            return None
+        latest = self.clock() + DAY
+        if (
+            max(offer.made, offer.measured, offer.probed) > latest
+            or max([offer.wrong, *offer.filled.values()]) > offer.rows
+        ):
+            return None
+        specification = self.pack.specifications[offer.item]
+        return msgspec.structs.replace(offer, filled={n: c for n, c in offer.filled.items() if specification.field(n)})
+
     def entries(self, query: str = "") -> list[Entry]:
         """The items that hold every word of ``query``, those with a specification first."""
-        offered: dict[str, list[Provider]] = {}
-        for provider in self._providers():
-            offered.setdefault(provider.offer.item, []).append(provider)
+        offered = self._providers().of_item
         words = query.casefold().split()
         rows: dict[str, list[Linkage]] = {}
         for row in self.pack.linkages:
@@ -93,14 +123,22 @@ class Registry:
 
     def of_body(self, body: str) -> list[Provider]:
         """What one body answers."""
-        return [p for p in self._providers() if p.body == body]
+        return self._providers().of_body.get(body, [])
 
-    def _providers(self) -> Iterable[Provider]:
-        state = self._state()
-        on = state.pack.day(self.clock())
-        for body, offer, received in self._database.read_now(store.all_offers):
-            if self.may_provide(body, offer.item):
-                yield Provider(body, offer, received, state.oversight.assessed(body, "", offer.item, on))
+    def _providers(self) -> Known:
+        """Who answers what. All offers are read once after a change, not by each reader: anybody may read, as often as they like."""
+        with self._lock:
+            state = self._state()
+            key = (self._changes, state.pack.hash, len(state.bodies), self.clock() // KNOWN_FOR)
+            if self._known[0] != key:
+                on, known = state.pack.day(self.clock()), Known({}, {})
+                for body, offer, received in self._database.read_now(store.all_offers):
+                    if self.may_provide(body, offer.item):
+                        made = Provider(body, offer, received, state.oversight.assessed(body, "", offer.item, on))
+                        known.of_item.setdefault(offer.item, []).append(made)
+                        known.of_body.setdefault(body, []).append(made)
+                self._known = (key, known)
+            return self._known[1]
 
     def _words(self, item: str, specification: Specification | None) -> str:
         titles = [item, *self.pack.items[item].title, self.pack.items[item].act]

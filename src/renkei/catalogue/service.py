@@ -51,7 +51,8 @@ class Catalogue(Institution):
 
     def report(self) -> Health:
         trouble = self.member.clock_trouble()
-        details = {"offers": str(len(self.database.read_now(store.all_offers))), "law": self.member.pack.reference}
+        offers = self.database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(store.offers)))
+        details = {"offers": str(offers or 0), "law": self.member.pack.reference}
         return Health(not trouble, {**details, **trouble})
 
     async def _handle(self, parcels: list[Parcel]) -> None:
@@ -61,8 +62,11 @@ class Catalogue(Institution):
             for message in parcel.messages:
                 enrolled = self.member.state.bodies.get(parcel.sender)
                 if isinstance(message, Offers) and enrolled is not None and enrolled.role == "gateway":
-                    known = {o.item: o for o in message.offers if self.registry.may_provide(parcel.sender, o.item)}
+                    believed = (self.registry.believed(parcel.sender, o) for o in message.offers)
+                    known = {o.item: o for o in believed if o is not None}
                     said[parcel.sender] = list(known.values())
+                    if len(known) < len(message.offers):
+                        self.observe.count("offers_refused")
                 else:
                     self.observe.count("messages_unexpected")
         now = self.clock()
@@ -73,3 +77,4 @@ class Catalogue(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
+        self.registry.changed()

@@ -6,10 +6,12 @@ no (refused, invalid, faults), 2 wrong use, 3 something is missing or does not a
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from renkei import __version__
 from renkei.cli import (
@@ -21,17 +23,36 @@ from renkei.cli import (
     law,
     nation,
     numbers,
-    opened,
     permits,
     reports,
-    source,
     witness,
 )
 from renkei.cli.shell import fail, misused, out
 from renkei.errors import RenkeiError, SetupError
 
+LATER = {"source": "renkei.cli.source", "open": "renkei.cli.opened"}
+"""Groups whose modules take long to load: only who asks for them waits."""
+
+
+class Groups(TyperGroup):
+    """The groups of the command, some of them loaded when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *LATER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in LATER:
+            return super().get_command(ctx, cmd_name)
+        found = typer.main.get_command(importlib.import_module(LATER[cmd_name]).app)
+        found.name = cmd_name
+        return found
+
+
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Linkage platform of a national-number system."
+    cls=Groups,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Linkage platform of a national-number system.",
 )
 for name, sub in (
     ("number", numbers.app),
@@ -43,9 +64,7 @@ for name, sub in (
     ("card", card.app),
     ("certification", certification.app),
     ("clinic", clinic.app),
-    ("source", source.app),
     ("body", joining.body),
-    ("open", opened.app),
 ):
     app.add_typer(sub, name=name)
 app.command()(permits.verify)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from renkei.cli.shell import DEFAULT_NATION, Folder, Json, err, out, setup, show, t
-from renkei.institution import joining
-from renkei.institution.keeper import announce_law, keep_pack, newest_law
+from renkei.errors import NotGenuine
 from renkei.institution.settings import Clerk, Duty, Home, Settings, system_clock
 from renkei.law import Pack, PackFaults, changes
-from renkei.messages.wire import encode
-from renkei.record.state import CONVERTERS
+
+if TYPE_CHECKING:
+    from renkei.messages.wire import Enrolment
 
 body = typer.Typer(no_args_is_help=True, help="A body's own node.")
 Request = Annotated[Path, typer.Argument(help="The enrolment.bin that `renkei body new` wrote.")]
+Mark = Annotated[str, typer.Option(help="The mark that the body reads to you; without it you are asked to compare.")]
 
 
 @body.callback()
@@ -34,6 +36,9 @@ def invite(
     json: Json = False,
 ) -> None:
     """Write down what a newcomer needs: how the record begins, the law, where the bus is."""
+    from renkei.institution import joining
+    from renkei.messages.wire import encode
+
     made = joining.invite(Home(home))
     file.write_bytes(encode(made))
     if json:
@@ -59,6 +64,8 @@ def new(
     """Make the home folder of a gateway: keys, settings, and the request to be enrolled."""
     if not invitation.is_file():
         raise setup(f"{invitation} is not a file.", f"{invitation} はファイルではありません。")
+    from renkei.institution import joining
+
     invited = joining.read_invitation(invitation)
     known = invited.law.bodies.get(code)
     token = secrets.token_urlsafe(18)
@@ -149,38 +156,56 @@ def move(
 def enrol(
     request: Request,
     home: Annotated[Path, typer.Option(help="Home folder of the commission.")],
+    mark: Mark = "",
     json: Json = False,
 ) -> None:
-    """Enrol a new body: the running commission makes it an act. Compare the mark with what the body reads to you."""
+    """Enrol a new body, whose mark is what the body reads to you: the running commission makes it an act, which stays."""
+    from renkei.institution import joining
+
     settings = Home(home).settings()
     if settings.role != "commission":
         raise setup(f"{home} is not the commission's.", f"{home} は委員会のフォルダーではありません。", code="role")
     _, enrolment = joining.read_request(request)
+    _demand_mark(enrolment, mark, json)
     (home / "enrolments").mkdir(exist_ok=True)
     shutil.copyfile(request, home / "enrolments" / f"{enrolment.body}.bin")
-    mark = joining.fingerprint(enrolment)
     if json:
-        show({"body": enrolment.body, "role": enrolment.role, "kinds": enrolment.kinds, "fingerprint": mark})
-        return
-    out.print(f"{enrolment.body}: {enrolment.role}, {', '.join(enrolment.kinds)}")
-    out.print(
-        t(
-            "Not the mark the body reads to you? Remove the file at once:",
-            "機関が読む印と違えば、すぐにファイルを消してください:",
+        known = joining.fingerprint(enrolment)
+        show({"body": enrolment.body, "role": enrolment.role, "kinds": enrolment.kinds, "fingerprint": known})
+    else:
+        out.print(t(f"{enrolment.body} is being enrolled.", f"{enrolment.body} の登録を記録に載せます。"))
+
+
+def _demand_mark(enrolment: Enrolment, mark: str, json: bool) -> None:
+    """Refuse a request that is not the one whose mark was read to the operator: nothing else keeps a stranger's keys out."""
+    from renkei.institution import joining
+
+    made = joining.fingerprint(enrolment)
+    if not mark and not json and sys.stdin.isatty():
+        out.print(f"{enrolment.body}: {enrolment.role}, {', '.join(enrolment.kinds)}")
+        out.print(f"  {made}", style="bold", soft_wrap=True)
+        mark = made if typer.confirm(t("Is this what the body reads to you?", "機関が読む印と同じですか。")) else ""
+    if "".join(mark.split()).lower() != made.replace(" ", ""):
+        raise NotGenuine(
+            "This is not the mark of the request.",
+            ja="申請の印と違います。",
+            code="mark",
+            remedy="Have the body read the mark that `renkei body new` printed, and give it with --mark.",
+            remedy_ja="`renkei body new` が表示した印を機関に読んでもらい、--mark で指定してください。",
         )
-    )
-    out.print(f"  {mark}  {home / 'enrolments' / f'{enrolment.body}.bin'}", style="bold", soft_wrap=True)
 
 
-def admit(request: Request, nation: Folder = DEFAULT_NATION, json: Json = False) -> None:
+def admit(request: Request, nation: Folder = DEFAULT_NATION, mark: Mark = "", json: Json = False) -> None:
     """Let a new body use the nation's message bus: its name, its key, a mailbox. The bus goes on meanwhile."""
     import asyncio
 
+    from renkei.institution import joining
     from renkei.nation.plan import Plan
     from renkei.nation.world import admit as admit_to
 
     _, enrolment = joining.read_request(request)
     plan = Plan.read(nation)
+    _demand_mark(enrolment, mark, json)
     asyncio.run(admit_to(nation, plan, enrolment.body, enrolment.bus))
     if json:
         show({"body": enrolment.body, "bus": plan.bus})
@@ -196,13 +221,16 @@ def publish(
     json: Json = False,
 ) -> None:
     """Put a new version of the law into effect: the commission's operator first (by which it agrees), then the hub's."""
+    from renkei.institution.keeper import announce_law, keep_pack, library, newest_law
+    from renkei.record.state import CONVERTERS
+
     law = Pack.load(pack)
     for folder in home:
         settings = Home(folder).settings()
         if settings.role not in CONVERTERS:
             raise setup(f"{folder} is no keeper's.", f"{folder} はハブでも委員会でもありません。", code="role")
         now = newest_law(Home(folder))
-        if now.header.version == law.header.version and now.hash != law.hash:
+        if any(p.header.version == law.header.version and p.hash != law.hash for p in library(Home(folder))):
             raise setup(
                 f"Version {law.header.version} is another pack.",
                 f"版 {law.header.version} は別の内容です。",

@@ -81,9 +81,11 @@ class Offering:
                 known, specification=specification.version, copy=mapping.copied, earlier=bool(mapping.since)
             )
             if lineage is not None:
-                counts = _counted(lineage.loaded_at, lineage.rows, lineage.wrong, lineage.persons, lineage.filled)
+                counts = _counted(
+                    lineage.loaded_at, lineage.records + lineage.wrong, lineage.wrong, lineage.persons, lineage.filled
+                )
                 offer = replace(offer, made=lineage.loaded_at, **counts)
-            found.append(offer)
+            found.append(_coarse(offer, self._adapter.pack.header.oversight.small_count))
         return tuple(found)
 
     async def tell(self) -> None:
@@ -97,6 +99,15 @@ class Offering:
             return
         await self._post.send(catalogue, [Offers(list(now), self._contact)])
         self._said, self._said_at = now, time.monotonic()
+
+
+def _coarse(offer: Offer, k: int) -> Offer:
+    """What everybody may read of an offer: counts in steps of ``k``. Of one whom an item says something of, or who came since yesterday,
+    exact ones would tell; a field that nearly all or hardly any have, too. How many rows do not fit says nothing of anybody's affairs."""
+    rows = offer.rows // k * k
+    filled = {name: min(rows, (count + k // 2) // k * k) for name, count in offer.filled.items()} if rows else {}
+    wrong = min(offer.wrong, rows)
+    return replace(offer, rows=rows, wrong=wrong, persons=offer.persons // k * k, filled=filled)
 
 
 def _counted(at: int, rows: int, wrong: int, persons: int, filled: dict[str, int]) -> dict[str, Any]:

@@ -204,9 +204,28 @@ def source_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
                     ja=f"[{item}] だけを書いてください。",
                     code="mapping",
                 )
-            return msgspec.convert(found[item], ItemMapping)
+            declared = msgspec.convert(found[item], ItemMapping)
+            demand_address(item, declared)
+            return declared
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise declarations.wrong(f"{error}.", f"対応付けに誤りがあります: {error}") from None
+
+    def demand_address(item: str, declared: ItemMapping) -> None:
+        """Whom the gateway calls, and which file it shows there as its token, is for who runs it to say, in the file: a clerk's word
+        would lead it to any server within its reach, with any secret it can read."""
+        assert gateway.adapter is not None
+        now = gateway.adapter.mapping.items.get(item)
+        known = (now.rest.url, now.rest.token) if now and now.rest else None
+        if declared.source and (now is None or declared.source != now.source):
+            raise declarations.wrong(
+                "`source` is written into mapping.toml by whoever runs the gateway.",
+                "source は、運用者が mapping.toml に直接書きます。",
+            )
+        if declared.rest and (declared.rest.url, declared.rest.token) != known:
+            raise declarations.wrong(
+                "Address and token of a web interface are written into mapping.toml by whoever runs the gateway.",
+                "rest の url と token は、運用者が mapping.toml に直接書きます。",
+            )
 
     def attempt(item: str, declared: ItemMapping) -> Tried:
         adapter = gateway.adapter

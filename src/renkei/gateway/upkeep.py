@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import fnmatch
 import itertools
+import os
 import time
 from pathlib import Path
 
@@ -33,6 +35,11 @@ AGAIN_AFTER = 600.0
 """Seconds after which a source that did not answer is asked again."""
 KEPT_DAYS = 7
 HOUR = 3_600_000
+TOLD = 100_000
+"""Faults in a report: whoever has more has not these rows but the declaration wrong."""
+NAME_MOST = 200
+LATER = ("already-running", "changed")
+"""Somebody loads this item by hand; the file is still being written."""
 
 
 class Upkeep:
@@ -53,20 +60,14 @@ class Upkeep:
         self._seen: dict[Path, tuple[int, int]] = {}
         self._tried: dict[str, float] = {}
         self._strange: set[Path] = set()
-        self._people = ""
+        self._people: tuple[int, int] | None = None
 
     async def run(self) -> None:
         """Look again and again; what fails is logged and tried later."""
         for folder in (self._drop, self._drop / "loaded", self._drop / "refused"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            for path in sorted(self._drop.iterdir(), key=_age):
-                item = self._item_of(path)
-                if item and is_settled(path, self._seen):
-                    await asyncio.to_thread(self._take, item, path)
-                elif not item and path.is_file() and not _is_unfinished(path) and path not in self._strange:
-                    self._notice(path)
-            self._strange = {path for path in self._strange if path.exists()}
+            await asyncio.to_thread(self._look)
             for item, mapping in self._adapter.mapping.items.items():
                 if mapping.copied and mapping.file is None and self._is_old(item, mapping.every_hours):
                     await asyncio.to_thread(self._refresh, item)
@@ -75,23 +76,39 @@ class Upkeep:
             await asyncio.sleep(LOOK_EVERY)
 
     def report(self) -> dict[str, str]:
-        """For ``/health``: when each copy was made, and how many persons are in it; the same of the table of persons; strange files."""
-        found = {}
+        """For ``/health``: when each copy was made, and of how many persons it speaks (in steps: everybody may read it); strange files."""
+        found, k = {}, self._adapter.pack.header.oversight.small_count
         for item, mapping in self._adapter.mapping.items.items():
             if mapping.copied:
                 lineage = self._adapter.copies.lineage(item)
-                found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons}" if lineage else "none"
+                found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons // k * k}" if lineage else "none"
         if self._people:
-            found["people"] = self._people
+            at, read = self._people
+            found["people"] = f"{at} {read // k * k}"
         if self._strange:
             found["files_of_nobody"] = str(len(self._strange))
         return found
 
     # ------------------------------------------------------------------ files
 
+    def _look(self) -> None:
+        """Take what was dropped, the oldest first. A later file of an item waits for an earlier one: it may undo what that says."""
+        waits = set()
+        for path in sorted(self._drop.iterdir(), key=_age):
+            item = self._item_of(path)
+            if not item and path.is_file() and not _is_unfinished(path) and path not in self._strange:
+                self._notice(path)
+            if not item or item in waits:
+                continue
+            tried = time.monotonic() - self._tried.get(path.name, -AGAIN_AFTER) < AGAIN_AFTER
+            if not is_settled(path, self._seen) or tried or not self._take(item, path):
+                waits.add(item)
+        self._strange = {path for path in self._strange if path.exists()}
+        self._seen = {path: was for path, was in self._seen.items() if path.exists()}
+
     def _item_of(self, path: Path) -> str:
-        """The item a dropped file is for; nothing if it is none's."""
-        if not path.is_file() or _is_unfinished(path):
+        """The item a dropped file is for; nothing if it is none's. A link is nobody's: it may lead to another body's data."""
+        if path.is_symlink() or not path.is_file() or _is_unfinished(path):
             return ""
         items = self._adapter.mapping.items.items()
         name = path.name.casefold()  # hosts and Windows write names in capitals
@@ -103,21 +120,40 @@ class Upkeep:
         declared = [m.file.name for m in self._adapter.mapping.items.values() if m.file]
         self._observe.log.warning("file.nobodys", declared=declared)
 
-    def _take(self, item: str, path: Path) -> None:
-        faults: list[RowFault] = []
+    def _take(self, item: str, path: Path) -> bool:
+        """Load a file and put it away; false if that is to be tried again later."""
         try:
-            lineage = self._adapter.load(item, path, tell=faults.append).lineage
+            return self._taken(item, path)
+        except Exception as error:  # ours, not the file's: no room on the disk, say
+            self._tried[path.name] = time.monotonic()
+            self._observe.count("copies_refused")
+            self._observe.log.error("copy.failed", item=item, reason=type(error).__name__)
+            return False
+
+    def _taken(self, item: str, path: Path) -> bool:
+        faults: list[RowFault] = []
+        was = path.stat()
+        try:
+            lineage = self._adapter.load(
+                item, path, tell=lambda f: faults.append(f) if len(faults) < TOLD else None
+            ).lineage
         except RenkeiError as error:
-            if error.code == "already-running":  # somebody loads this item by hand: later
-                return
+            if error.code in LATER:
+                return False
             self._refuse(item, path, error, faults)
-            return
+            return True
         self._observe.count("copies_loaded")
         self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
-        path.replace(self._drop / "loaded" / f"{int(time.time())}-{path.name}")
+        now = path.stat()
+        if (now.st_ino, now.st_size, now.st_mtime_ns) != (was.st_ino, was.st_size, was.st_mtime_ns):
+            return False  # another file came under the same name: that one is yet to be loaded
+        with contextlib.suppress(OSError):
+            os.utime(path)  # it is kept from now on, however old it is
+        path.replace(self._drop / "loaded" / _named(path))
+        return True
 
     def _refuse(self, item: str, path: Path, error: RenkeiError, faults: list[RowFault]) -> None:
-        problem, place = error.problem(self._language), self._drop / "refused" / f"{int(time.time())}-{path.name}"
+        problem, place = error.problem(self._language), self._drop / "refused" / _named(path)
         with place.with_name(f"{place.name}.report.csv").open("w", encoding="utf-8-sig", newline="") as file:
             writer, lang = csv.writer(file), self._language
             writer.writerow(["row", "field", "column", "fault", "remedy"])
@@ -130,7 +166,7 @@ class Upkeep:
 
     def _clear(self) -> None:
         for path in (self._drop / "loaded").iterdir():
-            if _age(path) < time.time() - KEPT_DAYS * 86_400:
+            if _age(path) < time.time() - KEPT_DAYS * 86_400 and not path.is_dir():
                 path.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ copies of tables and web interfaces
@@ -147,9 +183,10 @@ class Upkeep:
             lineage = self._adapter.load(item).lineage
             self._observe.count("copies_loaded")
             self._observe.log.info("copy.loaded", item=item, rows=lineage.rows, persons=lineage.persons)
-        except RenkeiError as error:
+        except Exception as error:  # one source's trouble is not the others'
             self._observe.count("copies_refused")
-            self._observe.log.warning("copy.refused", item=item, reason=error.code)
+            reason = error.code if isinstance(error, RenkeiError) else type(error).__name__
+            self._observe.log.warning("copy.refused", item=item, reason=reason)
 
     # ------------------------------------------------------------------ persons
 
@@ -163,7 +200,7 @@ class Upkeep:
             read = itertools.count()
             people = (person for person, _ in zip(self._adapter.people(), read, strict=False))
             asked = await subjects.register(people, self._post, self._member, self._database)
-            self._people = f"{time.time_ns() // 1_000_000} {next(read)}"
+            self._people = (time.time_ns() // 1_000_000, next(read))
             self._observe.log.info("people.read", count=asked)
         except (RenkeiError, sa.exc.SQLAlchemyError) as error:
             self._tried[""] = time.monotonic() - PEOPLE_EVERY + AGAIN_AFTER
@@ -174,8 +211,13 @@ def _is_unfinished(path: Path) -> bool:
     return path.name.startswith(".") or path.suffix == ".part"
 
 
+def _named(path: Path) -> str:
+    """A name under which a file is put away: when, and its own, cut so that names with more behind them are still possible."""
+    return f"{time.time_ns() // 1_000_000}-{path.name.encode()[-NAME_MOST:].decode(errors='ignore')}"
+
+
 def _age(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        return path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0

@@ -62,7 +62,15 @@ NEXT_LAW = "next-law"
 
 def announce_law(home: Home, pack: Pack) -> None:
     """Have the hub make ``pack``, which is in its library, the law. It takes effect when the commission has it, too."""
-    (home / NEXT_LAW).write_text(pack.hash.hex(), "ascii")
+    unfinished = home / f"{NEXT_LAW}.part"  # the hub may look at any moment
+    unfinished.write_text(pack.hash.hex(), "ascii")
+    unfinished.replace(home / NEXT_LAW)
+
+
+def library(home: Home) -> list[Pack]:
+    """Every law that came to the home, the last one last."""
+    found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+    return [_load_pack(p.read_bytes()) for p in found]
 
 
 def newest_law(home: Home) -> Pack:

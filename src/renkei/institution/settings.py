@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 import tomllib
 from collections.abc import Callable
@@ -231,3 +232,12 @@ class Home:
     def put_trust(self, trust: Trust) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self / "genesis.bin").write_bytes(encode(_TrustFile(trust.salt, trust.entry)))
+
+
+def sync(path: Path) -> None:
+    """Make a file, or what names a folder has, durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -8,6 +8,9 @@ database that is away) is tried again for that one alone. Nothing is shared betw
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import re
 import shutil
 import signal
 import time
@@ -60,7 +63,7 @@ class Host:
 
     async def _look(self) -> None:
         """Start who is new, let go who leaves or is over."""
-        homes = {p for p in self.folder.iterdir() if (p / "settings.toml").is_file() and p.suffix != MOVED}
+        homes = {p for p in self.folder.iterdir() if _is_home(p)}
         for home, institution in list(self.running.items()):
             if home not in homes or (home / LEAVE).exists():
                 await self._let_go(home, drain=home in homes)
@@ -80,7 +83,8 @@ class Host:
             await institution.start()
         except Exception as error:  # one body's trouble is not the others'
             if institution is not None:
-                await institution.stop()
+                with contextlib.suppress(Exception):
+                    await institution.stop()
             _, pause = self._again.get(home, (0.0, AGAIN_AFTER))
             self._again[home] = (time.monotonic() + pause, min(pause * 2, AGAIN_MOST))
             code = error.code if isinstance(error, RenkeiError) else type(error).__name__
@@ -93,12 +97,20 @@ class Host:
 
     async def _let_go(self, home: Path, *, drain: bool) -> None:
         institution = self.running.pop(home)
-        try:
-            if drain:
-                await institution.drain()
-        finally:
-            await institution.stop()
+        for end_it in ([institution.drain] if drain else []) + [institution.stop]:
+            try:
+                await end_it()
+            except Exception as error:  # as above
+                self.observe.log.error("hosted.not-ended", home=home.name, reason=type(error).__name__)
         self.observe.log.info("hosted.stopped", home=home.name)
+
+
+def _is_home(path: Path) -> bool:
+    """Whether a body lives here; what cannot be read is nobody's."""
+    try:
+        return path.suffix != MOVED and (path / "settings.toml").is_file()
+    except OSError:
+        return False
 
 
 def demand_hostable(home: Path) -> None:
@@ -150,12 +162,17 @@ def move(home: Path, to: Path, report: Callable[[str], None] = lambda _: None) -
         shutil.copytree(home, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LEAVE, ".lock", "*.lock"))
         old, new = str(home.resolve()), str(to.resolve())
         moved = {
-            n: v.replace(old, new)
+            n: re.sub(rf"{re.escape(old)}(?=/|$)", lambda _: new, v)
             for n in ("database", "mapping", "source", "card_authority")
             if (v := getattr(settings, n))
         }
         Home(to).write_toml("settings.toml", msgspec.structs.replace(settings, **moved))
+        os.sync()  # all of it is there before the old one is gone
         home.rename(home.with_name(home.name + MOVED))
+    except BaseException:
+        shutil.rmtree(to, ignore_errors=True)  # no second copy of its keys
+        (home / LEAVE).unlink(missing_ok=True)  # it stays where it is, and works on
+        raise
     finally:
         held.close()
 

@@ -243,17 +243,22 @@ def bus_servers(folder: Path, plan: Plan) -> list[BusServer]:
 
 def configure_bus(folder: Path, plan: Plan, *joined: BusUser) -> None:
     """Tell the servers of the bus who may use it: the nation's bodies, who joined before, and who joins now."""
-    guests = (
-        Home(folder / "bus").read_toml("guests.toml", Guests).guests
-        if (folder / "bus" / "guests.toml").exists()
-        else ()
-    )
-    guests = (*(g for g in guests if g.body not in {j.body for j in joined}), *joined)
+    guests = tuple(g for g in _guests(folder) if g.body not in {j.body for j in joined}) + joined
     Home(folder / "bus").write_toml("guests.toml", Guests(guests))
-    users = [BusUser(p.body, Keys.load(Home(folder / p.body), p.body).bus_public) for p in plan.places]
     public = nkeys.from_seed(bytearray(plan.operator.encode())).public_key.decode()
     for server in bus_servers(folder, plan):
-        server.configure([*users, *guests], public)
+        server.configure(bus_users(folder, plan), public)
+
+
+def bus_users(folder: Path, plan: Plan) -> list[BusUser]:
+    """Who may use the bus."""
+    own = [BusUser(p.body, Keys.load(Home(folder / p.body), p.body).bus_public) for p in plan.places]
+    return [*own, *(g for g in _guests(folder) if g.body not in {o.body for o in own})]
+
+
+def _guests(folder: Path) -> tuple[BusUser, ...]:
+    there = (folder / "bus" / "guests.toml").exists()
+    return Home(folder / "bus").read_toml("guests.toml", Guests).guests if there else ()
 
 
 class Guests(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ import msgspec
 from renkei.authority.service import Authority
 from renkei.catalogue.service import Catalogue
 from renkei.commission.service import Commission
-from renkei.errors import SetupError, Unavailable
+from renkei.errors import Malformed, Refused, SetupError, Unavailable
 from renkei.gateway.service import Gateway
 from renkei.hub.service import Hub
 from renkei.institution.bus import BusServer, BusUser, demand_free, make_mailboxes
@@ -27,9 +27,10 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
 from renkei.institution.tasks import end
 from renkei.institution.workers import Worker
-from renkei.nation.plan import Place, Plan, bus_servers, configure_bus, known_to, local_ids
+from renkei.nation.plan import Place, Plan, bus_servers, bus_users, configure_bus, known_to, local_ids
 from renkei.nation.web import fetch
 from renkei.portal.service import Portal
+from renkei.record.state import nkey_public
 
 ROLES: dict[str, type[Institution]] = {
     "authority": Authority,
@@ -94,7 +95,21 @@ async def run_one(home: Path) -> int:
 
 
 async def admit(folder: Path, plan: Plan, body: str, bus_public: str) -> None:
-    """Let a body that joined use the bus: a user of its own, and a mailbox. A running server takes it up at once."""
+    """Let a body that joined use the bus: a user of its own, and a mailbox. A running server takes it up at once.
+
+    ``Refused`` if the bus knows the body by another key: it would read, and lose, what is meant for that one. ``Malformed`` if it is no
+    key: the servers would not start again.
+    """
+    if not nkey_public(bus_public):
+        raise Malformed("Its key for the bus is none.", ja="バスの鍵が正しくありません。", code="bad-key")
+    if any(user.body == body and user.nkey != bus_public for user in bus_users(folder, plan)):
+        raise Refused(
+            f"The bus knows {body!r} by another key.",
+            ja=f"バスには {body} の別の鍵が登録されています。",
+            code="key-reuse",
+            remedy="Ask the body; if it lost its keys, take it out of bus/guests.toml first.",
+            remedy_ja="機関に確認してください。鍵を失くした場合は、先に bus/guests.toml から除いてください。",
+        )
     configure_bus(folder, plan, BusUser(body, bus_public))
     await make_mailboxes(plan.bus, plan.operator.encode(), [body])
 

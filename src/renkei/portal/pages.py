@@ -88,7 +88,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
             )
         found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
         if found is None or found.code is None:
-            raise _AWAITED
+            raise _awaited()
         epochs = await portal.database.read(lambda c: subjects.epochs(c, store.records.c.epoch))
         return [portal.member.carry(*found.code, epoch) for epoch in epochs]
 
@@ -117,7 +117,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         digest = sha256(data.get("secret", "").strip().encode()).hexdigest()
         if await portal.database.read(lambda c: store.account_of(c, digest)) is None:
-            return signin_form(request, _SECRET.problem(language(request, portal.settings.language)), 403)
+            return signin_form(request, _secret().problem(language(request, portal.settings.language)), 403)
         kept = {"for": request.session["for"]} if "for" in request.session else {}
         to = request.session.get("next", "/records")
         request.set_session({"key": digest, "since": portal.clock(), "amr": "otp", **kept})
@@ -159,10 +159,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
         codes = await codes_of(request)
         if position >= 2**53:
-            raise _NO_RECORD
+            raise _no_record()
         row = await portal.database.read(lambda c: store.record(c, codes, position))
         if row is None:
-            raise _NO_RECORD
+            raise _no_record()
         return await show(request, row)
 
     @get(
@@ -174,7 +174,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
         codes = await codes_of(request)
         if position >= 2**53 or await portal.database.read(lambda c: store.record(c, codes, position)) is None:
-            raise _NO_RECORD
+            raise _no_record()
         name = f'attachment; filename="record-{position}.tlog-proof"'
         return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
 
@@ -183,7 +183,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         codes = await codes_of(request)
         row = await portal.database.read(lambda c: store.record(c, codes, position)) if position < 2**53 else None
         if row is None:
-            raise _NO_RECORD
+            raise _no_record()
         kind, text = data.get("kind", ""), data.get("text", "").strip()
         if kind not in REPORTS or len(text) > 4000 or "\0" in text:
             error = Malformed(
@@ -217,24 +217,31 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     return handlers, options
 
 
-_AWAITED = Unavailable(
-    "Your file is still being set up. Look again in a moment.",
-    ja="準備中です。少ししてから、もう一度ご覧ください。",
-    code="no-code",
-)
-_NO_RECORD = NotFound(
-    "There is no such record of yours.",
-    ja="この記録はありません。",
-    remedy="Choose one from the list.",
-    remedy_ja="一覧から選んでください。",
-)
-_SECRET = Refused(
-    "This sign-in code is not known.",
-    ja="サインイン用コードが正しくありません。",
-    remedy="Check it and try again.",
-    remedy_ja="確認して、もう一度お試しください。",
-    code="secret",
-)
+def _awaited() -> Unavailable:
+    return Unavailable(
+        "Your file is still being set up. Look again in a moment.",
+        ja="準備中です。少ししてから、もう一度ご覧ください。",
+        code="no-code",
+    )
+
+
+def _no_record() -> NotFound:
+    return NotFound(
+        "There is no such record of yours.",
+        ja="この記録はありません。",
+        remedy="Choose one from the list.",
+        remedy_ja="一覧から選んでください。",
+    )
+
+
+def _secret() -> Refused:
+    return Refused(
+        "This sign-in code is not known.",
+        ja="サインイン用コードが正しくありません。",
+        remedy="Check it and try again.",
+        remedy_ja="確認して、もう一度お試しください。",
+        code="secret",
+    )
 
 
 def permit(portal: Portal, position: int) -> Permit:

@@ -185,3 +185,19 @@ def test_the_national_interface_s_forms(client):
 )  # fmt: skip
 def test_what_is_asked_wrongly_is_told(client, query):
     assert client.get(query).status_code == 400
+
+
+def test_a_question_for_nearly_all_is_cut_off(register, monkeypatch):
+    from renkei.catalogue import corporations
+
+    monkeypatch.setattr(corporations, "QUERY_SECONDS", -1.0)
+    monkeypatch.setattr(corporations, "STEPS", 1)
+    for ask in (
+        lambda: register.by_name("山", place="99", kinds=("399",)),
+        lambda: register.changed("0000-01-01", "9999-12-31", 10, 0),
+    ):
+        with pytest.raises(Malformed) as told:
+            ask()
+        assert told.value.code == "too-long"
+    monkeypatch.setattr(corporations, "QUERY_SECONDS", 3.0)
+    assert register.changed("0000-01-01", "9999-12-31", 10, 0).total

@@ -341,3 +341,109 @@ def test_a_question_that_takes_too_long_is_cut_off(publication, about, table, mo
         assert time.monotonic() - began < 5
     assert publication.rows(made)[1] == 3000
     assert threading.active_count() < 100
+
+
+PEOPLE = [("区", "text", "group"), ("男", "integer", "count"), ("女", "integer", "count"), ("計", "integer", "count")]
+
+
+def test_a_blank_is_not_given_back_by_other_columns_nor_by_what_is_left_of_a_total(publication, about, table, pack):
+    k = pack.header.oversight.small_count
+    rows = [("A", 3, 20, 23), ("B", 400, 300, 700), ("C", 90, 80, 170), ("D", 50, 60, 110)]
+    made = publication.publish(about(*PEOPLE), table([("区", "男", "女", "計"), *rows]), suppress=True)
+    shown = {r["区"]: r for r in publication.rows(made)[0]}
+    for name, *said in rows:
+        hidden = [n for n, c in zip(said, ("男", "女", "計"), strict=True) if shown[name][c] is None]
+        assert len(hidden) != 1, "the others of its row give it back"
+        assert not hidden or sum(hidden) >= k
+    # two that are blank are known to be at least one each: where their sum is two, both are known
+    counted = [("A", 1), ("B", 1), ("C", 40), ("計", 42)]
+    made = publication.publish(
+        about(("区", "text", "group"), ("n", "integer", "count")), table([("区", "n"), *counted]), suppress=True
+    )
+    hidden = {r["区"] for r in publication.rows(made)[0] if r["n"] is None}
+    assert sum(n for c, n in counted if c in hidden) >= k
+
+
+def test_counts_that_nobody_declared_or_that_are_written_otherwise_do_not_pass(publication, about, table):
+    def code(columns, *rows):
+        return refused(publication, about(*columns), table([[c[0] for c in columns], *rows]))
+
+    ward = ("区", "text", "group")
+    assert code([ward, ("n", "text")], ("A", "3")) == {("no-counts", "")}
+    assert code([ward, ("n", "integer", "count"), ("m", "integer")], ("A", 30, 3)) == {("no-role", "m")}
+    for written in ("３", "3人"):
+        assert ("count-type", "n") in code([ward, ("n", "text", "count")], ("A", written))
+        assert ("type", "n") in code([ward, ("n", "integer", "count")], ("A", written))
+    for written in ("0x3", "9.6", "1_0"):  # what would be read as another number than it says
+        assert ("type", "n") in code([ward, ("n", "integer", "count")], ("A", written))
+    assert ("type", "n") in code([("n", "number", "group"), ("m", "integer", "count")], ("nan", 30))
+    assert code([ward, ("n", "integer", "count")], ("A", -3)) == {("negative-counts", "n")}
+
+
+def test_where_somebody_lives_is_what_they_are_recognised_by_and_every_column_has_a_role(publication, about, table):
+    where = [("東経", "number", "longitude"), ("北緯", "number", "latitude"), ("年代", "text", "group")]
+    described = about(*where, kind="microdata")
+    homes = [(139 + n / 100, 35, "30代") for n in range(30)]
+    assert refused(publication, described, table([("東経", "北緯", "年代"), *homes])) == {("small-groups", "東経")}
+    described = about(("年代", "text", "group"), ("世帯主", "text"), kind="microdata")
+    assert refused(publication, described, table([("年代", "世帯主"), *[("30代", "花子")] * 30])) == {
+        ("no-role", "世帯主")
+    }
+
+
+def test_numbers_of_persons_are_found_however_they_are_written(publication, about, table):
+    numbers = [
+        b + IndividualNumber.check_digit(b) for b in (f"{n:011d}" for n in range(10_000_000_000, 10_000_000_060))
+    ]
+    wide = str.maketrans("0123456789", "０１２３４５６７８９")
+    for type_, values in (
+        ("integer", numbers),
+        ("text", [n.translate(wide) for n in numbers]),
+        ("text", [f"{n[:4]}－{n[4:8]}　{n[8:]}" for n in numbers]),
+        ("text", [f"{int(n) + 1:012d}、{n}" for n in numbers]),  # the second of two
+        ("text", [*numbers[:40], *(f"{n * 7:012d}" for n in range(10**9, 10**9 + 60))]),  # among others
+    ):
+        described = about(("x", type_), kind="reference")
+        assert ("person-number", "x") in refused(publication, described, table([("x",), *([v] for v in values)]))
+
+
+def test_nothing_of_a_table_is_taken_for_a_comment_and_a_part_of_a_word_is_no_pattern(publication, about, table):
+    described = about(("x", "text"), ("n", "integer"), kind="reference")
+    made = publication.publish(described, table([("x", "n"), ("100% # y", 1), ("# z", 2)]))
+    assert [r["x"] for r in publication.rows(made)[0]] == ["100% # y", "# z"]
+    assert [publication.rows(made, [("x", "has", w)])[1] for w in ("%", "_", "# ")] == [1, 0, 2]
+    with pytest.raises(Malformed) as many:
+        publication.rows(made, [("x", "has", "z")] * 21)
+    assert many.value.code == "condition"
+
+
+def test_whoever_asks_much_holds_up_nobody_else(publication, about, table, monkeypatch):
+    import asyncio
+
+    from renkei.catalogue import publication as module
+    from renkei.errors import Unavailable
+
+    made = publication.publish(about(("n", "integer"), kind="reference"), table([("n",), (1,)]))
+
+    async def storm():
+        asked = [publication.apart(lambda: (time.sleep(0.05), publication.rows(made))[1]) for _ in range(50)]
+        told = asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await asyncio.to_thread(publication.get, "population")
+        return time.monotonic() - began, await told
+
+    took, told = asyncio.run(storm())
+    refused_ = [t for t in told if isinstance(t, Unavailable)]
+    assert took < 0.5
+    assert len(refused_) == 50 - module.WAITING_MOST
+    assert all(t[1] == 1 for t in told if not isinstance(t, Exception))
+
+
+@pytest.mark.parametrize(("word", "value"), [("licence", "http://x/<y>"), ("theme", "社会"), ("every", "A B")])
+def test_what_would_break_the_catalogue_s_graph_is_no_declaration(tmp_path, word, value):
+    text = HEAD.format(id="x", kind="reference") + COLUMN.format("n", "integer", "", "")
+    lines = [f'{word} = "{value}"' if line.startswith(f"{word} =") else line for line in text.splitlines()]
+    (tmp_path / "about.toml").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(Malformed):
+        read_about(tmp_path / "about.toml")

@@ -4,6 +4,8 @@ import html
 import re
 import urllib.request
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import msgspec
 import pytest
@@ -151,3 +153,25 @@ def test_it_is_for_who_has_the_duty(nation):
         assert asker.get(path)[0] == 403
     assert put(asker, "x", "publish")[0] == 403
     assert Browser(nation.url(BODY)).get("/desk/sources")[0] == 401
+
+
+def test_a_clerk_does_not_lead_the_gateway_to_other_servers_nor_to_its_secrets(nation, clerk, tmp_path):
+    called = []
+
+    class Seen(BaseHTTPRequestHandler):
+        def do_GET(self):
+            called.append(self.headers["authorization"])
+            self.send_response(404)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Seen)
+    Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "secret").write_text("of somebody else")
+    proposed = text_of(clerk.get(f"/desk/sources/{ITEM}?table=T_LOCAL_TAX")[1])
+    rest = f'rest = {{ url = "http://127.0.0.1:{server.server_port}/", token = "{tmp_path}/secret" }}'
+    text = re.sub(r"(?m)^table = .*$", lambda _: rest, proposed)
+    assert rest in text
+    for then in ("try", "publish"):
+        assert put(clerk, text, then)[0] == 400
+    server.shutdown()
+    assert not called

@@ -4,11 +4,12 @@ import asyncio
 import os
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from renkei.errors import SetupError
-from renkei.institution.settings import Home
+from renkei.institution.settings import Home, Settings
 from renkei.nation.hosting import LEAVE, MOVED, Host, move
 from tests.console import Browser
 from tests.world import Running, until
@@ -146,3 +147,52 @@ def test_what_cannot_be_moved_stays_where_it_is(world, host, tmp_path, monkeypat
         move(world.folder / "tax-union", tmp_path / "new")
     assert not (world.folder / "tax-union" / LEAVE).exists()
     assert asks(world, other)[1]["state"] == "answered"
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A home that nobody runs; its source lies beside it, in a folder whose name begins like its own."""
+    home = tmp_path / "hosted" / "kita"
+    home.mkdir(parents=True)
+    beside = f"sqlite:///{tmp_path}/hosted/kita-data/source.db"
+    own = f"sqlite:///{home}/kita.db"
+    Home(home).write_toml(
+        "settings.toml", Settings(body="kita", role="gateway", kinds=(), database=own, bus="", source=beside)
+    )
+    return home
+
+
+def test_only_what_is_in_the_home_is_said_to_have_moved(small, tmp_path):
+    beside = Home(small).settings().source
+    move(small, tmp_path / "new")
+    moved = Home(tmp_path / "new").settings()
+    assert (moved.database, moved.source) == (f"sqlite:///{tmp_path}/new/kita.db", beside)
+
+
+def test_a_body_whose_move_fails_works_on_where_it_is(small, tmp_path, monkeypatch):
+    def full(home, to, **_):
+        (to / "keys.toml").touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(OSError, match="space"):
+        move(small, tmp_path / "new")
+    assert not (small / LEAVE).exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_body_that_does_not_end_as_it_should_ends_no_other(tmp_path):
+    class Stubborn:
+        over = SimpleNamespace(is_set=lambda: True)
+
+        async def drain(self):
+            raise RuntimeError
+
+        stop = drain
+
+    hosting = Host(tmp_path)
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / "settings.toml").mkdir()
+    hosting.running = {tmp_path / n: Stubborn() for n in ("a", "b")}
+    asyncio.run(hosting._look())
+    assert not hosting.running

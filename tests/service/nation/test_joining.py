@@ -10,7 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from renkei.cli import entry
+from renkei.institution.joining import fingerprint
+from renkei.institution.keys import Keys
 from renkei.institution.settings import Home
+from renkei.messages.wire import Enrolment, decode_as, encode
 from tests.conftest import PACK
 from tests.console import Browser
 from tests.world import Running, free_port, until
@@ -161,9 +164,15 @@ def test_from_nothing_to_real_answers(world, renkei, legacy, tmp_path):
     words = ("--invitation", tmp_path / "invitation", "--source", legacy, "--port", free_port())
     status, made = renkei("body", "new", home, TOWN, *words)
     assert status == 0
-    status, seen = renkei("commission", "enrol", made["request"], "--home", world.folder / "commission")
+    enrol, admit = ("commission", "enrol", made["request"]), ("nation", "admit", made["request"])
+    for mark in ((), ("--mark", ""), ("--mark", "0000 " * 5)):  # nothing is an act before it was compared
+        assert renkei(*enrol, "--home", world.folder / "commission", *mark)[0] == 1
+        assert renkei(*admit, "--nation", world.folder, *mark)[0] == 1
+    assert not (world.folder / "commission" / "enrolments" / f"{TOWN}.bin").exists()
+    mark = ("--mark", made["fingerprint"])
+    status, seen = renkei(*enrol, "--home", world.folder / "commission", *mark)
     assert (status, seen["fingerprint"]) == (0, made["fingerprint"])
-    assert renkei("nation", "admit", made["request"], "--nation", world.folder)[0] == 0
+    assert renkei(*admit, "--nation", world.folder, *mark)[0] == 0
     until(lambda: TOWN in hub.keeper.state.bodies)
     _assess(world)
 
@@ -280,6 +289,21 @@ def test_nobody_else_s_keys_are_enrolled_and_no_other_file_passes(world, renkei,
     renkei("body", "invite", world.folder / "hub", tmp_path / "invitation")
     assert renkei("body", "new", tmp_path / "home", "nobody", "--invitation", tmp_path / "invitation")[0] == 3
     assert renkei("body", "new", world.folder / "hub", TOWN, "--invitation", tmp_path / "invitation")[0] == 3
+
+
+def test_nobody_takes_another_s_place_at_the_bus(world, renkei, tmp_path):
+    """A request that says it is the hub, or a body that joined, with a stranger's keys."""
+    for body in ("hub", TOWN):
+        settings = Home(world.folder / body).settings()
+        home = Home(tmp_path / body)
+        home.folder.mkdir()
+        Keys.create(home, keeper=False)
+        enrolment = Keys.load(home, body).enrolment(settings)
+        (tmp_path / "request").write_bytes(encode(enrolment))
+        mark = fingerprint(decode_as(enrolment.payload, Enrolment))
+        status, said = renkei("nation", "admit", tmp_path / "request", "--nation", world.folder, "--mark", mark)
+        assert status == 1
+        assert "key-reuse" in str(said)
 
 
 def _everybody_concerned_is_told(world):

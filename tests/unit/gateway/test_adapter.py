@@ -202,7 +202,7 @@ def test_of_one_record_a_person_two_are_never_sent(register, copy):
 
 def test_validity_that_cannot_be_read_is_a_fault_and_not_an_empty_answer(register):
     made = register([("7", "浜通", "20269999", "99999999")])
-    with pytest.raises(SourceFault, match="since or until"):
+    with pytest.raises(SourceFault, match="cannot be read as a day"):
         made.look_up("resident-record", "", ["7"])
 
 
@@ -261,3 +261,40 @@ def test_an_item_from_another_database(source, tmp_path, pack):
         assert len(made.look_up(ITEM, "", ["1"])["1"]) == 2
         assert list(made.people()) == [("1", "123456789018")]
         made.close()
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends"),
+    [
+        (("20240101", "20250101", ""), ("20241231", "", "")),
+        (("R6.1.1", "令和7年1月1日", None), ("令和6年12月31日", None, None)),
+        (("5060101", "5070101", " "), ("5061231", "       ", "")),
+    ],
+)
+def test_as_of_a_day_however_the_table_writes_its_days(tmp_path, pack, starts, ends):
+    fields = required(pack)
+    columns = [
+        sa.Column(f"c_{f.name}", sa.Integer if pack.terms[f.term].type == "integer" else sa.Text) for f in fields
+    ]
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'text.db'}")
+    span = [sa.Column("a", sa.Text), sa.Column("b", sa.Text)]
+    table = sa.Table("t", sa.MetaData(), sa.Column("who", sa.Numeric), *columns, *span)
+    table.create(engine)
+    good = {f"c_{f.name}": example(pack, f) for f in fields}
+    with engine.begin() as connection:
+        for who, start, end in zip((1, 1, 2), starts, ends, strict=True):
+            connection.execute(table.insert(), {"who": who, "a": start, "b": end, **good})
+    made = adapter(engine, pack, since="a", until="b", dates="numbered" if starts[0][0] == "5" else "")
+    for day, count in (("2023-12-31", 0), ("2024-01-01", 1), ("2024-12-31", 1), ("2025-01-01", 1), ("2030-01-01", 1)):
+        found = made.look_up(ITEM, day, ["1", "2"])
+        assert (len(found.get("1", [])), len(found["2"])) == (count, 1), day
+
+
+def test_more_records_than_there_is_room_for_are_no_answer(source, pack):
+    made = adapter(source, pack)
+    with source.begin() as connection:
+        for _ in range(9):
+            connection.execute(sa.text("INSERT INTO t SELECT * FROM t"))
+    with pytest.raises(SourceFault) as fault:
+        made.look_up(ITEM, "", ["1"])
+    assert fault.value.reason == "source-fault"

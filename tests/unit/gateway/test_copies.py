@@ -1,11 +1,13 @@
 """Local copies: files as Japan's systems write them, read whole or not at all, in constant memory, with what they changed."""
 
 import csv
+import io
 import os
 import signal
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import openpyxl
 import pytest
@@ -132,6 +134,10 @@ def test_files_of_changes(make, tmp_path):
     lineage = adapter.load(ITEM, write(tmp_path / "b.csv", changed, header=columns)).lineage
     assert (lineage.added, lineage.changed, lineage.removed, lineage.persons) == (1, 1, 1, 10)
     assert amounts(adapter, "2", "3", "4", "77") == {"2": [10000], "3": [1], "4": [], "77": [10000]}
+    measured = adapter.measure(ITEM)  # of the whole copy, not of the last file
+    assert (measured.rows, measured.persons, measured.filled["monthly_amount"]) == (10, 10, 10)
+    loaded = adapter.load(ITEM, write(tmp_path / "c.csv", [[*row("3", "x"), "1"]], header=columns), leave_out=True)
+    assert (loaded.lineage.held, loaded.lineage.filled["monthly_amount"]) == (1, 9)
 
 
 def test_states_of_earlier_days(make, tmp_path):
@@ -323,18 +329,103 @@ def test_memory_does_not_grow_with_the_file(make, tmp_path):
     assert peaks[1] < peaks[0] * 1.3
 
 
-def test_a_row_that_does_not_say_whose_it_is_makes_nobody_vanish(make, tmp_path):
-    adapter = make(removals_most=0.5)
-    adapter.load(ITEM, write(tmp_path / "a.csv", [row(str(i)) for i in range(1, 6)]))
-    damaged = write(tmp_path / "b.csv", [*(row(str(i)) for i in range(1, 4)), row("4")[:3], row("")])
-    loaded = adapter.load(ITEM, damaged, leave_out=True)
-    assert (loaded.lineage.removed, loaded.lineage.held, loaded.wrong) == (0, 2, 2)
-    assert amounts(adapter, "1") == {"1": [10000]}
-    with pytest.raises(SourceFault, match="do not fit"):  # "no data" would be a wrong answer
-        adapter.look_up(ITEM, "", ["4"])
-    adapter.load(ITEM, write(tmp_path / "c.csv", [row(str(i)) for i in range(1, 6)]))
-    loaded = adapter.load(ITEM, damaged, leave_out=True, accept_removals=True)
-    assert (loaded.lineage.removed, loaded.lineage.held) == (2, 0)
+def test_whoever_is_not_kept_any_more_goes_by_a_file_of_changes(make, tmp_path):
+    columns = (*COLUMNS, "削除")
+    adapter = make(
+        File("*.csv", changes=True), keep={"削除": ("0",)}, gone={"削除": ("1",)}, fields={"monthly_amount": "月額"}
+    )
+    adapter.load(ITEM, write(tmp_path / "a.csv", [[*row(str(n)), "0"] for n in range(20)], header=columns))
+    said = [[*row("3"), "1"], [*row("4"), "9"], [*row("5", "5"), "0"], [*row("6", "6"), "0"], [*row("6"), "1"]]
+    lineage = adapter.load(ITEM, write(tmp_path / "b.csv", said, header=columns), accept_removals=True).lineage
+    assert lineage.removed == 3
+    assert amounts(adapter, "2", "3", "4", "5", "6") == {"2": [10000], "3": [], "4": [], "5": [5], "6": []}
+
+
+def test_a_row_of_nobody_is_not_left_out(make, tmp_path):
+    adapter = make()
+    for bad in (["2", "1"], row("", "5")):
+        with pytest.raises(NotLoaded) as refused:
+            adapter.load(ITEM, write(tmp_path / "a.csv", [row("1"), bad]), leave_out=True)
+        assert refused.value.code == "nobodys-rows"
+
+
+def test_whose_row_does_not_fit_is_held_however_their_number_is_written(make, tmp_path):
+    book = openpyxl.Workbook()
+    for cells in (list(COLUMNS), [1.0, 1, 1, 2, "R8.4", 1], [1.0, 9, 1, 2, "R8.4", 1], [1e5, 9, 1, 2, "R8.4", 1]):
+        book.active.append(cells)
+    book.save(tmp_path / "a.xlsx")
+    raw = (tmp_path / "a.xlsx").read_bytes()
+    assert raw
+    adapter = make(File("*", format="excel"))
+    assert adapter.load(ITEM, tmp_path / "a.xlsx", leave_out=True).lineage.held == 2
+    for local_id in ("1", "100000"):
+        with pytest.raises(SourceFault):
+            adapter.look_up(ITEM, "", [local_id])
+
+
+def test_records_are_in_the_order_of_numbers_that_a_file_has_as_text(make, tmp_path):
+    columns = (*COLUMNS, "履歴番号")
+    adapter = make(order="履歴番号")
+    rows = [[*row("1", str(n)), str(n)] for n in (10, 9, 2, 11)]
+    adapter.load(ITEM, write(tmp_path / "a.csv", rows, header=columns))
+    assert amounts(adapter, "1") == {"1": [2, 9, 10, 11]}
+
+
+def test_a_number_that_no_message_has_room_for_is_a_fault_of_its_row(make, tmp_path):
+    adapter = make(fields={"monthly_amount": Written(column="月額", times=1000)})
+    with pytest.raises(NotLoaded) as refused:
+        adapter.load(ITEM, write(tmp_path / "a.csv", [row("1", "9" * 18)]))
+    assert [f.field for f in refused.value.loaded.faults] == ["monthly_amount"]
+
+
+def test_a_host_s_file_whose_first_line_is_short_is_not_read_askew(make, tmp_path):
+    widths = (8, 1, 1, 2, 7, 7)
+    record = b"0000000111 2R08.04   10000"
+    (tmp_path / "a.dat").write_bytes(record[:-1] + b"\n" + (record + b"\n") * 40)
+    adapter = make(File("*", format="fixed", columns=COLUMNS, widths=widths))
+    with pytest.raises(NotLoaded) as refused:
+        adapter.load(ITEM, tmp_path / "a.dat")
+    assert refused.value.loaded.wrong == 41  # but two that stand where whole ones do
+    (tmp_path / "b.dat").write_bytes((record + b"\n") * 2 + record + b"x" * 5000 + b"\n" + record + b"\n")
+    with pytest.raises(NotLoaded) as refused:
+        adapter.load(ITEM, tmp_path / "b.dat")
+    (fault,) = refused.value.loaded.faults
+    assert (fault.row, "5026" in fault.said.en) == (3, True)
+
+
+def test_what_would_fill_the_memory_is_not_read(make, tmp_path):
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.write(",".join(COLUMNS).encode() + b"\r\n")
+        for _ in range(64):
+            file.write(b"1" * (1 << 20))
+    (tmp_path / "bomb.xlsx").write_bytes(_book({"xl/styles.xml": b"<x>" + b" " * (129 << 20)}))
+    (tmp_path / "far.xlsx").write_bytes(_book({}, b'<row r="9999999999"><c r="A9999999999"><v>1</v></c></row>'))
+    laughs = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">'
+    laughs += b"".join(b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 50) for n in range(6)) + b"]>"
+    (tmp_path / "laughs.xlsx").write_bytes(_book({}, b"<row><c><v>&g;</v></c></row>", laughs))
+    tracemalloc.start()
+    try:
+        for name, kind in (("a.csv", "csv"), ("bomb.xlsx", "excel"), ("far.xlsx", "excel"), ("laughs.xlsx", "excel")):
+            with pytest.raises(Unreadable):
+                make(File("*", format=kind)).load(ITEM, tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def _book(parts, rows=b"", before=b""):
+    """An Excel file with other parts and rows than it should have."""
+    made, book = io.BytesIO(), openpyxl.Workbook()
+    book.active.append(list(COLUMNS))
+    book.save(made)
+    out = io.BytesIO()
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            data = parts.get(name, old.read(name))
+            if name.startswith("xl/worksheets/sheet"):
+                data = before + data.replace(b"</sheetData>", rows + b"</sheetData>")
+            new.writestr(name, data)
+    return out.getvalue()
 
 
 def test_a_file_without_rows_is_not_loaded_unless_that_is_right(make, tmp_path):

@@ -18,7 +18,7 @@ from renkei.gateway.adapter.copies import RECORDS_MOST, Copies, Lineage, Loaded,
 from renkei.gateway.adapter.mapping import ItemMapping, Mapping, filled, plain, wrong
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, RowFault, Translator
-from renkei.gateway.adapter.values import Unfit, Value
+from renkei.gateway.adapter.values import Value
 from renkei.institution.settings import Clock, system_clock
 from renkei.law import Pack
 from renkei.law.tables import value_fault
@@ -84,7 +84,7 @@ class Adapter:
             self.translator(item)
             if not declared.copied:
                 with contextlib.suppress(sa.exc.OperationalError):
-                    self._live_source(item)
+                    self._live_source(item, self.translator(item))
         for source in {m.source for m in (mapping.people, *mapping.items.values()) if m and m.table}:
             self._database(source)
 
@@ -155,7 +155,7 @@ class Adapter:
     def _from_source(
         self, item: str, translator: Translator, day: str, local_ids: Sequence[str]
     ) -> dict[str, list[Record]]:
-        live = self._live_source(item)
+        live = self._live_source(item, translator)
         wanted = set(local_ids)
         query = live.query.where(live.key.in_(sorted(_as_written(wanted, self.mapping.items[item].digits))))
         found: dict[str, list[Record]] = defaultdict(list)
@@ -164,26 +164,26 @@ class Adapter:
                 values = dict(zip(translator.columns, row, strict=True))
                 if (who := translator.local_id(values)) not in wanted:
                     continue
-                try:
-                    if day and not translator.holds(values, day):
-                        continue
-                except Unfit as unfit:
-                    raise SourceFault(f"{item}: since or until: {unfit}") from None
-                record, faults = translator.record(values)
-                if faults:
-                    raise SourceFault(f"{item}.{faults[0].field}: {faults[0].said.en}")
+                since, until, faults = translator.bounds(values)
+                if day and not faults and ((since and since > day) or (until and until < day)):
+                    continue
+                record, unfit = translator.record(values)
+                if faults or unfit:
+                    fault = (faults + unfit)[0]
+                    raise SourceFault(f"{item}.{fault.field or fault.column}: {fault.said.en}")
                 records = found[who]
-                if len(records) < RECORDS_MOST:
-                    records.append(record)
+                records.append(record)
+                if len(records) > RECORDS_MOST:
+                    raise SourceFault(f"{item}: there are more records of this person than it has room for")
         return found
 
-    def _live_source(self, item: str) -> Live:
+    def _live_source(self, item: str, translator: Translator) -> Live:
         """How a table is read; looked up in the database once."""
         with self._lock:
             if item not in self._live:
                 mapping = self.mapping.items[item]
                 table = reading.source_table(self._database(mapping.source), mapping.table)
-                columns = self._translators[item].columns
+                columns = translator.columns
                 query = reading.select_of(table, mapping.table, columns, mapping.keep)
                 if mapping.order:
                     query = query.order_by(table.c[mapping.order])
@@ -222,7 +222,7 @@ class Adapter:
                     f"{item} is read from files: name one.",
                     f"{item} はファイルから読みます。ファイルを指定してください。",
                 )
-            return reading.read_file(declared.file, file, columns, progress)
+            return reading.steady(reading.read_file(declared.file, file, columns, progress), file)
         if file is not None:
             raise wrong(f"{item} is not read from files.", f"{item} はファイルから読みません。")
         return self.read(declared, columns, progress)
@@ -282,11 +282,7 @@ class Adapter:
             record, faults = ({}, [row]) if isinstance(row, RowFault) else translator.record(row, number)
             wrong += bool(faults)
             filled.update(record.keys())
-        database = self._database(declared.source)
-        table = reading.source_table(database, declared.table)
-        with database.connect() as connection:
-            key = table.c[declared.key]
-            persons = connection.scalar(sa.select(sa.func.count(sa.distinct(key)))) or 0
+        persons = reading.count_distinct(self._database(declared.source), declared)
         return Measured(self._clock(), rows, wrong, persons, dict(filled))
 
     def probe(self, item: str) -> str:
@@ -318,7 +314,8 @@ class Adapter:
 
 
 def _counts(lineage: Lineage) -> tuple[int, int, int, dict[str, int]]:
-    return lineage.rows, lineage.wrong, lineage.persons, lineage.filled
+    """Of the whole copy, also if the last file had only changes, or rows that are not kept."""
+    return lineage.records + lineage.wrong, lineage.wrong, lineage.persons, lineage.filled
 
 
 def _as_written(local_ids: Collection[str], digits: int) -> set[str]:

@@ -8,7 +8,6 @@ can be made again from its source at any time, and no backup holds it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -22,7 +21,7 @@ import msgspec
 from renkei.errors import RenkeiError
 from renkei.gateway.adapter.reading import Rows
 from renkei.gateway.adapter.translation import Record, Row, RowFault, Translator
-from renkei.institution.settings import occupy
+from renkei.institution.settings import occupy, sync
 from renkei.law.tables import Title
 
 SHOWN = 1_000
@@ -121,7 +120,7 @@ class Copies:
                 query += " AND (since = '' OR since <= ?) AND (until = '' OR until >= ?)"
             found: dict[str, list[Record]] = {}
             for local_id, record in connection.execute(
-                f"{query} ORDER BY place", [*local_ids, *([day, day] if day else [])]
+                f"{query} ORDER BY place, row", [*local_ids, *([day, day] if day else [])]
             ):
                 found.setdefault(local_id, []).append(msgspec.msgpack.decode(record))
             held = connection.execute(f"SELECT local_id FROM held WHERE local_id IN ({marks})", local_ids)  # noqa: S608
@@ -136,7 +135,8 @@ class Copies:
             return self._open[item][1]
         if item in self._open:
             self._open.pop(item)[1].close()
-        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(address, uri=True, check_same_thread=False)
         self._open[item] = (now, connection)
         return connection
 
@@ -176,8 +176,7 @@ class Copies:
         """Make the copy anew from ``rows`` and put it into place; ``keep`` false only says what would become of it.
 
         ``changes``: the rows are those of persons whose records changed, and everybody else stays. ``leave_out``: persons with a row that
-        does not fit are held back instead of refusing the load, and if it cannot be said whose a row is, whoever is missing is held, too
-        (unless ``accept_removals``). ``lineage`` is filled in. Raises ``NotLoaded``. Time grows with the rows
+        does not fit are held back instead of refusing the load. ``lineage`` is filled in. Raises ``NotLoaded``. Time grows with the rows
         (sorting them: n log n), memory does not.
         """
         item = lineage.item
@@ -201,8 +200,6 @@ class Copies:
                             remedy=EMPTY[0],
                             remedy_ja=EMPTY[1],
                         )
-                    if build.anonymous and loaded.lineage.removed and not accept_removals:
-                        loaded = build.hold_missing(loaded.lineage)
                     build.finish(loaded.lineage)
                 if keep:
                     _settle(building, self._path(item))
@@ -224,6 +221,15 @@ class Copies:
             rows = loaded.lineage.rows
             ja = f"{rows}行のうち{loaded.wrong}行に誤りがあります。"
             raise NotLoaded(f"{loaded.wrong} of {rows} rows do not fit.", ja, loaded)
+        if build.nobodys:
+            raise NotLoaded(
+                f"{build.nobodys} rows do not say whom they are about.",
+                f"誰のものか分からない行が{build.nobodys}行あります。",
+                loaded,
+                code="nobodys-rows",
+                remedy="Mend these rows: whoever they are about would be said to have nothing.",
+                remedy_ja="その人に記録がないと回答することになるので、これらの行は直してください。",
+            )
         were = build.persons_before
         if were and loaded.lineage.removed > were * removals_most:
             raise NotLoaded(
@@ -248,15 +254,17 @@ class _Build:
     def __init__(self, path: Path, translator: Translator, tell: Told, now: int) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.executescript(
-            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;{TABLES}CREATE TEMP TABLE gone(local_id TEXT);"
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;{TABLES}CREATE TEMP TABLE gone(local_id TEXT, row INTEGER);"
+            "CREATE TEMP TABLE spoken(local_id TEXT);"
         )
         self._translator, self._tell, self._today = translator, tell, translator.day(now)
         self._faults: list[RowFault] = []
         self._rows = self._wrong = 0
         self._filled: Counter[str] = Counter()
+        self._took_over = False
         self.persons_before = 0
-        self.anonymous = False
-        """Whether there was a row that does not fit and does not say whose it is."""
+        self.nobodys = 0
+        """Rows that do not fit and of which nobody knows whom they are about."""
 
     def take(self, rows: Rows) -> None:
         """Translate and keep everything that fits; whoever has a row that does not is held."""
@@ -266,11 +274,12 @@ class _Build:
             if isinstance(row, RowFault):
                 self._fault([row], "")
                 continue
-            if not self._translator.keeps(row):
-                continue
             local_id = self._translator.local_id(row)
             if self._translator.is_gone(row):
-                self.connection.execute("INSERT INTO temp.gone VALUES (?)", [local_id])
+                self.connection.execute("INSERT INTO temp.gone VALUES (?, ?)", [local_id, number])
+                continue
+            if not self._translator.keeps(row):
+                self.connection.execute("INSERT INTO temp.spoken VALUES (?)", [local_id])
                 continue
             made, faults = self._translator.row(row, number)
             if made is None:
@@ -283,6 +292,8 @@ class _Build:
                 together.clear()
         self._insert(together)
         self.connection.execute("CREATE INDEX by_person ON records(local_id)")
+        earlier = "SELECT 1 FROM temp.gone g WHERE g.local_id = records.local_id AND g.row > records.row"
+        self.connection.execute(f"DELETE FROM records WHERE EXISTS ({earlier})")  # noqa: S608 - nothing of anybody's is in it
         self._count_records()
         self.connection.execute("DELETE FROM records WHERE local_id IN (SELECT local_id FROM held)")
 
@@ -291,13 +302,14 @@ class _Build:
 
     def _fault(self, faults: Sequence[RowFault], local_id: str) -> None:
         self._wrong += 1
-        self.anonymous |= not local_id
         faults = [fault._replace(local_id=local_id) for fault in faults]
         for fault in faults:
             self._tell(fault)
         self._faults += faults[: max(0, SHOWN - len(self._faults))]
         if local_id:
             self.connection.execute("INSERT OR IGNORE INTO held VALUES (?)", [local_id])
+        else:
+            self.nobodys += 1
 
     def _count_records(self) -> None:
         """Nobody may have more records than the specification (and an answer) has room for."""
@@ -327,17 +339,12 @@ class _Build:
         (self.persons_before,) = self.connection.execute("SELECT count(DISTINCT local_id) FROM old.records").fetchone()
 
     def keep_others(self) -> None:
-        """Take over from the old copy whoever the new rows do not speak of."""
-        spoken = "SELECT local_id FROM main.records UNION SELECT local_id FROM main.held UNION SELECT local_id FROM temp.gone"
+        """Take over from the old copy whoever the new rows do not speak of, be it in rows that are not kept."""
+        self._took_over = True
+        here = ("main.records", "main.held", "temp.gone", "temp.spoken")
+        spoken = " UNION ".join(f"SELECT local_id FROM {table}" for table in here)  # noqa: S608
         self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")  # noqa: S608
         self.connection.execute(f"INSERT INTO main.records SELECT * FROM old.records WHERE local_id NOT IN ({spoken})")  # noqa: S608
-
-    def hold_missing(self, lineage: Lineage) -> Loaded:
-        """Hold whoever was in the old copy and is not in this one: their row may be the one that does not say whose it is."""
-        spoken = "SELECT local_id FROM main.records UNION SELECT local_id FROM main.held UNION SELECT local_id FROM temp.gone"
-        missing = f"SELECT DISTINCT local_id FROM old.records WHERE local_id NOT IN ({spoken})"  # noqa: S608
-        self.connection.execute(f"INSERT INTO main.held {missing}")
-        return self.loaded(lineage)
 
     def loaded(self, lineage: Lineage) -> Loaded:
         def count(query: str) -> int:
@@ -348,6 +355,11 @@ class _Build:
         removed = count(f"SELECT count(*) FROM ({old} EXCEPT {new} EXCEPT SELECT local_id FROM main.held)")  # noqa: S608
         here, there = "SELECT local_id, digest FROM main.records", "SELECT local_id, digest FROM old.records"
         differ = f"SELECT local_id FROM ({here} EXCEPT {there}) UNION SELECT local_id FROM ({there} EXCEPT {here})"  # noqa: S608
+        held = count("SELECT count(*) FROM main.held")
+        if self._took_over or held:  # what was counted while reading is not what there is
+            self._filled = Counter()
+            for (record,) in self.connection.execute("SELECT record FROM main.records"):
+                self._filled.update(msgspec.msgpack.decode(record).keys())
         both = f"SELECT count(*) FROM ({differ} INTERSECT {new} INTERSECT {old})"  # noqa: S608
         return Loaded(
             msgspec.structs.replace(
@@ -358,7 +370,7 @@ class _Build:
                 added=added,
                 changed=count(both),
                 removed=removed,
-                held=count("SELECT count(*) FROM main.held"),
+                held=held,
                 wrong=self._wrong,
                 filled=dict(self._filled),
             ),
@@ -380,14 +392,6 @@ def _line(made: Row, number: int) -> tuple[Any, ...]:
 
 def _settle(building: Path, place: Path) -> None:
     """Put a finished file into its place, durably."""
-    _sync(building)
+    sync(building)
     building.replace(place)
-    _sync(place.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(place.parent)

@@ -31,7 +31,15 @@ CHUNK = 1 << 20
 AT_ONCE = 5_000
 """Rows fetched from a database at a time."""
 UNPACKED_MOST = 4 << 30
-"""Bytes that an Excel file may unpack to."""
+"""Bytes that an Excel file may unpack to …"""
+PART_MOST = 128 << 20
+"""… and that any part of it may that is no sheet: those are read whole."""
+PACKED_MOST = 100
+"""Times its size that anybody's data unpacks to."""
+SHEET_ROWS = 1 << 20
+"""Rows that Excel's sheets have."""
+LINE_MOST = 1 << 20
+"""Characters of a line: longer ones are no table's, and would fill the memory."""
 PAGES_MOST = 100_000
 PAGE_BYTES_MOST = 64 << 20
 TOP = 20
@@ -92,10 +100,10 @@ def _csv(file: File, path: Path, progress: Callable[[int, int], None]) -> Iterat
         text = io.TextIOWrapper(raw, _encoding(file, path), errors="surrogateescape", newline="")
         try:
             for _ in range(file.skip):
-                text.readline()
+                text.readline(LINE_MOST)
         except UnicodeError as error:
             raise _broken(file.skip, error) from None
-        reader = csv.reader(text, delimiter="\t" if file.format == "tsv" else ",", strict=True)
+        reader = csv.reader(_lines(text), delimiter="\t" if file.format == "tsv" else ",", strict=True)
         line = file.skip + 1
         try:
             for cells in reader:
@@ -107,6 +115,13 @@ def _csv(file: File, path: Path, progress: Callable[[int, int], None]) -> Iterat
         except (csv.Error, UnicodeError) as error:
             raise _broken(line, error) from None
     progress(total, total)
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(LINE_MOST):
+        if len(line) == LINE_MOST and line[-1] not in "\r\n":
+            raise Unreadable("A line has no end.", ja="行が長すぎます。")
+        yield line
 
 
 def _broken(line: int, error: Exception) -> Unreadable:
@@ -121,10 +136,15 @@ def _excel(file: File, path: Path, progress: Callable[[int, int], None]) -> Iter
 
     try:
         with zipfile.ZipFile(path) as packed:
-            if sum(i.file_size for i in packed.infolist()) > UNPACKED_MOST:
+            parts = packed.infolist()
+            whole = max((p.file_size for p in parts if not p.filename.startswith("xl/worksheets/sheet")), default=0)
+            most = min(UNPACKED_MOST, max(PART_MOST, path.stat().st_size * PACKED_MOST))
+            if whole > PART_MOST or sum(p.file_size for p in parts) > most:
                 raise Unreadable("The Excel file unpacks to too much.", ja="Excelファイルが大きすぎます。")
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (RenkeiError, OSError):
+        raise
+    except Exception as error:  # whatever broken parts inside make the library raise
         raise Unreadable(
             "This is no Excel file (.xlsx).",
             ja="Excelファイル（.xlsx）ではありません。",
@@ -136,12 +156,17 @@ def _excel(file: File, path: Path, progress: Callable[[int, int], None]) -> Iter
             raise Unreadable(f"There is no sheet {file.sheet!r}.", ja=f"シート {file.sheet} がありません。")
         sheet = book[file.sheet] if file.sheet else book.worksheets[0]
         total = sheet.max_row or 0
+        sheet.reset_dimensions()  # what it says of its size need not be so
         for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            if number > SHEET_ROWS:
+                raise Unreadable("The Excel sheet has too many rows.", ja="Excelシートの行が多すぎます。")
             if number > file.skip and any(c is not None for c in cells):
                 yield number, list(cells)
             if number % 1024 == 0:
                 progress(number, max(number, total))
-    except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile, EOFError) as error:  # what broken parts inside raise
+    except (RenkeiError, OSError):
+        raise
+    except Exception as error:  # as above
         raise Unreadable("The Excel file is damaged.", ja="Excelファイルが壊れています。") from error
     finally:
         book.close()
@@ -180,9 +205,12 @@ def _demand(names: Sequence[str], needed: Sequence[str]) -> None:
             remedy_ja="見出しの上に行があれば skip を、見出しがなければ columns を書いてください。別のファイルではありませんか。",
         )
     if lost := [c for c in needed if c not in names]:
+        if len(lost) == len(needed):  # not a header then, perhaps: it may say something about somebody
+            en, ja = f"The line has {len(names)} cells, none of these.", f"その行は{len(names)}列で、どれもありません。"
+        else:
+            en, ja = f"It has: {', '.join(names)}.", f"ある列: {'、'.join(names)}。"
         raise Unreadable(
-            f"The file lacks columns: {', '.join(lost)}. It has: {', '.join(names) or 'none'}.",
-            ja=f"列がありません: {'、'.join(lost)}。ある列: {'、'.join(names) or 'なし'}。",
+            f"The file lacks columns: {', '.join(lost)}. {en}", ja=f"列がありません: {'、'.join(lost)}。{ja}"
         )
     if twice := sorted({c for c in needed if names.count(c) > 1}):
         raise Unreadable(
@@ -201,22 +229,25 @@ def _fixed(file: File, path: Path, needed: Sequence[str], progress: Callable[[in
     starts = [sum(file.widths[:n]) for n in range(len(file.widths) + 1)]
     with path.open("rb") as raw:
         for _ in range(file.skip):
-            raw.readline()
+            raw.readline(LINE_MOST)
         at = raw.tell()
         lines = raw.read(width + 1)[width:] in (b"\r", b"\n", b"")
         raw.seek(at)
         number = file.skip
-        while record := (raw.readline() if lines else raw.read(width)):
+        while record := (raw.readline(width + 2) if lines else raw.read(width)):
             number += 1
-            record = record.rstrip(b"\r\n") if lines else record
+            length = len(record.rstrip(b"\r\n") if lines else record)
+            while lines and record[-1:] != b"\n" and (more := raw.readline(CHUNK)):  # longer than it should be
+                length, record = length + len(more.rstrip(b"\r\n")), record[:width] + more[-1:]
+            record = record[:-1].rstrip(b"\r") if lines and record[-1:] == b"\n" else record
             if number % 1024 == 0:
                 progress(raw.tell(), total)
             if record in (b"", END_MARK.encode()):
                 continue
-            if len(record) != width:
-                said = Title(
-                    f"{width}バイトのはずが{len(record)}バイトです。", f"There are {len(record)} bytes, not {width}."
-                )
+            if length != width or (not lines and (b"\n" in record or b"\r" in record)):
+                said = Title(f"{width}バイトのはずが{length}バイトです。", f"There are {length} bytes, not {width}.")
+                if not lines and length == width:
+                    said = Title("途中に改行があります。", "There is a line's end within it.")
                 remedy = Title("`widths` と行の長さを確かめてください。", "Check `widths` against the line.")
                 yield number, RowFault(number, "", "", said, remedy)
                 continue
@@ -253,9 +284,14 @@ def read_rest(rest: Rest, needed: Sequence[str], progress: Callable[[int, int], 
             if not following:
                 return
             url = str(httpx.URL(url).join(str(following)))
-            if httpx.URL(url).host != httpx.URL(rest.url).host:  # the token is for one host
+            if _server(url) != _server(rest.url):  # the token is for one server, and for nobody on the way
                 raise Unreadable("The next page is on another host.", ja="次のページが別のホストにあります。")
     raise Unreadable("There is no end to its pages.", ja="ページが終わりません。")
+
+
+def _server(url: str) -> tuple[str, str, int | None]:
+    parsed = httpx.URL(url)
+    return parsed.scheme, parsed.host, parsed.port
 
 
 def _page(client: httpx.Client, url: str) -> Any:
@@ -371,15 +407,26 @@ def read_table(
     engine: sa.Engine, mapping: ItemMapping, columns: Sequence[str], progress: Callable[[int, int], None]
 ) -> Rows:
     """All rows of a table that are kept."""
-    table = source_table(engine, mapping.table)
-    query = select_of(table, mapping.table, columns, mapping.keep)
     try:
+        table = source_table(engine, mapping.table)
+        query = select_of(table, mapping.table, columns, mapping.keep)
         with engine.connect().execution_options(stream_results=True, yield_per=AT_ONCE) as connection:
             total = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             for number, row in enumerate(connection.execute(query), 1):
                 yield number, dict(zip(columns, row, strict=True))
                 if number % 1024 == 0:
                     progress(number, max(number, total))
+    except sa.exc.SQLAlchemyError as error:
+        raise _away(error) from None
+
+
+def count_distinct(engine: sa.Engine, mapping: ItemMapping) -> int:
+    """How many persons a table speaks of."""
+    try:
+        table = source_table(engine, mapping.table)
+        kept = select_of(table, mapping.table, [mapping.key], mapping.keep).distinct().subquery()
+        with engine.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(kept)) or 0
     except sa.exc.SQLAlchemyError as error:
         raise _away(error) from None
 
@@ -402,11 +449,26 @@ def open_database(url: str) -> sa.Engine:
 
 
 def is_settled(path: Path, seen: dict[Path, tuple[int, int]]) -> bool:
-    """Whether a dropped file has not grown since it was looked at last (then kept in ``seen``)."""
+    """Whether a dropped file has not changed since it was looked at last (then kept in ``seen``)."""
     try:
-        status = os.stat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return False
     now = (status.st_size, status.st_mtime_ns)
     was, seen[path] = seen.get(path), now
     return was == now
+
+
+def steady(rows: Rows, path: Path) -> Rows:
+    """The rows of a file; ``Unreadable`` at their end if it was written or replaced meanwhile: they are a mixture then."""
+    before = os.stat(path)
+    yield from rows
+    after = os.stat(path)
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
+        raise Unreadable(
+            "The file changed while it was read.",
+            ja="読み込み中にファイルが変わりました。",
+            code="changed",
+            remedy="Write it under another name and rename it when it is whole.",
+            remedy_ja="別の名前で書き、書き終えてから名前を変えてください。",
+        )

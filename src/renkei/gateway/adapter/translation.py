@@ -112,22 +112,21 @@ class Translator:
         local_id = self.local_id(row)
         if not local_id or len(local_id) > 64 or STRANGE.search(local_id):
             faults.append(RowFault(number, "", m.key, NO_KEY, FILL))
-        bounds = []
-        for column, none in ((m.since, NO_FIRST), (m.until, NO_LAST)):
-            try:
-                bounds.append(self._bound(row[column], none) if column else "")
-            except Unfit as unfit:
-                faults.append(RowFault(number, "", column, unfit.said, CORRECT_BOUND))
+        since, until, unfit = self.bounds(row, number)
+        faults += unfit
         if faults:
             return None, faults
-        order = row[m.order] if m.order else number
-        return Row(local_id, record, bounds[0], bounds[1], order if isinstance(order, int) else plain(order)), []
+        return Row(local_id, record, since, until, _place(row[m.order]) if m.order else number), []
 
-    def holds(self, row: Mapping[str, Any], day: str) -> bool:
-        """Whether a row says something as of ``day`` (ISO 8601). ``Unfit`` if its first or last day cannot be read."""
-        since = self._bound(row[self._mapping.since], NO_FIRST)
-        until = self._bound(row[self._mapping.until], NO_LAST)
-        return (not since or since <= day) and (not until or until >= day)
+    def bounds(self, row: Mapping[str, Any], number: int = 0) -> tuple[str, str, list[RowFault]]:
+        """First and last day for which a row says something (empty: no bound), and what is wrong with them."""
+        found, faults = ["", ""], []
+        for at, (column, none) in enumerate(((self._mapping.since, NO_FIRST), (self._mapping.until, NO_LAST))):
+            try:
+                found[at] = self._bound(row[column], none) if column else ""
+            except Unfit as unfit:
+                faults.append(RowFault(number, "", column, unfit.said, CORRECT_BOUND))
+        return found[0], found[1], faults
 
     def _bound(self, raw: Any, none: re.Pattern[str]) -> str:
         if not isinstance(raw, dt.date) and none.fullmatch(unicodedata.normalize("NFKC", plain(raw))):
@@ -143,6 +142,12 @@ class Translator:
             parts = [plain(row[c]) for c in written.columns]
             return written.join.join(p for p in parts if p)
         return row[written.column]
+
+
+def _place(raw: Any) -> str | int:
+    """What rows are sorted by: numbers as numbers also where a file has them as text, so that 10 comes after 9."""
+    text = plain(raw)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else text
 
 
 EMPTY = Title("必須の項目に値がありません。", "It is empty, and is required.")

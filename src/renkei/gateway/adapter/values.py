@@ -19,6 +19,7 @@ Make = Callable[[Any], Value | None]
 """Makes a value of what a column holds; nothing if that stands for none. Raises ``Unfit``."""
 STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ue000-\uf8ff\ufffd\udc80-\udcff\U000f0000-\U0010ffff]")
 NUMBER = re.compile(r"([-−△▲]?)(\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.0*)?")
+LARGEST = 10**18
 KANA = re.compile("[ｦ-ﾟ｡-･]+")
 YEAR = "year"
 """The unit of terms that are a year, and not a number of years."""
@@ -110,7 +111,7 @@ class Values:
     def _number(self, written: Written) -> Make:
         def number(raw: Any) -> Value | None:
             if isinstance(raw, int) and not isinstance(raw, bool):
-                return None if str(raw) in written.empty else raw * written.times
+                return None if str(raw) in written.empty else _bounded(raw * written.times)
             text = self._plain(written, raw)
             if not text:
                 return None
@@ -118,7 +119,7 @@ class Values:
             if not found:
                 raise Unfit(NOT_WHOLE, CORRECT)
             size = int(found[2].replace(",", "")) * written.times
-            return -size if found[1] else size
+            return _bounded(-size if found[1] else size)
 
         return number
 
@@ -210,6 +211,7 @@ def _with_era(text: str, written: Written) -> str:
 
 
 NOT_WHOLE = Title("整数ではありません。", "It is no whole number.")
+TOO_LARGE = Title("数が大きすぎます。", "The number is too large.")
 NO_DAY = Title("日付として読めません。", "It cannot be read as a day.")
 NO_YEAR = Title(
     "年として読めません（西暦4桁か元号の年）。", "It cannot be read as a year: four digits, or an era and its year."
@@ -226,6 +228,13 @@ CORRECT_DAY = Title(
     '元のデータを直すか、値がないことを表すなら `empty` に加え、元号が数字なら `date = "numbered"` としてください。',
     'Correct the source; name it under `empty` if it stands for none; write `date = "numbered"` if its first digit is the era.',
 )
+
+
+def _bounded(number: int) -> int:
+    """``number``, if the messages have room for it."""
+    if abs(number) > LARGEST:
+        raise Unfit(TOO_LARGE, CORRECT)
+    return number
 
 
 def _unmapped(text: str) -> Unfit:
