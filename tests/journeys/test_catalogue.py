@@ -73,7 +73,8 @@ def test_from_a_word_to_the_whole_file(nation, page):
 
 def test_every_page_fits(nation, page):
     for path in PAGES:
-        page.goto(f"{nation.url('catalogue')}{path}{'&' if '?' in path else '?'}lang={page.lang}")
+        answer = page.goto(f"{nation.url('catalogue')}{path}{'&' if '?' in path else '?'}lang={page.lang}")
+        assert answer.status == 200, path
         sound(page)
 
 

@@ -43,7 +43,7 @@ def corporation_pages(register: Corporations, render: Callable[..., Response[byt
         else:
             found = await asyncio.to_thread(lambda: register.by_name(q, limit=SHOWN, offset=page * SHOWN))
         size = await asyncio.to_thread(register.size)
-        return render(request, "corporations.html", found=found, q=q, page=page, shown=SHOWN, size=size)
+        return render(request, "corporations.html", found=found, q=q, page=page, shown=SHOWN, held=size)
 
     @get("/corporations/{number:str}", include_in_schema=False)
     async def one(request: Ask, number: FromPath[str]) -> Response[bytes]:
