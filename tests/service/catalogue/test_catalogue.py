@@ -66,7 +66,7 @@ def test_who_answers_what_is_what_the_gateways_declared(world):
 
 
 def test_how_well_is_measured_over_every_row(world):
-    source = world.world.institutions["tax-union"].adapter._database
+    source = world.world.institutions["tax-union"].adapter._database("")
     import sqlalchemy as sa
 
     with source.connect() as connection:
