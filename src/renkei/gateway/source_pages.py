@@ -25,6 +25,7 @@ from renkei.gateway.adapter import ItemMapping, RowFault, reading
 from renkei.gateway.adapter import mapping as declarations
 from renkei.gateway.adapter import proposal as proposals
 from renkei.gateway.adapter.translation import Record, Translator
+from renkei.gateway.upkeep import NAME_MOST
 from renkei.institution.clerks import demand
 from renkei.institution.entry import Form, Render
 from renkei.institution.settings import Duty
@@ -96,6 +97,8 @@ def source_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
         name = Path(upload.filename).name if isinstance(upload, UploadFile) else ""
         if not isinstance(upload, UploadFile) or not NAME.fullmatch(name) or name.startswith("."):
             raise Malformed("Choose a file.", ja="ファイルを選んでください。", code="file")
+        if len(name.encode()) > NAME_MOST:
+            raise Malformed("The file's name is too long.", ja="ファイル名が長すぎます。", code="file")
         target = gateway.home / "drop" / name
         unfinished = target.with_name(f".{time.time_ns()}.part")
         with unfinished.open("wb") as out:

@@ -28,6 +28,7 @@ from renkei.institution.database import Database
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
+from renkei.law.tables import Title
 
 LOOK_EVERY = 2.0
 PEOPLE_EVERY = 24 * 3600.0
@@ -38,6 +39,10 @@ HOUR = 3_600_000
 TOLD = 100_000
 """Faults in a report: whoever has more has not these rows but the declaration wrong."""
 NAME_MOST = 200
+AWAITED = Title(
+    "直した変更ファイルを同じ名前で置くまで、後の変更ファイルは読み込まれません。",
+    "Later files of changes wait until this one, mended, lies in the drop folder under the same name.",
+)
 LATER = ("already-running", "changed")
 """Somebody loads this item by hand; the file is still being written."""
 
@@ -82,6 +87,8 @@ class Upkeep:
             if mapping.copied:
                 lineage = self._adapter.copies.lineage(item)
                 found[f"copy_{item}"] = f"{lineage.loaded_at} {lineage.persons // k * k}" if lineage else "none"
+            if self._awaited(item):
+                found[f"awaited_{item}"] = "file of changes"
         if self._people:
             at, read = self._people
             found["people"] = f"{at} {read // k * k}"
@@ -92,13 +99,16 @@ class Upkeep:
     # ------------------------------------------------------------------ files
 
     def _look(self) -> None:
-        """Take what was dropped, the oldest first. A later file of an item waits for an earlier one: it may undo what that says."""
+        """Take what was dropped, the oldest first. A later file of an item waits for an earlier one: it may undo what that says.
+
+        Also for a file of changes that was refused: mended and loaded after later ones it would bring back what they had changed.
+        """
         waits = set()
         for path in sorted(self._drop.iterdir(), key=_age):
             item = self._item_of(path)
             if not item and path.is_file() and not _is_unfinished(path) and path not in self._strange:
                 self._notice(path)
-            if not item or item in waits:
+            if not item or item in waits or self._awaited(item) not in ("", path.name):
                 continue
             tried = time.monotonic() - self._tried.get(path.name, -AGAIN_AFTER) < AGAIN_AFTER
             if not is_settled(path, self._seen) or tried or not self._take(item, path):
@@ -158,11 +168,33 @@ class Upkeep:
             writer, lang = csv.writer(file), self._language
             writer.writerow(["row", "field", "column", "fault", "remedy"])
             writer.writerow(["", "", "", problem["detail"], problem["remedy"]])
+            if self._is_of_changes(item):
+                writer.writerow(["", "", "", AWAITED.text(lang), ""])
             writer.writerows([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang)] for f in faults)
         path.replace(place)
+        if self._is_of_changes(item):
+            self._mark(item).write_bytes(os.fsencode(path.name))
         wrong = error.loaded.wrong if isinstance(error, NotLoaded) else 0
         self._observe.count("copies_refused")
         self._observe.log.warning("copy.refused", item=item, reason=error.code, rows=wrong)
+
+    def _is_of_changes(self, item: str) -> bool:
+        file = self._adapter.mapping.items[item].file
+        return file is not None and file.changes
+
+    def _mark(self, item: str) -> Path:
+        return self._drop / "refused" / f"{item}.awaited"
+
+    def _awaited(self, item: str) -> str:
+        """Name of the refused file of changes that later ones of the item wait for; until it is loaded, here or by hand."""
+        mark = self._mark(item)
+        if not mark.exists() or not self._is_of_changes(item):
+            return ""
+        name, lineage = os.fsdecode(mark.read_bytes()), self._adapter.copies.lineage(item)
+        if lineage and lineage.origin == name and lineage.loaded_at >= mark.stat().st_mtime_ns // 1_000_000:
+            mark.unlink()
+            return ""
+        return name
 
     def _clear(self) -> None:
         for path in (self._drop / "loaded").iterdir():

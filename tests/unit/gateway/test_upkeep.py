@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from renkei.gateway.adapter import Adapter, ItemMapping, Mapping
@@ -139,6 +140,41 @@ def test_a_later_file_waits_for_an_earlier_one_that_is_not_whole_yet(upkeep):
     assert names(upkeep.drop / "loaded") == ["1.csv", "2.csv"]
     upkeep._clear()
     assert len(names(upkeep.drop / "loaded")) == 2, "a week counts from now, not from when it was written"
+
+
+def test_later_changes_wait_for_a_refused_one_to_be_mended(upkeep):
+    """Mended and loaded after them it would bring back what they had changed."""
+    declared = upkeep.adapter.mapping.items[ITEM]
+    changing = msgspec.structs.replace(declared, file=File("*.csv", changes=True))
+    upkeep.adapter.mapping.items[ITEM] = changing
+
+    def drop(name, text, age):
+        (upkeep.drop / name).write_text(text, "utf-8")
+        os.utime(upkeep.drop / name, (age, age))
+
+    drop("1.csv", "id,m\n1,1\n2,1\n", 1)
+    drop("2.csv", "id,m\n1,2\n2,x\n", 2)
+    drop("3.csv", "id,m\n1,3\n", 3)
+    look(upkeep, 5)
+    assert amounts(upkeep, "1", "2") == [[1], [1]]
+    (report,) = (upkeep.drop / "refused").glob("*.report.csv")
+    assert "同じ名前" in report.read_text("utf-8-sig")
+    assert upkeep.report()[f"awaited_{ITEM}"]
+    drop("2.csv", "id,m\n1,2\n2,2\n", 4)
+    look(upkeep, 5)
+    assert amounts(upkeep, "1", "2") == [[3], [2]]
+    assert f"awaited_{ITEM}" not in upkeep.report()
+    drop("4.csv", "id,m\n1,x\n", 5)
+    drop("5.csv", "id,m\n1,5\n", 6)
+    look(upkeep, 5)
+    upkeep.adapter.load(ITEM, _made(upkeep.drop.parent / "4.csv", "id,m\n1,4\n"))
+    look(upkeep, 5)
+    assert amounts(upkeep, "1") == [[5]], "what a clerk loaded by hand is loaded"
+
+
+def _made(path, text):
+    path.write_text(text, "utf-8")
+    return path
 
 
 def test_what_is_told_of_a_file_without_a_header_is_nothing_of_anybody(upkeep):
