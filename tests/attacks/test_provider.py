@@ -258,7 +258,7 @@ def test_nobody_offers_for_another_nor_what_the_law_does_not_let_it_answer(natio
     before = listed("tax-union")
     lies = [Offer(item, 99, False, True, rows=1) for item in ("pension-benefits", "no-such-item", "resident-record")]
     rogue.send("catalogue", Offers(lies, "<script>alert(1)</script>"))
-    until(lambda: listed("kiriyama-town").get("resident-record", lies[0]).specification == 99)
+    until(lambda: (own := listed("kiriyama-town").get("resident-record")) and own.specification == 99)
     assert set(listed("kiriyama-town")) == {"resident-record"}
     assert listed("tax-union") == before
     page = nation.http("catalogue", "/bodies/kiriyama-town", token="", Accept="text/html")[1]

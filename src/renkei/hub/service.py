@@ -121,6 +121,8 @@ class Hub(Institution):
         self.halted = ""
         self.standing_by = False
         self._announced = -LAW_AGAIN
+        self._waiting_law = ""
+        """What was announced and the commission has not taken yet."""
         self._apart = 0
         """Milliseconds by which the commission's clock is ahead of ours."""
 
@@ -154,6 +156,8 @@ class Hub(Institution):
         wrong = self.auditor.report()
         if abs(self._apart) > APART_MOST:
             wrong["clock_apart_ms"] = str(self._apart)
+        if self._waiting_law:
+            details["law_waits_for_commission"] = self._waiting_law
         return Health(not self.halted and not wrong, {**details, **wrong})
 
     def _consistency(self) -> Any:
@@ -269,9 +273,13 @@ class Hub(Institution):
             return
         if self.keeper.state.pack.hash == pack.hash:
             self.observe.log.info("law.in-force", pack=pack.reference)
+            self._waiting_law = ""
             path.unlink()
         elif time.monotonic() - self._announced >= LAW_AGAIN:
             self._announced = time.monotonic()
+            if self._waiting_law != pack.reference:
+                self._waiting_law = pack.reference
+                self.observe.log.info("law.announced", pack=pack.reference)
             act = LawVersion(pack.header.id, pack.header.version, pack.hash)
             self.sequencer.submit(self.keys.identity.sign(act))
 

@@ -155,8 +155,10 @@ def test_from_nothing_to_real_answers(world, renkei, legacy, tmp_path):
     time.sleep(1.5)
     hub = world.world.institutions["hub"]
     assert TOWN not in hub.keeper.state.pack.bodies  # the commission does not have it yet
+    assert world.http("hub", "/health", token="")[1]["law_waits_for_commission"].startswith("japan 2016-08.2")
     assert renkei("law", "publish", pack, "--home", world.folder / "commission")[0] == 0
     until(lambda: TOWN in hub.keeper.state.pack.bodies)
+    until(lambda: "law_waits_for_commission" not in world.http("hub", "/health", token="")[1])
 
     # the body: a home, a request, the commission's and the bus operator's consent
     home = world.folder / TOWN
