@@ -237,7 +237,7 @@ class Corporations:
         marks = ",".join("?" * len(numbers))
         only = "" if history else " AND latest"
         rows = connection.execute(
-            f"SELECT line FROM entries WHERE number IN ({marks}){only} ORDER BY number, changed DESC, id DESC",  # noqa: S608 - marks
+            f"SELECT line FROM entries WHERE number IN ({marks}){only} ORDER BY number, changed DESC, id DESC",
             numbers,
         ).fetchall()
         found = [Entry(tuple(json.loads(line))) for (line,) in rows]
@@ -291,18 +291,18 @@ class Corporations:
         more = " AND ".join(conditions)
         column = "english" if english else "plain"
         with self._in_time(connection):
-            beginning = f"SELECT id, {column} <> ? AS later FROM entries WHERE {column} >= ? AND {column} < ? AND {more} LIMIT ?"  # noqa: S608
+            beginning = f"SELECT id, {column} <> ? AS later FROM entries WHERE {column} >= ? AND {column} < ? AND {more} LIMIT ?"
             ids = connection.execute(beginning, [plain, plain, plain + "\U0010ffff", *values, COUNTED]).fetchall()
             ranked = [id_ for id_, _ in sorted(ids, key=lambda one: (one[1], one[0]))]
             if part and len(ranked) < COUNTED:
                 within = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"  # only what holds now is there
                 if values or not closed:
-                    within = f"SELECT e.id FROM texts JOIN entries e ON e.id = texts.rowid WHERE texts MATCH ? AND {more} LIMIT ?"  # noqa: S608
+                    within = f"SELECT e.id FROM texts JOIN entries e ON e.id = texts.rowid WHERE texts MATCH ? AND {more} LIMIT ?"
                 seen = set(ranked)
                 ranked += [i for (i,) in connection.execute(within, [match(plain), *values, COUNTED]) if i not in seen]
         page = ranked[:COUNTED][offset : offset + min(limit, PAGE_MOST)]
         marks = ",".join("?" * len(page))
-        lines = dict(connection.execute(f"SELECT id, line FROM entries WHERE id IN ({marks})", page))  # noqa: S608 - marks
+        lines = dict(connection.execute(f"SELECT id, line FROM entries WHERE id IN ({marks})", page))
         found = [Entry(tuple(json.loads(lines[i]))) for i in page if i in lines]
         return Found(found, min(len(ranked), COUNTED), self._updated(connection))
 

@@ -188,11 +188,15 @@ class Upkeep:
     def _awaited(self, item: str) -> str:
         """Name of the refused file of changes that later ones of the item wait for; until it is loaded, here or by hand."""
         mark = self._mark(item)
-        if not mark.exists() or not self._is_of_changes(item):
+        try:
+            name, refused_at = os.fsdecode(mark.read_bytes()), mark.stat().st_mtime_ns // 1_000_000
+        except FileNotFoundError:  # as a rule; or `/health` looked at the same moment
             return ""
-        name, lineage = os.fsdecode(mark.read_bytes()), self._adapter.copies.lineage(item)
-        if lineage and lineage.origin == name and lineage.loaded_at >= mark.stat().st_mtime_ns // 1_000_000:
-            mark.unlink()
+        if not self._is_of_changes(item):
+            return ""
+        lineage = self._adapter.copies.lineage(item)
+        if lineage and lineage.origin == name and lineage.loaded_at >= refused_at:
+            mark.unlink(missing_ok=True)
             return ""
         return name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -67,15 +68,18 @@ def announce_law(home: Home, pack: Pack) -> None:
     unfinished.replace(home / NEXT_LAW)
 
 
+def _laws(home: Home) -> list[Path]:
+    return sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+
+
 def library(home: Home) -> list[Pack]:
     """Every law that came to the home, the last one last."""
-    found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
-    return [_load_pack(p.read_bytes()) for p in found]
+    return [_load_pack(p.read_bytes()) for p in _laws(home)]
 
 
 def newest_law(home: Home) -> Pack:
     """The law that came to the home's library last; ``SetupError`` if there is none."""
-    found = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+    found = _laws(home)
     if not found:
         raise SetupError(
             f"{home.folder} has no law yet.",

@@ -115,7 +115,7 @@ class Copies:
         with self._lock:
             connection = self._connection(item)
             marks = ",".join("?" * len(local_ids))
-            query = f"SELECT local_id, record FROM records WHERE local_id IN ({marks})"  # noqa: S608 - question marks alone
+            query = f"SELECT local_id, record FROM records WHERE local_id IN ({marks})"
             if day:
                 query += " AND (since = '' OR since <= ?) AND (until = '' OR until >= ?)"
             found: dict[str, list[Record]] = {}
@@ -123,7 +123,7 @@ class Copies:
                 f"{query} ORDER BY place, row", [*local_ids, *([day, day] if day else [])]
             ):
                 found.setdefault(local_id, []).append(msgspec.msgpack.decode(record))
-            held = connection.execute(f"SELECT local_id FROM held WHERE local_id IN ({marks})", local_ids)  # noqa: S608
+            held = connection.execute(f"SELECT local_id FROM held WHERE local_id IN ({marks})", local_ids)
             return found, {local_id for (local_id,) in held}
 
     def _connection(self, item: str) -> sqlite3.Connection:
@@ -293,7 +293,7 @@ class _Build:
         self._insert(together)
         self.connection.execute("CREATE INDEX by_person ON records(local_id)")
         earlier = "SELECT 1 FROM temp.gone g WHERE g.local_id = records.local_id AND g.row > records.row"
-        self.connection.execute(f"DELETE FROM records WHERE EXISTS ({earlier})")  # noqa: S608 - nothing of anybody's is in it
+        self.connection.execute(f"DELETE FROM records WHERE EXISTS ({earlier})")
         self._count_records()
         self.connection.execute("DELETE FROM records WHERE local_id IN (SELECT local_id FROM held)")
 
@@ -324,7 +324,7 @@ class _Build:
             f"一人に{most}件までのところ、それより多くあります。", f"There are more than {most} records of this person."
         )
         remedy = Title("`keep` か、正しい `key` を指定してください。", "Choose among them by `keep`, or correct `key`.")
-        query = f"SELECT local_id, max(row) FROM records WHERE {now} GROUP BY local_id HAVING count(*) > :most"  # noqa: S608
+        query = f"SELECT local_id, max(row) FROM records WHERE {now} GROUP BY local_id HAVING count(*) > :most"
         for local_id, row in self.connection.execute(query, {"day": self._today, "most": most}).fetchall():
             self._fault([RowFault(row, "", self._translator.key, said, remedy)], local_id)
 
@@ -342,31 +342,31 @@ class _Build:
         """Take over from the old copy whoever the new rows do not speak of, be it in rows that are not kept."""
         self._took_over = True
         here = ("main.records", "main.held", "temp.gone", "temp.spoken")
-        spoken = " UNION ".join(f"SELECT local_id FROM {table}" for table in here)  # noqa: S608
-        self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")  # noqa: S608
-        self.connection.execute(f"INSERT INTO main.records SELECT * FROM old.records WHERE local_id NOT IN ({spoken})")  # noqa: S608
+        spoken = " UNION ".join(f"SELECT local_id FROM {table}" for table in here)
+        self.connection.execute(f"INSERT INTO main.held SELECT local_id FROM old.held WHERE local_id NOT IN ({spoken})")
+        self.connection.execute(f"INSERT INTO main.records SELECT * FROM old.records WHERE local_id NOT IN ({spoken})")
 
     def loaded(self, lineage: Lineage) -> Loaded:
         def count(query: str) -> int:
             return int(self.connection.execute(query).fetchone()[0])
 
         new, old = "SELECT DISTINCT local_id FROM main.records", "SELECT DISTINCT local_id FROM old.records"
-        added = count(f"SELECT count(*) FROM ({new} EXCEPT {old})")  # noqa: S608
-        removed = count(f"SELECT count(*) FROM ({old} EXCEPT {new} EXCEPT SELECT local_id FROM main.held)")  # noqa: S608
+        added = count(f"SELECT count(*) FROM ({new} EXCEPT {old})")
+        removed = count(f"SELECT count(*) FROM ({old} EXCEPT {new} EXCEPT SELECT local_id FROM main.held)")
         here, there = "SELECT local_id, digest FROM main.records", "SELECT local_id, digest FROM old.records"
-        differ = f"SELECT local_id FROM ({here} EXCEPT {there}) UNION SELECT local_id FROM ({there} EXCEPT {here})"  # noqa: S608
+        differ = f"SELECT local_id FROM ({here} EXCEPT {there}) UNION SELECT local_id FROM ({there} EXCEPT {here})"
         held = count("SELECT count(*) FROM main.held")
         if self._took_over or held:  # what was counted while reading is not what there is
             self._filled = Counter()
             for (record,) in self.connection.execute("SELECT record FROM main.records"):
                 self._filled.update(msgspec.msgpack.decode(record).keys())
-        both = f"SELECT count(*) FROM ({differ} INTERSECT {new} INTERSECT {old})"  # noqa: S608
+        both = f"SELECT count(*) FROM ({differ} INTERSECT {new} INTERSECT {old})"
         return Loaded(
             msgspec.structs.replace(
                 lineage,
                 rows=self._rows,
                 records=count("SELECT count(*) FROM main.records"),
-                persons=count(f"SELECT count(*) FROM ({new})"),  # noqa: S608
+                persons=count(f"SELECT count(*) FROM ({new})"),
                 added=added,
                 changed=count(both),
                 removed=removed,
