@@ -44,7 +44,6 @@ from renkei.messages.wire import (
     GetRounds,
     GetShare,
     HeadIs,
-    Inquiry,
     NotSigned,
     Proposal,
     Reply,
@@ -58,7 +57,7 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, decode_entry, envelope_of
+from renkei.record.entries import Entry, PersonalLeaf, decode_entry, envelope_of, said
 from renkei.record.permit import SALT_SIZE
 from renkei.record.state import domain_of
 
@@ -324,11 +323,11 @@ class Commission(Institution):
         converted = []
         for half in halves:
             leaf = leaves.get(half.index)
-            if leaf is None or leaf.kind != "inquiry" or leaf.entry is None:
-                raise NotFound("There is no such inquiry in the record.", code="no-leaf")
-            inquiry = decode_as(decode_as(leaf.entry, InquiryLeaf).inquiry.payload, Inquiry)
+            entry = decode_entry(leaf.entry) if leaf is not None and leaf.entry is not None else None
+            if not isinstance(entry, PersonalLeaf):
+                raise NotFound("Nothing in the record there is about a person.", code="no-leaf")
             given = Ciphertext.split(half.half)
-            converted.append(self.converter.convert(domain_of(inquiry.source), target, given).to_bytes())
+            converted.append(self.converter.convert(domain_of(said(entry).source), target, given).to_bytes())
         return Filed(converted)
 
     # ------------------------------------------------------------------ the officers' desk

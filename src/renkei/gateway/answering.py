@@ -19,6 +19,7 @@ from renkei.codes import decrypt
 from renkei.errors import Conflict, Malformed, NotFound, RenkeiError, Unavailable
 from renkei.gateway import store
 from renkei.gateway.adapter import Adapter, SourceFault
+from renkei.gateway.subscriptions import Answered, Subscribers
 from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
@@ -40,6 +41,7 @@ from renkei.messages.wire import (
     decode_as,
     encode,
 )
+from renkei.record.oversight import Linked
 from renkei.record.permit import Authorised, authorise
 
 NOBODY = os.urandom(16).hex()
@@ -60,6 +62,8 @@ class Provided(NamedTuple):
     reason: str
     answer: bytes | None
     provided: bool
+    subscriber: Answered | None = None
+    """Who is to be told of changes, if that was asked for."""
 
 
 class Answering:
@@ -96,6 +100,7 @@ class Answering:
             )  # a permit may come two ways at once
             new = [m for m in made if m.authorised.id not in known]
             store.add_provisions(connection, [_row(m, now) for m in new])
+            Subscribers.note(connection, [m.subscriber for m in new if m.subscriber])
             self._send(connection, new, now)
             for row in repeats:
                 if row.answer is not None:
@@ -169,23 +174,35 @@ class Answering:
             return Provided(authorised, permit, local_id, "held", found.reason, None, False)
         if person.manual:
             return Provided(authorised, permit, local_id, "held", "manual-release", None, False)
-        return self._answered(authorised, permit, local_id, found)
+        return self._answered(authorised, permit, local_id, found, known=True)
 
     def _stopped(self, authorised: Authorised) -> bool:
         """Whether the commission has stopped such inquiries since this one was permitted."""
-        return bool(self._member.state.oversight.against(authorised.requester, authorised.inquiry, self._clock()))
+        linked = Linked.by(authorised.requester, authorised.inquiry)
+        return bool(self._member.state.oversight.against(linked, self._clock()))
 
     def _answered(
-        self, authorised: Authorised, permit: Permit, local_id: str | None, records: list[dict[str, Any]]
+        self,
+        authorised: Authorised,
+        permit: Permit,
+        local_id: str | None,
+        records: list[dict[str, Any]],
+        *,
+        known: bool = False,
     ) -> Provided:
         inquiry = authorised.inquiry
         specification = self._member.pack.specifications.get(inquiry.item)
         content = Content(inquiry.item, specification.version if specification else 0, records)
+        subscriber = _subscriber(authorised, local_id, content) if known and local_id else None
         try:
             sealed = seal_answer(content, inquiry.reply_key, authorised.id)
         except Malformed as error:  # larger than an answer may be
             return Provided(authorised, permit, local_id, "held", error.code, None, False)
-        return Provided(authorised, permit, local_id, "answered", "", sealed, bool(records))
+        return Provided(authorised, permit, local_id, "answered", "", sealed, bool(records), subscriber)
+
+    def current(self, item: str, local_ids: Sequence[str]) -> dict[str, Any]:
+        """What would be answered of these persons now: the records of each, or a ``SourceFault``. Runs on a thread."""
+        return {i: found for (_, _, i), found in self._look_up((item, "", i) for i in local_ids).items()}
 
     def _look_up(self, wanted: Iterable[Wanted]) -> dict[Wanted, Any]:
         """Records of whom they are wanted; a ``SourceFault`` in place of records that may not be sent."""
@@ -268,7 +285,7 @@ class Answering:
                     remedy_ja="元データを直してから承認するか、不開示にしてください。",
                     code=found.reason,
                 )
-            made = self._answered(authorised, permit, row.local_id, found)
+            made = self._answered(authorised, permit, row.local_id, found, known=not withheld)
             if made.answer is None:
                 raise Conflict(
                     "The answer is too large to be sent.",
@@ -292,6 +309,7 @@ class Answering:
             changed = store.close_provision(connection, id_, state="answered", answer=answer.answer, at=now, by=clerk)
             if not changed:
                 raise Conflict("This request is settled already.", ja="この照会は処理済みです。")
+            Subscribers.note(connection, [answer.subscriber] if answer.subscriber else [])
             self._send(connection, [answer], now)
 
         await self._database.write(commit)
@@ -308,6 +326,14 @@ class Answering:
             self._tell(connection, [Outcome(i, "expired", now) for i in ended])
 
         await self._database.write(commit)
+
+
+def _subscriber(authorised: Authorised, local_id: str, content: Content) -> Answered | None:
+    inquiry = authorised.inquiry
+    if not inquiry.changes_until:
+        return None
+    asked = authorised.id, authorised.requester, local_id, inquiry.affair, inquiry.item, inquiry.purpose
+    return Answered(*asked, inquiry.changes_until, content.specification, content.records)
 
 
 def _wanted(authorised: Authorised, local_id: str | None) -> Wanted:

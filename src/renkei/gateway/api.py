@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 from litestar.response import Stream
 
 from renkei.errors import Malformed, NotFound
-from renkei.gateway import store
+from renkei.gateway import store, subscription_store
 from renkei.gateway.batches import FORMATS
 from renkei.gateway.desk import Ask
 from renkei.institution import subjects
@@ -46,7 +46,7 @@ class Upload(Operation):
                 "text/csv": OpenAPIMediaType(
                     schema=Schema(
                         type=OpenAPIType.STRING,
-                        description="Header: local_id,provider,affair,item,purpose[,case,reason,as_of]",
+                        description="Header: local_id,provider,affair,item,purpose[,case,reason,as_of,changes_until]",
                     )
                 ),
                 "application/x-ndjson": OpenAPIMediaType(
@@ -92,6 +92,34 @@ class ProvisionView(msgspec.Struct, frozen=True, kw_only=True):
     leaf: int
     received_at: int
     finished_at: int | None
+
+
+class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What this institution is told changes of; ``inquiry`` is the one that asked for it."""
+
+    inquiry: str
+    local_id: str
+    provider: str
+    affair: str
+    item: str
+    purpose: str
+    case: str
+    until: str
+
+
+class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A change notice: that the answer to ``inquiry`` would be another now. Times are milliseconds since 1970."""
+
+    id: str
+    inquiry: str
+    local_id: str
+    provider: str
+    affair: str
+    item: str
+    purpose: str
+    case: str
+    leaf: int
+    at: int
 
 
 class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,8 +188,13 @@ def wait_seconds(prefer: str | None, most: float) -> float:
     return 0.0
 
 
+def _subscription(row: Any) -> dict[str, Any]:
+    shared = {name: getattr(row, name) for name in ("local_id", "provider", "affair", "item", "purpose")}
+    return {"inquiry": bytes(row.inquiry).hex(), **shared, "case": row.case_number}
+
+
 def api(gateway: Gateway) -> Router:
-    """The routes under ``/inquiries``, ``/batches``, ``/subjects``, ``/flags`` and ``/provisions``."""
+    """The routes under ``/inquiries``, ``/changes``, ``/subscriptions``, ``/batches``, ``/subjects``, ``/flags`` and ``/provisions``."""
 
     async def one(id_: bytes) -> Any:
         row = await gateway.database.read(lambda c: store.get_inquiry(c, id_))
@@ -232,7 +265,7 @@ def api(gateway: Gateway) -> Router:
         request_max_body_size=2_000_000_000,
     )
     async def create_batch(request: Request[Any, Any, Any], name: FromQuery[str] = "batch") -> dict[str, Any]:
-        """Body: ``text/csv`` (header: local_id,provider,affair,item,purpose[,case,reason,as_of]) or ``application/x-ndjson``."""
+        """``text/csv`` (header: local_id,provider,affair,item,purpose[,case,reason,as_of,changes_until]) or ``application/x-ndjson``."""
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         format_ = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}.get(kind, "")
         id_ = await gateway.batches.receive(
@@ -275,6 +308,37 @@ def api(gateway: Gateway) -> Router:
         """Soonest first; ``instead`` is the field to be used then. It follows from the law in force: nobody needs to send it."""
         found = changes.leaving(gateway.member.pack, gateway.settings.kinds)
         return [{"item": item, "field": f.name, "until": f.until, "instead": f.instead} for item, f in found]
+
+    @get("/subscriptions", summary="What this institution is told changes of")
+    async def list_subscriptions() -> list[SubscriptionView]:
+        """Newest first. ``changes_until`` of an inquiry subscribes, where the law's ``subscriptions.csv`` lets it."""
+        today = gateway.subscriptions.today
+        rows = await gateway.database.read(lambda c: subscription_store.standing(c, today))
+        return [SubscriptionView(**_subscription(r), until=r.until) for r in rows]
+
+    @post("/subscriptions/{id:str}/end", guards=[duty("ask")], status_code=200, summary="Be told of changes no more")
+    async def end_subscription(id: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, str]:
+        """``id``: of the inquiry that subscribed. The end stands in the record, and in the person's."""
+        await gateway.subscriptions.end(inquiry_id(id), request.state.clerk.name)
+        return {"state": "ended"}
+
+    @get("/changes", summary="Change notices nobody has dealt with")
+    async def list_changes() -> list[ChangeView]:
+        """Newest first; at most one for each subscription."""
+        rows = await gateway.database.read(subscription_store.open_changes)
+        return [ChangeView(id=bytes(r.id).hex(), **_subscription(r), leaf=r.leaf, at=r.at) for r in rows]
+
+    @post("/changes/{id:str}/ask", guards=[duty("ask")], status_code=202, summary="Ask what it is now")
+    async def ask_again(id: FromPath[str], request: Request[Any, Any, Any], prefer: Prefer = None) -> InquiryView:
+        """The inquiry is made as it was made before, case and reason too. Twice gives the same one."""
+        seconds = wait_seconds(prefer, gateway.settings.wait_seconds)
+        found = await gateway.subscriptions.ask(inquiry_id(id), request.state.clerk.name, wait=seconds)
+        return view(gateway, await one(found))
+
+    @post("/changes/{id:str}/settle", guards=[duty("ask")], status_code=200, summary="Nothing needs to be asked")
+    async def settle_change(id: FromPath[str], request: Request[Any, Any, Any]) -> dict[str, str]:
+        await gateway.subscriptions.settle(inquiry_id(id), request.state.clerk.name)
+        return {"state": "settled"}
 
     @get("/subjects", summary="How many persons have a code")
     async def count_subjects() -> dict[str, int]:
@@ -341,6 +405,11 @@ def api(gateway: Gateway) -> Router:
             read_result,
             create_subjects,
             count_subjects,
+            list_subscriptions,
+            end_subscription,
+            list_changes,
+            ask_again,
+            settle_change,
             notices,
             set_flags,
             list_provisions,

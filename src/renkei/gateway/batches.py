@@ -25,7 +25,7 @@ from renkei.institution.observe import Observer
 from renkei.institution.settings import Clock
 
 CHUNK = 64
-COLUMNS = ("local_id", "provider", "affair", "item", "purpose", "case", "reason", "as_of")
+COLUMNS = ("local_id", "provider", "affair", "item", "purpose", "case", "reason", "as_of", "changes_until")
 REQUIRED = COLUMNS[:5]
 UNDER_WAY = 2048
 """Rows of a batch that may be open at once: a long file does not starve the counter."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from renkei.codes import encrypt
 from renkei.errors import Conflict, Malformed, NotFound, NotGenuine, RenkeiError, Unavailable
-from renkei.gateway import store
+from renkei.gateway import store, subscription_store
 from renkei.gateway.adapter import content_fault
 from renkei.institution import subjects
 from renkei.institution.database import Database
@@ -66,6 +66,8 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     reason: str = ""
     as_of: str = ""
     withheld: bool = False
+    changes_until: str = ""
+    """The last day (ISO) on which the provider also tells of changes, where the law lets it; empty: it does not."""
     expires_days: int | None = None
     issued_at: int | None = None
     """Milliseconds; for diagnosis. The law refuses anything but the present."""
@@ -79,6 +81,8 @@ class Made(NamedTuple):
     row: dict[str, Any]
     line: int
     """Of its file, or its place among those that were made together."""
+    subscription: dict[str, Any] | None = None
+    """A row, if changes are to be told."""
 
 
 class Desk:
@@ -120,7 +124,7 @@ class Desk:
         row = {**made.row, "idempotency": key, "digest": digest}
         with self._listen(made.id) as ended:
             try:
-                await self._database.write(lambda c: self._store(c, [row], [made.message]))
+                await self._database.write(lambda c: self._store(c, [row], [made]))
             except sa.exc.IntegrityError:
                 if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
                     return _same(earlier, digest)
@@ -192,15 +196,16 @@ class Desk:
 
         def commit(connection: sa.Connection) -> None:
             if rows:
-                self._store(connection, rows, [m.message for m in made])
+                self._store(connection, rows, made)
             also(connection, faults)
 
         await self._database.write(commit)
         return faults
 
-    def _store(self, connection: sa.Connection, rows: list[dict[str, Any]], messages: list[Submit]) -> None:
+    def _store(self, connection: sa.Connection, rows: list[dict[str, Any]], made: list[Made]) -> None:
         store.add_inquiries(connection, rows)
-        self._post.put(connection, "hub", messages)
+        subscription_store.subscribe(connection, [m.subscription for m in made if m.subscription])
+        self._post.put(connection, "hub", [m.message for m in made])
 
     def make(self, asks: Sequence[tuple[Ask, str, int]]) -> tuple[list[Made], list[tuple[int, RenkeiError]]]:
         """Sign inquiries (ask, clerk, line); those made, and by line what is wrong with the others.
@@ -256,6 +261,7 @@ class Desk:
             clerk=self._keys.hide(
                 self._keys.pseudonym(clerk), self._member.state.body("commission").seal, reply.public
             ),
+            changes_until=ask.changes_until,
         )
         envelope = self._keys.identity.sign(inquiry)
         row = {
@@ -282,7 +288,7 @@ class Desk:
             "batch": None,
             "batch_line": None,
         }
-        return Made(envelope.id, Submit(envelope), row, line)
+        return Made(envelope.id, Submit(envelope), row, line, _subscription(envelope.id, ask))
 
     def _check(self, ask: Ask) -> None:
         """Codes must exist; whether the law links them is for hub and commission to say."""
@@ -329,8 +335,9 @@ class Desk:
             raise Malformed(
                 "`issued_at` is out of range.", ja="`issued_at` が範囲外です。", code="issued-at", field="issued_at"
             )
-        if ask.as_of:
-            _check_date(ask.as_of)
+        for field in ("as_of", "changes_until"):
+            if value := getattr(ask, field):
+                _check_date(field, value)
 
     # ------------------------------------------------------------------ what comes back
 
@@ -490,13 +497,22 @@ def _same(row: Any, digest: bytes) -> bytes:
     return bytes(row.id)
 
 
-def _check_date(text: str) -> None:
+def _subscription(inquiry: bytes, ask: Ask) -> dict[str, Any] | None:
+    if not ask.changes_until:
+        return None
+    same = {name: getattr(ask, name) for name in ("local_id", "provider", "affair", "item")}
+    return {"inquiry": inquiry, **same, "until": ask.changes_until}
+
+
+def _check_date(field: str, text: str) -> None:
     try:
-        dt.date.fromisoformat(text)
+        if dt.date.fromisoformat(text).isoformat() == text:  # the wire knows this form alone
+            return
     except ValueError:
-        raise Malformed(
-            "`as_of` is not a date YYYY-MM-DD.",
-            ja="`as_of` は YYYY-MM-DD の日付で書いてください。",
-            code="as-of",
-            field="as_of",
-        ) from None
+        pass
+    raise Malformed(
+        f"`{field}` is not a date YYYY-MM-DD.",
+        ja=f"`{field}` は YYYY-MM-DD の日付で書いてください。",
+        code=field.replace("_", "-"),
+        field=field,
+    )

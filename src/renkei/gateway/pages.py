@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +16,9 @@ from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, RenkeiError
-from renkei.gateway import store
+from renkei.gateway import store, subscription_store
 from renkei.gateway.api import Position, inquiry_id, provision, view
+from renkei.gateway.change_pages import change_pages
 from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
 from renkei.gateway.source_pages import source_pages
@@ -35,7 +37,17 @@ SESSION_HOURS = 8
 """After which a clerk signs in again, however busy."""
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-API_PATHS = ("^/inquiries", "^/batches", "^/subjects", "^/flags", "^/provisions", "^/eligibility", "^/notices")
+API_PATHS = (
+    "^/inquiries",
+    "^/batches",
+    "^/subjects",
+    "^/flags",
+    "^/provisions",
+    "^/eligibility",
+    "^/notices",
+    "^/changes",
+    "^/subscriptions",
+)
 
 
 def signed_in(gateway: Gateway) -> Any:
@@ -147,12 +159,27 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             "desk.html",
             inquiries=shown,
             held=len(held),
+            changed=await gateway.database.read(subscription_store.count_open),
             tally=tally,
             have=have,
             want=want,
             before=before,
             leaving=changes.leaving(gateway.member.pack, gateway.settings.kinds),
         )
+
+    def longest(affair: str, item: str) -> str:
+        """The last day until which changes may be told to who asks today; ``Malformed`` if they may not."""
+        pack = gateway.member.pack
+        if not (days := pack.subscribed_days(affair, item)):
+            raise Malformed(
+                "The law does not let changes of this item be told for this affair; nothing was asked.",
+                ja="この事務では、この情報の変更通知を受けられません（照会はしていません）。",
+                remedy="Ask without it.",
+                remedy_ja="変更通知なしで照会してください。",
+                code="subscription",
+                field="changes",
+            )
+        return (pack.day(gateway.clock()) + dt.timedelta(days=days)).isoformat()
 
     @get("/desk/new", guards=inside, include_in_schema=False)
     async def new_page(request: Request[Any, Any, Any], affair: FromQuery[str] = "") -> Response[bytes]:
@@ -162,21 +189,23 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     async def new(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
         demand(request.state.clerk, "ask")
         item, _, provider = data.get("what", "").partition("@")
-        ask = Ask(
-            local_id=data.get("local_id", "").strip(),
-            provider=provider,
-            affair=data.get("affair", ""),
-            item=item,
-            purpose=data.get("purpose", ""),
-            case=data.get("case", ""),
-            reason=data.get("reason", ""),
-            withheld=data.get("withheld") == "yes",
-        )
+        affair = data.get("affair", "")
         try:
+            ask = Ask(
+                local_id=data.get("local_id", "").strip(),
+                provider=provider,
+                affair=affair,
+                item=item,
+                purpose=data.get("purpose", ""),
+                case=data.get("case", ""),
+                reason=data.get("reason", ""),
+                withheld=data.get("withheld") == "yes",
+                changes_until=longest(affair, item) if data.get("changes") == "yes" else "",
+            )
             id_ = await gateway.desk.ask(ask, request.state.clerk.name, data.get("once") or None, wait=2.0)
         except RenkeiError as error:
             problem = error.problem(language(request, gateway.settings.language))
-            return render(request, "new.html", chosen=ask.affair, problem=problem, given=data, status=error.status)
+            return render(request, "new.html", chosen=affair, problem=problem, given=data, status=error.status)
         return Redirect(f"/desk/inquiries/{id_.hex()}", status_code=303)
 
     @get("/desk/inquiries/{id:str}", guards=inside, include_in_schema=False)
@@ -187,7 +216,13 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             raise NotFound("There is no such inquiry.", ja="この照会はありません。")
         standing = gateway.member.state.oversight.decisions.get(row.rows) if row.reason == "order" else None
         return render(
-            request, "inquiry.html", inquiry=view(gateway, row), row=row, order=standing.decision if standing else None
+            request,
+            "inquiry.html",
+            inquiry=view(gateway, row),
+            row=row,
+            order=standing.decision if standing else None,
+            subscription=await gateway.database.read(lambda c: subscription_store.subscription(c, id_)),
+            today=gateway.subscriptions.today,
         )
 
     @get("/desk/held", guards=inside, include_in_schema=False)
@@ -259,6 +294,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     handlers += [commission_page, explain]
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)
+    handlers += change_pages(gateway, render, inside)
     handlers += visit_pages(gateway, gateway.visits, render, inside)
     handlers += source_pages(gateway, render, inside)
     options = {
@@ -291,6 +327,10 @@ class Words(PackWords):
         own = self.pack.standing(frozenset(self._gateway.settings.kinds))
         codes = dict.fromkeys(r.affair for r in self.pack.linkages if not own.isdisjoint(r.requester))
         return sorted(((c, self.affair(c)) for c in codes), key=lambda pair: pair[1])
+
+    def told(self, affair: str) -> list[str]:
+        """What changes may be told of to who asks for ``affair``."""
+        return sorted(self.item(i) for i in self.pack.subscriptions.get(affair, {}))
 
     def choices(self, affair: str) -> list[tuple[str, str]]:
         """What may be asked of whom for ``affair`` today, as (item@provider, words)."""

@@ -23,6 +23,7 @@ from renkei.gateway.eligibility import Eligibility, eligibility_api
 from renkei.gateway.offering import Offering
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
+from renkei.gateway.subscriptions import Subscribers, Subscriptions
 from renkei.gateway.supervision import Supervision
 from renkei.gateway.upkeep import Upkeep
 from renkei.gateway.visits import Visits
@@ -52,7 +53,7 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.record import rounds
-from renkei.record.entries import InquiryLeaf, IssuanceLeaf, envelope_of
+from renkei.record.entries import ChangeLeaf, EndLeaf, InquiryLeaf, IssuanceLeaf, envelope_of
 from renkei.record.state import CONVERTERS
 
 MESSAGES_AT_ONCE = 512
@@ -81,6 +82,19 @@ class Gateway(Institution):
         self.desk = Desk(self.keys, self.member, self.database, self.post, self.observe, clock, s.backlog_most)
         self.answering = Answering(
             self.keys, self.member, self.database, self.post, self.observe, clock, self.adapter, prove=s.proves
+        )
+        self.subscriptions = Subscriptions(
+            self.keys, self.member, self.database, self.post, self.observe, clock, self.desk, prove=s.proves
+        )
+        self.subscribers = Subscribers(
+            self.keys,
+            self.member,
+            self.database,
+            self.post,
+            self.observe,
+            clock,
+            self.answering.current,
+            s.changes_minutes,
         )
         self.supervision = Supervision(s.body, self.member, self.database, self.post, self.observe, clock)
         self._fetching: set[bytes] = set()
@@ -139,6 +153,8 @@ class Gateway(Institution):
             self.keep(self.upkeep.run, "upkeep")
         if self.offering is not None:
             self.keep(self.offering.run, "offering")
+        if self.adapter is not None:
+            self.keep(self.subscribers.run, "subscribers")
         handlers, options = desk_pages(self)
         if self.documents is not None:
             handlers += document_pages(self, self.documents)
@@ -267,7 +283,7 @@ class Gateway(Institution):
             work, told = self.desk.take(receipts, answers)
             works.append(work)
         permits = [p for sender, p in by_type.get(Permit, []) if sender == "hub"]
-        to_answer = []
+        to_answer, changes, ends = [], [], []
         for permit in permits:
             try:
                 leaf = self.member.notary.open(permit)
@@ -276,6 +292,10 @@ class Gateway(Institution):
                     works.append(lambda c, codes=codes: subjects.keep_codes(c, self.member, codes))
                 elif isinstance(leaf, InquiryLeaf):
                     to_answer.append(permit)
+                elif isinstance(leaf, ChangeLeaf):
+                    changes.append(permit)
+                elif isinstance(leaf, EndLeaf):
+                    ends.append(leaf)
             except RenkeiError as error:
                 if error.code in ("no-key", "not-enrolled"):
                     raise
@@ -283,6 +303,10 @@ class Gateway(Institution):
                 self.observe.log.warning("permit.refused", reason=error.code)
         if to_answer:
             works.append(self.answering.take(to_answer))
+        if changes:
+            works.append(self.subscriptions.take(changes))
+        if receipts or ends:  # an inquiry that came with the end of its subscription is answered first
+            works.append(self.subscribers.take(receipts, ends))
         works += [self.supervision.take(d) for sender, d in by_type.get(Demand, []) if sender == "commission"]
         reminders = {(sender, remind.inquiry) for sender, remind in by_type.get(Remind, [])}
         works += [self._reminded(*one) for one in islice(reminders, REMINDERS_AT_ONCE)]  # who is left out reminds again

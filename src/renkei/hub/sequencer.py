@@ -29,8 +29,6 @@ from renkei.ledger.store import Leaf
 from renkei.messages.wire import (
     Cosigned,
     Envelope,
-    Inquiry,
-    IssuanceBatch,
     Message,
     NotSigned,
     Permit,
@@ -43,7 +41,15 @@ from renkei.messages.wire import (
 )
 from renkei.record import rounds
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, IssuanceLeaf, decode_entry, envelope_of, receipt_of
+from renkei.record.entries import (
+    Entry,
+    InquiryLeaf,
+    PersonalLeaf,
+    decode_entry,
+    envelope_of,
+    receipt_of,
+    receiver_of,
+)
 from renkei.record.permit import SALT_SIZE
 from renkei.record.rounds import Draft
 
@@ -369,18 +375,12 @@ class Sequencer:
         return owed
 
     def _owed(self, position: int, leaf: Leaf, entry: Entry, note: str) -> list[tuple[str, Message]]:
-        match entry:
-            case InquiryLeaf():
-                receipt = receipt_of(position, entry)
-                owed: list[tuple[str, Message]] = [(entry.inquiry.sender, receipt)]
-                if entry.ruling.allowed:
-                    provider = decode_as(entry.inquiry.payload, Inquiry).provider
-                    owed.append((provider, self._permit(position, leaf, note)))
-                return owed
-            case IssuanceLeaf():
-                target = decode_as(entry.batch.payload, IssuanceBatch).target.body
-                return [(target, self._permit(position, leaf, note))]
-        return []
+        owed: list[tuple[str, Message]] = []
+        if isinstance(entry, PersonalLeaf):
+            owed.append((envelope_of(entry).sender, receipt_of(position, entry)))
+        if to := receiver_of(entry):
+            owed.append((to, self._permit(position, leaf, note)))
+        return owed
 
     def _permit(self, position: int, leaf: Leaf, note: str) -> Permit:
         return self.keeper.permits([position], [leaf], note)[0]

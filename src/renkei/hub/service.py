@@ -47,8 +47,6 @@ from renkei.messages.wire import (
     GetShare,
     GetTail,
     HeadIs,
-    Inquiry,
-    IssuanceBatch,
     LawVersion,
     Permit,
     Permitted,
@@ -57,14 +55,15 @@ from renkei.messages.wire import (
     Rounds,
     Tail,
     TailLeaf,
-    decode_as,
 )
 from renkei.record import store as index
-from renkei.record.entries import InquiryLeaf, IssuanceLeaf
+from renkei.record.entries import PersonalLeaf, decode_entry, envelope_of, receiver_of, said
 from renkei.record.state import domain_of, ref_of
 
 ACTS_AT_ONCE = 64
 TAIL_AT_ONCE = 256
+FILED = ("inquiry", "change", "end", "outcome")
+"""Kinds of leaves that the portal is sent and not only told the hash of."""
 Size = Annotated[int, QueryParameter(ge=0, lt=2**53)]
 
 RECOVER_WITHIN = 10.0
@@ -210,21 +209,20 @@ class Hub(Institution):
                 await self.post.send(recipient, permits)
 
     def _open_in(self, first: int, end: int) -> dict[str, list[Permit]]:
-        """Permits of inquiries without an outcome, and of codes, at these positions; by who is owed them."""
+        """Permits of inquiries without an outcome, and of what has none, at these positions; by who is owed them."""
         head = self.keeper.head
         owed: dict[str, list[Permit]] = {}
         if head is None:
             return owed
         with self.database.engine.connect() as connection:
-            to = {k.position: k.provider for k in index.open_between(connection, first, end)}
+            open_ = {k.position for k in index.open_between(connection, first, end)}
             for position, leaf in enumerate(log.read(connection, first, end), start=first):
-                if leaf.kind == "issuance" and leaf.entry is not None:
-                    batch = decode_as(leaf.entry, IssuanceLeaf).batch
-                    to[position] = decode_as(batch.payload, IssuanceBatch).target.body
-                if position in to and leaf.entry is not None:
+                if leaf.entry is None or (leaf.kind == "inquiry" and position not in open_):
+                    continue
+                if to := receiver_of(decode_entry(leaf.entry)):
                     path = self.keeper.tree.inclusion(position, head.size)
                     permit = Permit(position, leaf.salt or b"", leaf.entry, path, head.note)
-                    owed.setdefault(to[position], []).append(permit)
+                    owed.setdefault(to, []).append(permit)
         return owed
 
     async def _keep(self) -> None:
@@ -418,7 +416,7 @@ class Hub(Institution):
         return Permitted(Permit(known.position, leaves[0].salt or b"", leaves[0].entry, path, head.note))
 
     def _tail(self, portal: str, first: int) -> Tail:
-        """Leaves for the portal, each inquiry with our half of the conversion towards it."""
+        """Leaves for the portal, what is about a person with our half of the conversion towards it."""
         head, target = self.keeper.head, self.keeper.state.domain(portal)
         if head is None or target is None:
             return Tail([], "")
@@ -426,17 +424,17 @@ class Hub(Institution):
             leaves = log.read(connection, first, min(head.size, first + TAIL_AT_ONCE))
         rows = []
         for leaf in leaves:
-            if leaf.entry is None or leaf.salt is None or leaf.kind not in ("inquiry", "outcome"):
+            if leaf.entry is None or leaf.salt is None or leaf.kind not in FILED:
                 rows.append(TailLeaf(leaf.hash))
                 continue
             half = b""
-            if leaf.kind == "inquiry":
-                entry = decode_as(leaf.entry, InquiryLeaf)
-                inquiry = decode_as(entry.inquiry.payload, Inquiry)
-                source = domain_of(inquiry.source)
-                if source.body == entry.inquiry.sender and self.keeper.state.has_domain(source):
+            entry = decode_entry(leaf.entry)
+            if isinstance(entry, PersonalLeaf):
+                body = said(entry)
+                source = domain_of(body.source)
+                if source.body == envelope_of(entry).sender and self.keeper.state.has_domain(source):
                     try:
-                        given = Ciphertext.split(inquiry.ciphertext)
+                        given = Ciphertext.split(body.ciphertext)
                         half = self.converter.convert(source, target, given).to_bytes()
                     except RenkeiError:  # an ill-formed code was refused and concerns nobody who could be told
                         half = b""

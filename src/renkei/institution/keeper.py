@@ -95,7 +95,7 @@ YEAR = 366 * 86_400_000
 """Milliseconds, rounded up: nothing is erased too early."""
 RETAIN_EVERY = 3600.0
 ERASED_AT_ONCE = 4096
-ERASABLE = ("inquiry", "outcome", "issuance")
+ERASABLE = ("inquiry", "change", "end", "outcome", "issuance")
 
 
 class Staged(NamedTuple):
@@ -264,10 +264,10 @@ class Keeper:
             for p, leaf in zip(positions, leaves, strict=True)
         ]
 
-    def permitted(self, inquiries: list[bytes]) -> dict[bytes, str]:
-        """The provider of each of these that the record permits (``rounds.Permitted``)."""
+    def permitted(self, inquiries: list[bytes]) -> dict[bytes, tuple[str, str]]:
+        """Requester and provider of each of these that the record permits (``rounds.Permitted``)."""
         found = self._database.read_now(lambda c: index.known(c, inquiries))
-        return {i: k.provider for i, k in found.items() if k.allowed}
+        return {i: (k.requester, k.provider) for i, k in found.items() if k.allowed}
 
     def entered(self, ids: list[bytes]) -> set[bytes]:
         """Those of these envelopes that have a leaf."""

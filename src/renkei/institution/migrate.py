@@ -24,10 +24,10 @@ TABLES = {
     "catalogue": "renkei.catalogue.store",
     "certification": "renkei.certification.store",
     "commission": "renkei.commission.store",
-    "gateway": "renkei.gateway.visit_store",
+    "gateway": "renkei.gateway.visit_store renkei.gateway.subscription_store",
     "portal": "renkei.portal.store",
 }
-"""Where each package declares its ``metadata``. The hub keeps only what ledger, record and institution declare."""
+"""Modules in which a package declares the tables of its ``metadata``. The hub keeps only what ledger, record and institution declare."""
 
 _ROOT = Path(__file__).parent.parent
 
@@ -49,8 +49,9 @@ def metadata(packages: tuple[str, ...]) -> sa.MetaData:
     """The declared tables of ``packages`` together."""
     together = sa.MetaData()
     for package in packages:
-        for table in importlib.import_module(TABLES[package]).metadata.tables.values():
-            table.to_metadata(together)
+        for declares in [importlib.import_module(name) for name in TABLES[package].split()][:1]:
+            for table in declares.metadata.tables.values():
+                table.to_metadata(together)
     return together
 
 

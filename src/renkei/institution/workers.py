@@ -35,7 +35,7 @@ QUEUE = "workers"
 ANSWER_WITHIN = 1.0
 AT_LEAST = 8
 """Entries in one question at least: fewer are quicker done than asked for."""
-_WORKED = (b"inquiry", b"issuance")
+_WORKED = (b"inquiry", b"issuance", b"changed/", b"change-leaf/")
 """What begins the kinds that cost a worker's time: those with conversions."""
 
 
@@ -152,6 +152,6 @@ class Worker(Institution):
         return encode(rounds.draft(state, self.converter, _none, one, now, prove=work.prove).entry)  # type: ignore[arg-type]
 
 
-def _none(_: Sequence[bytes]) -> dict[bytes, str]:
-    """No record here: outcomes are ruled by the keeper, which has it."""
+def _none(_: Sequence[bytes]) -> dict[bytes, tuple[str, str]]:
+    """No record here: outcomes and ends are ruled by the keeper, which has it."""
     return {}

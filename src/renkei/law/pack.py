@@ -126,7 +126,10 @@ SHEETS = (
     "assessment-thresholds.csv",
 )
 DOCUMENTS = "documents.csv"
-"""A sheet that a pack may be without."""
+SUBSCRIPTIONS = "subscriptions.csv"
+"""Sheets that a pack may be without."""
+SUBSCRIBED_MOST = 800
+"""Days for which changes of an item may be told after one inquiry, at most."""
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
@@ -196,6 +199,8 @@ class Pack:
         self.events: dict[str, Event] = parts["events"]
         self.procedures: dict[str, Procedure] = parts["procedures"]
         self.questions: dict[str, Question] = parts["questions"]
+        self.subscriptions: dict[str, dict[str, int]] = parts["subscriptions"]
+        """By affair and item: whoever may ask may also be told of changes, for so many days after asking."""
         self.linkages = tuple(rows)
         self.by_affair_item: dict[tuple[str, str], list[Linkage]] = defaultdict(list)
         for row in rows:
@@ -244,6 +249,10 @@ class Pack:
     def midnight(self, day: dt.date) -> int:
         """The moment (milliseconds since 1970 UTC) at which the law's ``day`` begins."""
         return int(dt.datetime.combine(day, dt.time(), self.zone).timestamp() * 1000)
+
+    def subscribed_days(self, affair: str, item: str) -> int:
+        """Days for which who asks for ``item`` may also be told of changes; 0: it may not."""
+        return self.subscriptions.get(affair, {}).get(item, 0)
 
     def cite(self, row: str, language: str) -> str:
         """The citation of ``row``."""
@@ -303,9 +312,12 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
+    parts["subscriptions"] = _subscriptions(sheet, linkages) if SUBSCRIPTIONS in files else {}
     _check_use(linkages, lines, {d.item for d in parts["documents"].values()})
     for name in files:
-        if name not in (*SHEETS, DOCUMENTS, *counter.SHEETS) and not name.startswith(("specifications/", *NOT_LAW)):
+        if name not in (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS) and not name.startswith(
+            ("specifications/", *NOT_LAW)
+        ):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
@@ -404,3 +416,22 @@ def _documents(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> dict[str, Doc
             continue
         found[r["document"]] = Document(r["document"], r.title(), r["item"], r.words("fields"), int(r["fee"]))
     return found
+
+
+def _subscriptions(sheet: Any, linkages: Sequence[Linkage]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    linked = {(r.affair, r.item) for r in linkages}
+    for r in sheet(SUBSCRIPTIONS, "affair item days"):
+        affair, item, days = r["affair"], r["item"], r["days"]
+        if (affair, item) not in linked:
+            r.fault(
+                "No linkage lets this item be asked for this affair.",
+                "Add its row to linkages.csv, or remove the line.",
+            )
+        if item in found[affair]:
+            r.fault("The same affair and item stand above.", "Remove one of the two lines.")
+        if not (days.isascii() and days.isdigit() and 0 < int(days) <= SUBSCRIBED_MOST):
+            r.fault("`days` is no number of days.", f"Write a whole number from 1 to {SUBSCRIBED_MOST}.")
+            continue
+        found[affair][item] = int(days)
+    return dict(found)

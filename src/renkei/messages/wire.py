@@ -109,6 +109,29 @@ class Inquiry(Wire, frozen=True, tag="inquiry/1"):
     """The requester flags the *fact* of this request as withheld from disclosure (art. 23)."""
     clerk: Annotated[bytes, Meta(max_length=8)] = b""
     """The pseudonym of the clerk who asks, hidden from all but the commission (``signing.Hidden``; ADR 22)."""
+    changes_until: Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?\Z")] = ""
+    """A subscription: the last day (ISO) on which the provider tells of it when the answer is another (``Changed``); empty: none."""
+
+
+class Changed(Wire, frozen=True, tag="changed/1"):
+    """A provider tells a subscriber that it would answer otherwise now: not what, and not which inquiry that was (ADR 43)."""
+
+    source: DomainRef
+    requester: Code
+    """Who subscribed, and is told."""
+    affair: Code
+    item: Code
+    purpose: Code
+    ciphertext: Bytes64
+    """The provider's own code of the person, encrypted to the provider's own key, fresh each time."""
+    issued_at: Moment
+
+
+class EndChanges(Wire, frozen=True, tag="end-changes/1"):
+    """A requester ends the subscription that this inquiry of its own made."""
+
+    inquiry: Bytes32
+    provider: Code
 
 
 class Outcome(Wire, frozen=True, array_like=True):
@@ -335,7 +358,9 @@ class Retire(Wire, frozen=True, tag="retire/1"):
 Decision = Appoint | Order | Lift | ExceptionalPermit | Confirm | Measure
 """What officers sign."""
 Act = Enrol | LawVersion | DomainKeys | Assessment | Rotate | Retire | Decision | Trail
-Signed = Inquiry | Outcomes | IssuanceBatch | Enrolment | Act
+Personal = Inquiry | Changed
+"""What is said about one person, whose code is converted from the sender's to the receiver's."""
+Signed = Personal | EndChanges | Outcomes | IssuanceBatch | Enrolment | Act
 
 
 class Genesis(Wire, frozen=True, tag="genesis/1"):

@@ -1,4 +1,5 @@
-"""Filing: following the record leaf by leaf, and putting each inquiry into the file of the person it is about.
+"""Filing: following the record leaf by leaf, and putting each inquiry, and each notice of a change, into the file of
+the person it is about.
 
 The tree is rebuilt here from the leaf hashes and compared with the cosigned checkpoint, so the hub can neither leave out a leaf nor show
 us another log than it shows the providers. Codes are converted hub first, commission second; only we can read the result.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -23,6 +24,7 @@ from renkei.institution.subjects import Coded
 from renkei.ledger import merkle
 from renkei.ledger import store as log
 from renkei.messages.wire import (
+    EndChanges,
     Filed,
     FileHalf,
     GetFiled,
@@ -34,12 +36,30 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.portal import store
-from renkei.record.entries import Entry, InquiryLeaf, OutcomeLeaf, decode_entry, kind_of
+from renkei.record.entries import (
+    EndLeaf,
+    Entry,
+    OutcomeLeaf,
+    PersonalLeaf,
+    decode_entry,
+    envelope_of,
+    kind_of,
+    said,
+)
+from renkei.record.oversight import Linked
 from renkei.record.state import domain_of
 
 IDLE = 0.4
 FULL = 200
 """Leaves in one step from which on the next follows at once: residents see a record within a second, and few questions are asked."""
+
+
+class Told(NamedTuple):
+    """What some leaves say: rows of access records; outcomes (inquiry, result, ms); ended subscriptions (inquiry, ms)."""
+
+    records: list[dict[str, Any]]
+    outcomes: list[tuple[bytes, str, int]]
+    ends: list[tuple[bytes, int]]
 
 
 class Filing:
@@ -70,8 +90,7 @@ class Filing:
             return 0
         entries = await asyncio.to_thread(self._read, tail.leaves)
         codes = await self._finish(tail, entries)
-        records, outcomes = self._rows(entries, codes)
-        await self._keep(tail, records, outcomes)
+        await self._keep(tail, self._rows(entries, codes))
         return len(tail.leaves)
 
     def _read(self, leaves: Sequence[TailLeaf]) -> list[Entry | None]:
@@ -87,11 +106,11 @@ class Filing:
         return entries
 
     async def _finish(self, tail: Tail, entries: Sequence[Entry | None]) -> dict[int, Coded]:
-        """The portal's code of the person each inquiry is about, by offset."""
+        """The portal's code of the person each entry is about, by offset."""
         halves = [
             (at, FileHalf(self.tree.size + at, leaf.half))
             for at, (leaf, entry) in enumerate(zip(tail.leaves, entries, strict=True))
-            if isinstance(entry, InquiryLeaf) and leaf.half
+            if isinstance(entry, PersonalLeaf) and leaf.half
         ]
         if not halves or tail.target is None:
             return {}
@@ -112,45 +131,25 @@ class Filing:
 
         return await asyncio.to_thread(read)
 
-    def _rows(
-        self, entries: Sequence[Entry | None], codes: dict[int, Coded]
-    ) -> tuple[list[dict[str, Any]], list[tuple[bytes, str, int]]]:
-        records: list[dict[str, Any]] = []
-        outcomes: list[tuple[bytes, str, int]] = []
+    def _rows(self, entries: Sequence[Entry | None], codes: dict[int, Coded]) -> Told:
+        rows = Told([], [], [])
         for at, entry in enumerate(entries):
-            if isinstance(entry, InquiryLeaf) and at in codes:
-                inquiry = decode_as(entry.inquiry.payload, Inquiry)
-                ruling = entry.ruling
-                records.append(
-                    {
-                        "id": entry.inquiry.id,
-                        **codes[at]._asdict(),
-                        "position": self.tree.size + at,
-                        "time": entry.time,
-                        "requester": entry.inquiry.sender,
-                        "provider": inquiry.provider,
-                        "affair": inquiry.affair,
-                        "item": inquiry.item,
-                        "purpose": inquiry.purpose,
-                        "allowed": ruling.allowed,
-                        "reason": ruling.reason,
-                        "rows": ruling.row if ruling.allowed else " ".join(ruling.rows),
-                        "withheld": inquiry.withheld,
-                        "outcome": None,
-                        "outcome_time": None,
-                    }
-                )
+            if isinstance(entry, PersonalLeaf):
+                if at in codes:
+                    rows.records.append({**codes[at]._asdict(), "position": self.tree.size + at, **_record(entry)})
             elif isinstance(entry, OutcomeLeaf):
                 told = decode_as(entry.outcomes.payload, Outcomes)
-                outcomes += [(o.inquiry, o.result, o.time) for o in told.outcomes]
-        return records, outcomes
+                rows.outcomes.extend((o.inquiry, o.result, o.time) for o in told.outcomes)
+            elif isinstance(entry, EndLeaf):
+                rows.ends.append((decode_as(entry.end.payload, EndChanges).inquiry, entry.time))
+        return rows
 
-    async def _keep(self, tail: Tail, records: list[dict[str, Any]], outcomes: list[tuple[bytes, str, int]]) -> None:
+    async def _keep(self, tail: Tail, rows: Told) -> None:
         first = self.tree.size
         leaves = []
         for leaf in tail.leaves:
             kind = kind_of(decode_entry(leaf.entry)) if leaf.entry else "other"
-            keep = kind == "inquiry"
+            keep = kind in ("inquiry", "change")
             leaves.append(log.Leaf(kind, leaf.salt if keep else None, leaf.entry if keep else None, leaf.hash))
         checkpoint = self._member.notary.checkpoint(tail.checkpoint)
         filled = self.tree.append(leaf.hash for leaf in leaves)
@@ -159,7 +158,7 @@ class Filing:
             if self.tree.root() != checkpoint.root:
                 raise NotGenuine("The leaves do not make up the log both keepers signed.", code="log-differs")
             head = log.Head(checkpoint.size, self.head.size if self.head else 0, 0, tail.checkpoint)
-        codes = [Coded(r["code"], r["epoch"]) for r in records]
+        codes = [Coded(r["code"], r["epoch"]) for r in rows.records]
         known = await self._database.read(lambda c: subjects.by_code(c, self._member, codes))
         strangers = sum(1 for c in codes if c not in known)
 
@@ -167,11 +166,32 @@ class Filing:
             log.append(connection, first, leaves, filled)
             if head:
                 log.put_checkpoint(connection, head)
-            store.add_records(connection, records)
-            store.settle(connection, outcomes)
+            store.add_records(connection, rows.records)
+            store.settle(connection, rows.outcomes)
+            store.end_changes(connection, rows.ends)
 
         await self._database.write(commit)
         self.head = head or self.head
-        self._observe.count("records_filed", len(records))
+        self._observe.count("records_filed", len(rows.records))
         if strangers:  # often a code that is still being issued, which is why this is counted and raises no alarm
             self._observe.count("records_of_unknown_codes", strangers)
+
+
+def _record(leaf: PersonalLeaf) -> dict[str, Any]:
+    """What a leaf says of who learnt what from whom."""
+    body, ruling, envelope = said(leaf), leaf.ruling, envelope_of(leaf)
+    asked = body if isinstance(body, Inquiry) else None
+    return {
+        "id": envelope.id,
+        "kind": kind_of(leaf),
+        "time": leaf.time,
+        **Linked.by(envelope.sender, body)._asdict(),
+        "purpose": body.purpose,
+        "allowed": ruling.allowed,
+        "reason": ruling.reason,
+        "rows": ruling.row if ruling.allowed else " ".join(ruling.rows),
+        "withheld": asked is not None and asked.withheld,
+        "changes_until": asked.changes_until if asked else "",
+        "outcome": None,
+        "outcome_time": None,
+    }

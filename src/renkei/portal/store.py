@@ -41,7 +41,11 @@ records = sa.Table(
     sa.Column("withheld", sa.Boolean, nullable=False),
     sa.Column("outcome", sa.String(16)),
     sa.Column("outcome_time", sa.BigInteger),
+    sa.Column("kind", sa.String(8), nullable=False, server_default="inquiry"),
+    sa.Column("changes_until", sa.String(10), nullable=False, server_default=""),
+    sa.Column("changes_ended", sa.BigInteger),
 )
+"""Of an inquiry, and (kind ``change``) of a notice that its answer is another now."""
 reports = sa.Table(
     "reports",
     metadata,
@@ -108,6 +112,12 @@ _SETTLE = Rows(
     .values(outcome=sa.bindparam("result"), outcome_time=sa.bindparam("at"))
 )
 
+_END = Rows(
+    records.update()
+    .where(records.c.id == sa.bindparam("inquiry"), records.c.changes_ended.is_(None))
+    .values(changes_ended=sa.bindparam("at"))
+)
+
 
 def put_account(connection: sa.Connection, local_id: str, secret_sha256: str) -> None:
     connection.execute(accounts.delete().where(accounts.c.local_id == local_id))
@@ -126,6 +136,11 @@ def add_records(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> No
 def settle(connection: sa.Connection, outcomes: Sequence[tuple[bytes, str, int]]) -> None:
     """Note what came of inquiries; the first outcome stands."""
     _SETTLE(connection, [{"inquiry": i, "result": result, "at": at} for i, result, at in outcomes])
+
+
+def end_changes(connection: sa.Connection, ends: Sequence[tuple[bytes, int]]) -> None:
+    """Note when requesters ended the subscriptions these inquiries made; the first end stands."""
+    _END(connection, [{"inquiry": i, "at": at} for i, at in ends])
 
 
 def records_of(

@@ -1,4 +1,4 @@
-"""Admission: the ruling on one inquiry. Hub and commission each reach it alone, from the same leaves.
+"""Admission: the ruling on one inquiry, or one notice of a change. Hub and commission each reach it alone, from the same leaves.
 
 Order of reasons: form and time first, then standing, then the table or an exceptional permit, then the commission's orders, then
 assessments. Decisions use governance as of the end of the previous round, and the round's time.
@@ -6,14 +6,17 @@ assessments. Decisions use governance as of the end of the previous round, and t
 
 from __future__ import annotations
 
+import datetime as dt
+
 from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed
 from renkei.law import decide
 from renkei.law.decision import REASONS as LAW_REASONS
+from renkei.law.pack import Pack
 from renkei.messages import signing
-from renkei.messages.wire import Inquiry
+from renkei.messages.wire import Changed, Inquiry, Personal
 from renkei.record.entries import Ruling
-from renkei.record.oversight import row_of
+from renkei.record.oversight import Linked, row_of
 from renkei.record.state import State, domain_of
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -32,6 +35,11 @@ REASONS: dict[str, tuple[str, str]] = {
         "The law does not let an inquiry for this purpose be withheld from the person.",
         "この目的の照会を本人への開示から除くことは、法律上認められていません。",
     ),
+    "subscription": (
+        "The law does not let changes of this item be told for this affair, or not until that day.",
+        "この事務でこの情報の変更通知を受けること、またはその日まで受けることは、法律上認められていません。",
+    ),
+    "subscriber": ("Who is to be told is not enrolled as one that asks.", "通知先が照会者として登録されていません。"),
     "order": (
         "The commission has ordered that this be stopped.",
         "委員会の命令により停止されています。",
@@ -50,56 +58,80 @@ REASONS: dict[str, tuple[str, str]] = {
 DAY = 86_400_000
 
 
-def rule(state: State, sender: str, inquiry: Inquiry, now: int, *, by: str) -> tuple[Ruling, Domain | None]:
-    """The ruling on ``inquiry``, whose signature by ``sender`` is already verified; and the provider's domain.
+def rule(state: State, sender: str, said: Personal, now: int, *, by: str) -> tuple[Ruling, Domain | None]:
+    """The ruling on what ``sender``, whose signature is already verified, asks or tells; and the receiver's domain.
 
-    ``now`` is the round's time (ms), ``by`` the keeper that rules. Orders against a clerk are the commission's to see (``rounds.fill``).
+    A notice that an answer is another now is ruled as the inquiry would be whose answer it is. ``now`` is the round's time (ms), ``by``
+    the keeper that rules. Orders against a clerk are the commission's to see (``rounds.fill``).
     """
     pack, oversight = state.pack, state.oversight
-    reason, target = _standing(state, sender, inquiry, now)
-    provider = state.bodies.get(inquiry.provider)
-    on = pack.day(now)
-    decision = decide(
-        pack, state.bodies[sender].kinds, inquiry.affair, provider.kinds if provider else (), inquiry.item, on
-    )
+    reason, target = _standing(state, sender, said, now)
+    linked, on = Linked.by(sender, said), pack.day(now)
+    asker, holder = (known.kinds if (known := state.bodies.get(b)) else () for b in (linked.requester, linked.provider))
+    decision = decide(pack, asker, linked.affair, holder, linked.item, on)
     row, line, rows = decision.row, decision.line, list(decision.rows)
-    if not decision.allowed and not reason and (number := oversight.excepting(pack, sender, inquiry, now)):
+    if not decision.allowed and not reason and (number := oversight.excepting(pack, linked, now)):
         decision = decision._replace(allowed=True, reason="allowed")
         row, line, rows = row_of(number), 0, [row_of(number)]
     if decision.allowed and not reason:
-        if number := oversight.against(sender, inquiry, now):
+        if number := oversight.against(linked, now):
             reason, rows = "order", [number]
-        elif not oversight.assessed(sender, inquiry.affair, "", on):
+        elif not oversight.assessed(linked.requester, linked.affair, "", on):
             reason = "requester-assessment"
-        elif not oversight.assessed(inquiry.provider, "", inquiry.item, on):
+        elif not oversight.assessed(linked.provider, "", linked.item, on):
             reason = "provider-assessment"
     allowed = decision.allowed and not reason
     ruling = Ruling(allowed, reason or decision.reason, by, row, line, rows, pack.hash)
     return ruling, target if allowed else None
 
 
-def _standing(state: State, sender: str, inquiry: Inquiry, now: int) -> tuple[str, Domain | None]:
+def _standing(state: State, sender: str, said: Personal, now: int) -> tuple[str, Domain | None]:
+    """The reason for which it is refused whatever the table says, or the domain its code is converted to."""
     limits = state.pack.header.limits
-    if abs(now - inquiry.issued_at) > limits.issued_within_seconds * 1000:
+    to, is_inquiry = (said.provider, True) if isinstance(said, Inquiry) else (said.requester, False)
+    if abs(now - said.issued_at) > limits.issued_within_seconds * 1000:
         return "issued-at", None
-    if not now < inquiry.expires <= inquiry.issued_at + limits.expires_days_max * DAY:
+    if isinstance(said, Inquiry) and not now < said.expires <= said.issued_at + limits.expires_days_max * DAY:
         return "expires", None
-    if inquiry.source.body != sender or not state.is_valid(domain_of(inquiry.source)):
+    if said.source.body != sender or not state.is_valid(domain_of(said.source)):
         return "source", None
-    target = state.domain(inquiry.provider)
-    provider = state.bodies.get(inquiry.provider)
-    if inquiry.provider == sender:
+    target, receiver = state.domain(to), state.bodies.get(to)
+    if to == sender:
         return "own-data", None
-    if provider is None or target is None or provider.role != "gateway":
-        return "provider", None
-    if inquiry.purpose not in state.pack.purposes:
+    if receiver is None or target is None or receiver.role != "gateway":
+        return "provider" if is_inquiry else "subscriber", None
+    if said.purpose not in state.pack.purposes:
         return "purpose", None
-    if not signing.sealable(inquiry.reply_key):
-        return "reply-key", None
-    if inquiry.withheld and inquiry.purpose not in state.pack.withholding:
-        return "withheld", None
+    if reason := _asked(state, said, now) if isinstance(said, Inquiry) else _told(state, said):
+        return reason, None
     try:
-        Ciphertext.from_bytes(inquiry.ciphertext)
+        Ciphertext.from_bytes(said.ciphertext)
     except Malformed:
         return "ciphertext", None
     return "", target
+
+
+def _asked(state: State, inquiry: Inquiry, now: int) -> str:
+    pack = state.pack
+    if not signing.sealable(inquiry.reply_key):
+        return "reply-key"
+    if inquiry.withheld and inquiry.purpose not in pack.withholding:
+        return "withheld"
+    if inquiry.changes_until and not _may_subscribe(pack, inquiry, now):
+        return "subscription"
+    return ""
+
+
+def _told(state: State, changed: Changed) -> str:
+    return "" if state.pack.subscribed_days(changed.affair, changed.item) else "subscription"
+
+
+def _may_subscribe(pack: Pack, inquiry: Inquiry, now: int) -> bool:
+    """Whether changes may be told until the day asked for. Of the past nothing changes, and who is not to know is not watched either."""
+    days = pack.subscribed_days(inquiry.affair, inquiry.item)
+    try:
+        until = dt.date.fromisoformat(inquiry.changes_until)
+    except ValueError:
+        return False
+    ahead = (until - pack.day(now)).days
+    return not inquiry.as_of and not inquiry.withheld and 0 <= ahead <= days

@@ -13,8 +13,11 @@ from renkei.messages.wire import (
     Code,
     Count,
     DomainRef,
+    EndChanges,
     Envelope,
+    IssuanceBatch,
     Moment,
+    Personal,
     Receipt,
     Small,
     Wire,
@@ -53,6 +56,30 @@ class InquiryLeaf(Wire, frozen=True, tag="inquiry-leaf/1"):
     proofs: list[Small] = []
 
 
+class ChangeLeaf(Wire, frozen=True, tag="change-leaf/1"):
+    """A change notice with its ruling: as an inquiry's, but from the provider to the subscriber."""
+
+    time: Moment
+    change: Envelope
+    ruling: Ruling
+    target: DomainRef | None = None
+    half: Small = b""
+    converted: Small = b""
+    half_proofs: list[Small] = []
+    proofs: list[Small] = []
+
+
+PersonalLeaf = InquiryLeaf | ChangeLeaf
+"""About one person: with a ruling, and conversions if it is allowed."""
+
+
+class EndLeaf(Wire, frozen=True, tag="end-leaf/1"):
+    """A requester's end of a subscription."""
+
+    time: Moment
+    end: Envelope
+
+
 class OutcomeLeaf(Wire, frozen=True, tag="outcome-leaf/1"):
     """A provider's outcomes: the statute's time of provision."""
 
@@ -87,10 +114,12 @@ class GenesisLeaf(Wire, frozen=True, tag="genesis-leaf/1"):
     commission_signature: bytes
 
 
-Entry = InquiryLeaf | OutcomeLeaf | IssuanceLeaf | ActLeaf | GenesisLeaf
+Entry = InquiryLeaf | ChangeLeaf | EndLeaf | OutcomeLeaf | IssuanceLeaf | ActLeaf | GenesisLeaf
 
 KINDS: dict[type[Entry], str] = {
     InquiryLeaf: "inquiry",
+    ChangeLeaf: "change",
+    EndLeaf: "end",
     OutcomeLeaf: "outcome",
     IssuanceLeaf: "issuance",
     ActLeaf: "act",
@@ -103,11 +132,28 @@ def decode_entry(data: bytes) -> Entry:
     return decode_as(data, Entry)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
-def receipt_of(position: int, leaf: InquiryLeaf) -> Receipt:
-    """What the requester is told of its leaf."""
+def said(leaf: PersonalLeaf) -> Personal:
+    """What is said about the person."""
+    return decode_as(envelope_of(leaf).payload, Personal)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def receiver_of(entry: Entry) -> str:
+    """To whom the leaf is a permit, or what it is to learn from the record: nobody (empty) if it is refused."""
+    match entry:
+        case InquiryLeaf() | ChangeLeaf():
+            return entry.target.body if entry.ruling.allowed and entry.target else ""
+        case IssuanceLeaf():
+            return decode_as(entry.batch.payload, IssuanceBatch).target.body
+        case EndLeaf():
+            return decode_as(entry.end.payload, EndChanges).provider
+    return ""
+
+
+def receipt_of(position: int, leaf: PersonalLeaf) -> Receipt:
+    """What the sender is told of its leaf."""
     ruling = leaf.ruling
     rows = [ruling.row] if ruling.allowed else ruling.rows
-    return Receipt(leaf.inquiry.id, position, ruling.allowed, leaf.time, ruling.reason, rows, ruling.by)
+    return Receipt(envelope_of(leaf).id, position, ruling.allowed, leaf.time, ruling.reason, rows, ruling.by)
 
 
 def envelope_of(entry: Entry) -> Envelope:
@@ -115,6 +161,10 @@ def envelope_of(entry: Entry) -> Envelope:
     match entry:
         case InquiryLeaf():
             return entry.inquiry
+        case ChangeLeaf():
+            return entry.change
+        case EndLeaf():
+            return entry.end
         case IssuanceLeaf():
             return entry.batch
         case OutcomeLeaf():

@@ -27,6 +27,7 @@ from renkei.messages.wire import (
     Measure,
     Officer,
     Order,
+    Personal,
     Scope,
     Trail,
 )
@@ -50,6 +51,22 @@ class Standing(NamedTuple):
     confirmed: int = 0
 
 
+class Linked(NamedTuple):
+    """Who learns what from whom, and for which affair: the same of an inquiry and of a notice that its answer is another now."""
+
+    requester: str
+    provider: str
+    affair: str
+    item: str
+
+    @classmethod
+    def by(cls, sender: str, said: Personal) -> Linked:
+        """What ``sender`` says."""
+        if isinstance(said, Inquiry):
+            return cls(sender, said.provider, said.affair, said.item)
+        return cls(said.requester, sender, said.affair, said.item)
+
+
 class Oversight:
     """The fold of the commission's decisions. Change it only by ``apply``."""
 
@@ -70,20 +87,20 @@ class Oversight:
 
     # ------------------------------------------------------------------ what holds
 
-    def against(self, sender: str, inquiry: Inquiry, now: int, clerk: bytes = b"") -> str:
-        """The number of an order that stops this inquiry now, or nothing. O(standing orders)."""
+    def against(self, linked: Linked, now: int, clerk: bytes = b"") -> str:
+        """The number of an order that stops this now, or nothing. O(standing orders)."""
         for number in self.orders:
             order = self.decisions[number].decision
             assert isinstance(order, Order)
-            if (not order.until or now < order.until) and covers(order.scope, sender, inquiry, clerk):
+            if (not order.until or now < order.until) and covers(order.scope, linked, clerk):
                 return number
         return ""
 
-    def excepting(self, pack: Pack, sender: str, inquiry: Inquiry, now: int) -> str:
-        """The number of an exceptional permit that allows this inquiry now, or nothing."""
-        for number in self.exceptions.get((inquiry.affair, inquiry.item), ()):
+    def excepting(self, pack: Pack, linked: Linked, now: int) -> str:
+        """The number of an exceptional permit that allows this now, or nothing."""
+        for number in self.exceptions.get((linked.affair, linked.item), ()):
             standing = self.decisions[number]
-            if self.holds(standing, pack, now) and _concerns(standing.decision, sender, inquiry.provider):
+            if self.holds(standing, pack, now) and _concerns(standing.decision, linked.requester, linked.provider):
                 return number
         return ""
 
@@ -226,19 +243,14 @@ class Oversight:
             raise NotGenuine("Another officer confirms.", code="four-eyes")
 
 
-def covers(scope: Scope, sender: str, inquiry: Inquiry, clerk: bytes = b"") -> bool:
-    """Whether an inquiry is one of those ``scope`` means. ``clerk`` is the pseudonym, where it is known."""
+def covers(scope: Scope, linked: Linked, clerk: bytes = b"") -> bool:
+    """Whether this is what ``scope`` means. ``clerk`` is the pseudonym of who asked, where it is known."""
     if scope.clerk and scope.clerk != clerk:
         return False
-    if scope.body not in ("*", sender, inquiry.provider):
+    if scope.body not in ("*", linked.requester, linked.provider):
         return False
-    parts = (
-        (scope.requester, sender),
-        (scope.provider, inquiry.provider),
-        (scope.affair, inquiry.affair),
-        (scope.item, inquiry.item),
-    )
-    return all(wanted in ("*", is_) for wanted, is_ in parts)
+    wanted = scope.requester, scope.provider, scope.affair, scope.item
+    return all(one in ("*", is_) for one, is_ in zip(wanted, linked, strict=True))
 
 
 def row_of(number: str) -> str:

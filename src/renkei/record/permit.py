@@ -15,8 +15,8 @@ from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.ledger.merkle import commitment, leaf_hash
 from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, cosigners, verify_note
 from renkei.messages import signing
-from renkei.messages.wire import Inquiry, Permit, decode_as
-from renkei.record.entries import Entry, InquiryLeaf, decode_entry
+from renkei.messages.wire import Changed, Inquiry, Permit
+from renkei.record.entries import Entry, PersonalLeaf, decode_entry, envelope_of, said
 from renkei.record.rounds import demand_proofs
 from renkei.record.state import CONVERTERS, State, domain_of
 
@@ -96,19 +96,51 @@ def authorise(permit: Permit, notary: Notary, state: State, own: str, now: int, 
     expired; proofs of its conversions are right, if it has or (``prove``) must have any. ``Refused``/``NotGenuine`` otherwise.
     """
     leaf = notary.open(permit)
-    if not isinstance(leaf, InquiryLeaf) or not leaf.ruling.allowed or leaf.target is None:
+    target, ciphertext = _allowed(leaf, state, own, prove)
+    assert isinstance(leaf, PersonalLeaf)
+    envelope, inquiry = envelope_of(leaf), said(leaf)
+    if not isinstance(inquiry, Inquiry):
         raise Refused("The leaf does not allow a disclosure.", code="not-allowed")
-    envelope = leaf.inquiry
-    signing.verify(envelope, state.body(envelope.sender).identity)
-    inquiry = decode_as(envelope.payload, Inquiry)
-    if inquiry.provider != own or leaf.target.body != own:
+    if inquiry.provider != own:
         raise Refused("The permit is for another provider.", code="other-provider")
     if now >= inquiry.expires:
         raise Refused("The permit has expired.", code="expired")
+    return Authorised(envelope.id, envelope.sender, inquiry, leaf.ruling.row, target, ciphertext)
+
+
+class Notified(NamedTuple):
+    """A change notice that is in the record, for this subscriber; ``time`` is its round's (ms)."""
+
+    id: bytes
+    provider: str
+    changed: Changed
+    time: int
+    target: Domain
+    ciphertext: Ciphertext
+
+
+def authorise_change(permit: Permit, notary: Notary, state: State, own: str, *, prove: bool = False) -> Notified:
+    """What a subscriber checks, alone, before it believes that something changed: as ``authorise``."""
+    leaf = notary.open(permit)
+    target, ciphertext = _allowed(leaf, state, own, prove)
+    assert isinstance(leaf, PersonalLeaf)
+    envelope, changed = envelope_of(leaf), said(leaf)
+    if not isinstance(changed, Changed) or changed.requester != own:
+        raise Refused("The leaf tells this body of no change.", code="not-allowed")
+    return Notified(envelope.id, envelope.sender, changed, leaf.time, target, ciphertext)
+
+
+def _allowed(leaf: Entry, state: State, own: str, prove: bool) -> tuple[Domain, Ciphertext]:
+    """The own domain and the converted code of a leaf that allows something, signed by who is said to have, proven where it must be."""
+    if not isinstance(leaf, PersonalLeaf) or not leaf.ruling.allowed or leaf.target is None:
+        raise Refused("The leaf does not allow a disclosure.", code="not-allowed")
+    envelope = envelope_of(leaf)
+    signing.verify(envelope, state.body(envelope.sender).identity)
+    if leaf.target.body != own:
+        raise Refused("The permit is for another provider.", code="other-provider")
     for converter in CONVERTERS:
         demand_proofs(state, leaf, converter, always=prove)
-    ciphertext = Ciphertext.split(leaf.converted)
-    return Authorised(envelope.id, envelope.sender, inquiry, leaf.ruling.row, domain_of(leaf.target), ciphertext)
+    return domain_of(leaf.target), Ciphertext.split(leaf.converted)
 
 
 def to_file(permit: Permit) -> str:

@@ -15,17 +15,41 @@ from renkei.codes import Ciphertext, Converter, Domain, prove_conversion, verify
 from renkei.errors import Malformed, NotFound, NotGenuine
 from renkei.messages import signing
 from renkei.messages.signing import Unveil, unseen
-from renkei.messages.wire import Envelope, Fill, Inquiry, IssuanceBatch, Outcomes, decode_as, decode_signed
+from renkei.messages.wire import (
+    Changed,
+    EndChanges,
+    Envelope,
+    Fill,
+    Inquiry,
+    IssuanceBatch,
+    Outcomes,
+    Personal,
+    decode_as,
+    decode_signed,
+)
 from renkei.record.admission import rule
-from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, IssuanceLeaf, OutcomeLeaf, Ruling, envelope_of
+from renkei.record.entries import (
+    ActLeaf,
+    ChangeLeaf,
+    EndLeaf,
+    Entry,
+    InquiryLeaf,
+    IssuanceLeaf,
+    OutcomeLeaf,
+    PersonalLeaf,
+    Ruling,
+    envelope_of,
+    said,
+)
+from renkei.record.oversight import Linked
 from renkei.record.state import State, domain_of, ref_of
 
 OUTCOMES = ("provided", "nothing", "expired")
 OUTCOME_AHEAD = 120_000
 """Milliseconds by which a provider's clock may be ahead of the round's time."""
 
-Permitted = Callable[[list[bytes]], dict[bytes, str]]
-"""``permitted(inquiry ids)`` answers the provider of each one that the record permits."""
+Permitted = Callable[[list[bytes]], dict[bytes, tuple[str, str]]]
+"""``permitted(inquiry ids)`` answers requester and provider of each one that the record permits."""
 
 
 class Draft(NamedTuple):
@@ -48,12 +72,16 @@ def draft(
 def _draft(state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int) -> Draft:
     body, sender = _open(state, envelope)
     match body:
-        case Inquiry():
+        case Inquiry() | Changed():
+            kind = InquiryLeaf if isinstance(body, Inquiry) else ChangeLeaf
             ruling, target = rule(state, sender, body, now, by="hub")
             if target is None:
-                return Draft(InquiryLeaf(now, envelope, ruling), body)
+                return Draft(kind(now, envelope, ruling), body)
             half = converter.convert(domain_of(body.source), target, Ciphertext.split(body.ciphertext))
-            return Draft(InquiryLeaf(now, envelope, ruling, ref_of(target), half.to_bytes()), body)
+            return Draft(kind(now, envelope, ruling, ref_of(target), half.to_bytes()), body)
+        case EndChanges():
+            _end(permitted, sender, body)
+            return Draft(EndLeaf(now, envelope), body)
         case IssuanceBatch():
             source, target = _issuance(state, sender, body)
             halves = [converter.convert(source, target, Ciphertext.split(c.ciphertext)) for c in body.codes]
@@ -107,26 +135,9 @@ def _fill(
     body, sender = _open(state, envelope)
     match entry, body:
         case InquiryLeaf(), Inquiry():
-            ruling, target = rule(state, sender, body, now, by="commission")
-            if entry.ruling.allowed and target is None:
-                return Fill([], ruling.reason, ruling.rows)
-            if entry.ruling != msgspec.structs.replace(ruling, by="hub"):
-                raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
-            if (
-                entry.converted
-                or entry.proofs
-                or entry.target != (ref_of(target) if target else None)
-                or bool(entry.half) != bool(target)
-            ):
-                raise NotGenuine("A draft carries what it should not.", code="round-entry")
-            if target is None:
-                return Fill([])
-            if state.oversight.orders and body.clerk:
-                clerk = unveil(sender, body.clerk, body.reply_key)
-                if number := state.oversight.against(sender, body, now, clerk):
-                    return Fill([], "order", [number])
-            made = converter.convert(domain_of(body.source), target, Ciphertext.split(entry.half))
-            return Fill([made.to_bytes()])
+            return _fill_personal(state, converter, entry, body, now, unveil)
+        case ChangeLeaf(), Changed():
+            return _fill_personal(state, converter, entry, body, now, unveil)
         case IssuanceLeaf(), IssuanceBatch():
             source, target = _issuance(state, sender, body)
             if len(entry.half) != len(body.codes) or entry.converted or entry.proofs:
@@ -135,10 +146,39 @@ def _fill(
         case OutcomeLeaf(), Outcomes():
             _outcomes(permitted, sender, body, now)
             return Fill([])
+        case EndLeaf(), EndChanges():
+            _end(permitted, sender, body)
+            return Fill([])
         case ActLeaf(), _:
             state.check(envelope, now)
             return Fill([])
     raise NotGenuine("The entry's kind does not fit what it holds.", code="round-entry")
+
+
+def _fill_personal(
+    state: State, converter: Converter, entry: PersonalLeaf, body: Personal, now: int, unveil: Unveil
+) -> Fill:
+    sender = envelope_of(entry).sender
+    ruling, target = rule(state, sender, body, now, by="commission")
+    if entry.ruling.allowed and target is None:
+        return Fill([], ruling.reason, ruling.rows)
+    if entry.ruling != msgspec.structs.replace(ruling, by="hub"):
+        raise NotGenuine("Hub and commission reached different rulings.", code="round-ruling")
+    if (
+        entry.converted
+        or entry.proofs
+        or entry.target != (ref_of(target) if target else None)
+        or bool(entry.half) != bool(target)
+    ):
+        raise NotGenuine("A draft carries what it should not.", code="round-entry")
+    if target is None:
+        return Fill([])
+    if isinstance(body, Inquiry) and body.clerk and state.oversight.orders:
+        clerk = unveil(sender, body.clerk, body.reply_key)
+        if number := state.oversight.against(Linked.by(sender, body), now, clerk):
+            return Fill([], "order", [number])
+    made = converter.convert(domain_of(body.source), target, Ciphertext.split(entry.half))
+    return Fill([made.to_bytes()])
 
 
 class Conversion(NamedTuple):
@@ -153,10 +193,10 @@ class Conversion(NamedTuple):
 def conversions(entry: Entry, by: str) -> list[Conversion]:
     """The conversions a leaf (for the hub's also a draft) says ``by`` (hub or commission) has made."""
     match entry:
-        case InquiryLeaf() if entry.half and entry.target:
-            inquiry = decode_as(entry.inquiry.payload, Inquiry)
-            source, target = domain_of(inquiry.source), domain_of(entry.target)
-            given, half, made = [inquiry.ciphertext], [entry.half], [entry.converted]
+        case InquiryLeaf() | ChangeLeaf() if entry.half and entry.target:
+            body = said(entry)
+            source, target = domain_of(body.source), domain_of(entry.target)
+            given, half, made = [body.ciphertext], [entry.half], [entry.converted]
         case IssuanceLeaf():
             batch = decode_as(entry.batch.payload, IssuanceBatch)
             source, target = domain_of(batch.source), domain_of(batch.target)
@@ -187,7 +227,7 @@ def are_honest(state: State, by: str, made: Sequence[Conversion], proofs: Sequen
 
 def demand_proofs(state: State, entry: Entry, by: str, *, always: bool) -> None:
     """``NotGenuine`` if the proofs of ``by`` in ``entry`` are wrong, or (``always``) missing."""
-    if not isinstance(entry, InquiryLeaf | IssuanceLeaf):
+    if not isinstance(entry, PersonalLeaf | IssuanceLeaf):
         return
     given = entry.half_proofs if by == "hub" else entry.proofs
     if (given or always) and not are_honest(state, by, conversions(entry, by), given):
@@ -197,11 +237,11 @@ def demand_proofs(state: State, entry: Entry, by: str, *, always: bool) -> None:
 def complete(entry: Entry, filled: Fill) -> Entry:
     """The final entry: what both keepers encode and hash."""
     match entry:
-        case InquiryLeaf() if filled.refusal:
+        case InquiryLeaf() | ChangeLeaf() if filled.refusal:
             ruling = entry.ruling
             refused = Ruling(False, filled.refusal, "commission", ruling.row, ruling.line, filled.rows, ruling.pack)
-            return InquiryLeaf(entry.time, entry.inquiry, refused)
-        case InquiryLeaf() if entry.ruling.allowed:
+            return type(entry)(entry.time, envelope_of(entry), refused)
+        case InquiryLeaf() | ChangeLeaf() if entry.ruling.allowed:
             if len(filled.converted) != 1 or len(filled.converted[0]) != 64:
                 raise Malformed("The commission's conversion is missing.", code="round-fill")
             return msgspec.structs.replace(entry, converted=filled.converted[0], proofs=filled.proofs)
@@ -233,11 +273,16 @@ def _issuance(state: State, sender: str, batch: IssuanceBatch) -> tuple[Domain, 
 def _outcomes(permitted: Permitted, sender: str, body: Outcomes, now: int) -> None:
     if len({o.inquiry for o in body.outcomes}) != len(body.outcomes):
         raise Malformed("An outcome is repeated.", code="outcomes")
-    providers = permitted([o.inquiry for o in body.outcomes])
+    parties = permitted([o.inquiry for o in body.outcomes])
     for outcome in body.outcomes:
-        if providers.get(outcome.inquiry) != sender:
+        if parties.get(outcome.inquiry, ("", ""))[1] != sender:
             raise NotGenuine("An outcome is for an inquiry this body was not permitted to answer.", code="not-entitled")
         if outcome.result not in OUTCOMES:
             raise Malformed("An outcome's result is unknown.", code="outcomes")
         if outcome.time > now + OUTCOME_AHEAD:
             raise Malformed("An outcome's time is in the future.", code="outcomes")
+
+
+def _end(permitted: Permitted, sender: str, body: EndChanges) -> None:
+    if permitted([body.inquiry]).get(body.inquiry) != (sender, body.provider):
+        raise NotGenuine("A subscription is ended by who made it.", code="not-entitled")

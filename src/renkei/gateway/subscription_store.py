@@ -1,0 +1,227 @@
+"""Tables of subscriptions: what we asked to be told of, what we were told, and whom we tell.
+
+Invariants: a subscriber's row exists only for a person whom we knew and did not withhold when the inquiry was answered; ``digest`` is of
+the records that were answered last, or that a change notice in the record was about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from renkei.gateway.store import inquiries, metadata
+
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("inquiry", sa.LargeBinary(32), primary_key=True),
+    sa.Column("local_id", sa.String(64), nullable=False),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("affair", sa.String(80), nullable=False),
+    sa.Column("item", sa.String(80), nullable=False),
+    sa.Column("until", sa.String(10), nullable=False),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("ended_by", sa.String(80)),
+)
+"""Ours, by the inquiry that made them."""
+sa.Index("subscriptions_person", subscriptions.c.local_id, subscriptions.c.until)
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("inquiry", sa.LargeBinary(32), nullable=False),
+    sa.Column("leaf", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("settled_at", sa.BigInteger),
+    sa.Column("settled_by", sa.String(80)),
+    sa.Column("asked", sa.LargeBinary(32)),
+)
+"""Change notices we were sent; ``asked``: the inquiry that followed."""
+sa.Index("changes_settled", changes.c.settled_at, changes.c.at)
+sa.Index("changes_inquiry", changes.c.inquiry)
+subscribers = sa.Table(
+    "subscribers",
+    metadata,
+    sa.Column("inquiry", sa.LargeBinary(32), primary_key=True),
+    sa.Column("requester", sa.String(64), nullable=False),
+    sa.Column("local_id", sa.String(64), nullable=False),
+    sa.Column("affair", sa.String(80), nullable=False),
+    sa.Column("item", sa.String(80), nullable=False),
+    sa.Column("purpose", sa.String(80), nullable=False),
+    sa.Column("until", sa.String(10), nullable=False),
+    sa.Column("specification", sa.Integer, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("told", sa.LargeBinary(32)),
+    sa.Column("told_digest", sa.LargeBinary(32)),
+    sa.Column("told_at", sa.BigInteger),
+)
+"""Whom we tell, by the inquiry that asked for it; ``told``: the notice that is on its way into the record, or was refused there, since
+``told_at``."""
+sa.Index("subscribers_person", subscribers.c.local_id, subscribers.c.requester)
+sa.Index("subscribers_told", subscribers.c.told)
+sa.Index("subscribers_until", subscribers.c.until)
+
+LISTED = 200
+
+
+class Told(NamedTuple):
+    """A change notice, received: its id, between whom and about what, its leaf and the round's time (ms)."""
+
+    id: bytes
+    local_id: str
+    provider: str
+    affair: str
+    item: str
+    leaf: int
+    at: int
+    day: str
+    """The law's day of ``at``."""
+
+
+# ------------------------------------------------------------------ as requester
+
+
+def subscribe(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(subscriptions.insert(), list(rows))
+
+
+def receive(connection: sa.Connection, told: Told) -> bool:
+    """Keep a change notice; ``False`` if nothing subscribed to it stands. One that nobody has dealt with yet says it all."""
+    s = subscriptions.c
+    same = s.local_id == told.local_id, s.provider == told.provider, s.affair == told.affair, s.item == told.item
+    live = sa.select(s.inquiry).where(*same, s.until >= told.day, s.ended_at.is_(None))
+    inquiry = connection.execute(
+        live.join(inquiries, inquiries.c.id == s.inquiry).order_by(inquiries.c.issued_at.desc()).limit(1)
+    ).scalar()
+    if inquiry is None:
+        return False
+    c = changes.c
+    known = sa.select(c.id).where(sa.or_(c.id == told.id, sa.and_(c.inquiry == inquiry, c.settled_at.is_(None))))
+    if connection.execute(known.limit(1)).first() is None:
+        row = {"id": told.id, "inquiry": inquiry, "leaf": told.leaf, "at": told.at}
+        connection.execute(changes.insert(), [row])
+    return True
+
+
+def open_changes(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Change notices nobody has dealt with, newest first, each with its inquiry."""
+    query = _with_inquiry(changes).where(changes.c.settled_at.is_(None))
+    return list(connection.execute(query.order_by(changes.c.at.desc()).limit(LISTED)))
+
+
+def count_open(connection: sa.Connection) -> int:
+    query = sa.select(sa.func.count()).select_from(changes).where(changes.c.settled_at.is_(None))
+    return connection.execute(query).scalar_one()
+
+
+def change(connection: sa.Connection, id_: bytes) -> sa.Row[Any] | None:
+    return connection.execute(_with_inquiry(changes).where(changes.c.id == id_)).one_or_none()
+
+
+def settle_change(connection: sa.Connection, id_: bytes, by: str, at: int, asked: bytes | None = None) -> bool:
+    """Somebody has dealt with it; whether it was still open."""
+    done = changes.update().where(changes.c.id == id_, changes.c.settled_at.is_(None))
+    return bool(connection.execute(done.values(settled_at=at, settled_by=by, asked=asked)).rowcount)
+
+
+def standing(connection: sa.Connection, day: str, limit: int = LISTED) -> list[sa.Row[Any]]:
+    """Subscriptions of ours that have not ended, newest first, each with its inquiry."""
+    query = _with_inquiry(subscriptions).where(*_stands(day)).order_by(inquiries.c.issued_at.desc())
+    return list(connection.execute(query.limit(limit)))
+
+
+def count_standing(connection: sa.Connection, day: str) -> int:
+    s = subscriptions.c
+    query = sa.select(sa.func.count()).select_from(subscriptions).join(inquiries, inquiries.c.id == s.inquiry)
+    return connection.execute(query.where(*_stands(day))).scalar_one()
+
+
+def subscription(connection: sa.Connection, inquiry: bytes) -> sa.Row[Any] | None:
+    return connection.execute(_with_inquiry(subscriptions).where(subscriptions.c.inquiry == inquiry)).one_or_none()
+
+
+def end(connection: sa.Connection, inquiry: bytes, by: str, at: int) -> bool:
+    """End a subscription of ours, and what it told; whether it still stood."""
+    stood = subscriptions.update().where(subscriptions.c.inquiry == inquiry, subscriptions.c.ended_at.is_(None))
+    if not connection.execute(stood.values(ended_at=at, ended_by=by)).rowcount:
+        return False
+    open_ = changes.update().where(changes.c.inquiry == inquiry, changes.c.settled_at.is_(None))
+    connection.execute(open_.values(settled_at=at, settled_by=by))
+    return True
+
+
+def _stands(day: str) -> tuple[sa.ColumnElement[bool], ...]:
+    s = subscriptions.c
+    return s.until >= day, s.ended_at.is_(None), inquiries.c.state.in_(("submitted", "permitted", "answered"))
+
+
+def _with_inquiry(table: sa.Table) -> sa.Select[Any]:
+    asked = [c for c in inquiries.c if c.name not in table.c]
+    return sa.select(table, *asked).join(inquiries, inquiries.c.id == table.c.inquiry)
+
+
+# ------------------------------------------------------------------ as provider
+
+
+def note(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Take in subscribers; one of the same requester, person, affair and item takes the place of the one before."""
+    s = subscribers.c
+    for row in rows:
+        same = [s[name] == row[name] for name in ("local_id", "requester", "affair", "item")]
+        connection.execute(subscribers.delete().where(*same))
+    if rows:
+        connection.execute(subscribers.insert(), list(rows))
+
+
+def drop(connection: sa.Connection, inquiry: bytes, requester: str) -> None:
+    s = subscribers.c
+    connection.execute(subscribers.delete().where(s.inquiry == inquiry, s.requester == requester))
+
+
+def drop_ended(connection: sa.Connection, day: str) -> None:
+    """Forget those whose last day was before ``day``."""
+    connection.execute(subscribers.delete().where(subscribers.c.until < day))
+
+
+def after(connection: sa.Connection, inquiry: bytes, limit: int) -> list[sa.Row[Any]]:
+    """The next ``limit`` subscribers by their inquiry's id, which is in no order anybody could read anything from."""
+    query = sa.select(subscribers).where(subscribers.c.inquiry > inquiry).order_by(subscribers.c.inquiry)
+    return list(connection.execute(query.limit(limit)))
+
+
+def telling(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Notices are on their way (keys ``at key notice said``)."""
+    told = subscribers.update().where(subscribers.c.inquiry == sa.bindparam("key"))
+    told = told.values(told=sa.bindparam("notice"), told_digest=sa.bindparam("said"), told_at=sa.bindparam("at"))
+    if rows:
+        connection.execute(told, list(rows))
+
+
+def rebase(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Another specification is followed: what is answered by it now is no change (keys ``key said version``)."""
+    same = subscribers.update().where(subscribers.c.inquiry == sa.bindparam("key"))
+    if rows:
+        connection.execute(same.values(digest=sa.bindparam("said"), specification=sa.bindparam("version")), list(rows))
+
+
+def recorded(connection: sa.Connection, notices: Sequence[tuple[bytes, bool]]) -> None:
+    """Notices are in the record, allowed or refused; of a refused one nobody was told."""
+    s = subscribers.c
+    for id_, allowed in notices:
+        ours = subscribers.update().where(s.told == id_)
+        connection.execute(
+            ours.values(told=None, told_at=None, digest=s.told_digest) if allowed else ours.values(told=None)
+        )
+
+
+def under_way(connection: sa.Connection) -> set[bytes]:
+    """Notices that the record was sent and has not answered."""
+    rows = connection.execute(sa.select(subscribers.c.told).where(subscribers.c.told.is_not(None)))
+    return {bytes(i) for i in rows.scalars()}
+
+
+def count(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(subscribers)).scalar_one()
