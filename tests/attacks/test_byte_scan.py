@@ -11,6 +11,7 @@ import urllib.parse
 
 import pytest
 
+from renkei.gateway import subscription_store
 from renkei.nation.plan import local_ids
 from tests.attacks.spy import watch
 from tests.world import Running, until
@@ -77,12 +78,23 @@ def capture(running):
         running.ask(persona=persona)
     running.ask(item="disability")
     running.http("ohashi-city", "/subjects", {"subjects": [{"local_id": "fresh-1", "number": _number(running)}]})
+    tell_of_a_change(running)
     running.stop_body("pension-service")
     running.ask(provider="pension-service", item="pension-benefits", wait=1)
     until(lambda: any(".box." in m.subject for m in list(seen)))
     until(lambda: int(running.http("portal", "/health", token="")[1]["records"]) >= 5)
     running.stop()
     return [m.subject.encode() + b"\n" + m.data for m in seen]
+
+
+def tell_of_a_change(running):
+    """A subscription, and a notice that its answer is another."""
+    running.ask(changes_until=(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=200)).isoformat())
+    provider = running.world.institutions["tax-union"]
+    other = subscription_store.subscribers.update().values(digest=bytes(32))
+    running.do(provider.database.write(lambda c: c.execute(other)))
+    assert running.do(provider.subscribers.check()) == 1
+    until(lambda: running.http("ohashi-city", "/changes")[1])
 
 
 def _number(running):

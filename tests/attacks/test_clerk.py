@@ -85,6 +85,9 @@ def test_duties_are_needed_one_by_one(nation):
         ("/inquiries", "asker"): {"local_id": "1", "provider": "x", "affair": "x", "item": "x", "purpose": "x"},
         ("/subjects", "registrar"): {"subjects": [{"local_id": "n", "number": "1"}]},
         ("/flags", "registrar"): body,
+        (f"/subscriptions/{'0' * 64}/end", "asker"): {},
+        (f"/changes/{'0' * 64}/ask", "asker"): {},
+        (f"/changes/{'0' * 64}/settle", "asker"): {},
         (f"/provisions/{'0' * 64}/release", "releaser"): {},
         (f"/provisions/{'0' * 64}/decline", "releaser"): {},
     }
@@ -98,6 +101,9 @@ def test_duties_are_needed_one_by_one(nation):
     releaser = clerk_of(nation, "tax-union", TOKENS["releaser"])
     assert releaser.submit("/desk/held", f"/desk/held/{'0' * 64}", act="release")[0].status == 404
     assert releaser.submit("/desk/held", "/desk/new", affair="child-allowance")[0].status == 403
+    for act in ("ask", "settle", "end"):
+        assert releaser.submit("/desk/held", f"/desk/changes/{'0' * 64}", act=act)[0].status == 403
+        assert asker.submit("/desk/held", f"/desk/changes/{'0' * 64}", act=act)[0].status == 404
 
 
 def held(nation, **changes):
@@ -250,6 +256,7 @@ def test_forms_without_their_token_do_nothing(nation):
     for path, form in (
         ("/desk/new", {"affair": "x"}),
         (f"/desk/held/{'0' * 64}", {"act": "release"}),
+        (f"/desk/changes/{'0' * 64}", {"act": "end"}),
         ("/signout", {}),
     ):
         for token in ({}, {"_csrf_token": ""}, {"_csrf_token": "forged"}):
@@ -278,6 +285,7 @@ def test_forms_without_their_token_do_nothing(nation):
         "/" + "a" * 6000,
         "/desk/inquiries/" + "g" * 64,
         "/desk/inquiries/" + "0" * 63,
+        "/desk/changes/" + "g" * 64,
         "/?lang=<script>",
     ],
 )
@@ -418,7 +426,14 @@ def test_script_in_what_the_law_calls_things_is_shown_as_text(scripted):
         ),
         "tax-union": (
             clerk_of(scripted, "tax-union"),
-            ["/desk", "/desk/held", "/desk/new", "/desk/sources", "/desk/sources/local-tax?table=T_LOCAL_TAX"],
+            [
+                "/desk",
+                "/desk/held",
+                "/desk/changes",
+                "/desk/new",
+                "/desk/sources",
+                "/desk/sources/local-tax?table=T_LOCAL_TAX",
+            ],
         ),
         "catalogue": (
             Browser(scripted, "catalogue"),
@@ -500,7 +515,10 @@ def test_batch_names_come_back_as_data(nation):
 # ------------------------------------------------------------------ forms, sessions, redirects
 
 
-FORMS = {"tax-union": ("/signin", "/signout", "/desk/new", f"/desk/held/{'0' * 64}"), "portal": ("/signin", "/signout")}
+FORMS = {
+    "tax-union": ("/signin", "/signout", "/desk/new", f"/desk/held/{'0' * 64}", f"/desk/changes/{'0' * 64}"),
+    "portal": ("/signin", "/signout"),
+}
 
 
 @pytest.mark.parametrize("body", FORMS)

@@ -11,15 +11,19 @@ import random
 
 import pytest
 
+from renkei.codes import Ciphertext
 from renkei.errors import RenkeiError
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Home
 from renkei.nation.plan import local_ids
 from renkei.nation.web import call
-from renkei.record.entries import decode_entry
-from tests.attacks.linker import gather, judge
+from renkei.record.entries import decode_entry, said
+from renkei.record.state import domain_of
+from tests.attacks.linker import _elements, gather, judge
 from tests.attacks.spy import watch
 from tests.faults.checker import rows
+from tests.unit.record.conftest import Net
+from tests.unit.record.test_state_and_rounds import through
 from tests.world import Running, until
 
 PEOPLE = int(os.environ.get("LINK_PEOPLE", "100"))
@@ -93,6 +97,24 @@ def test_both_masters_link_everything(captured):
     both = [converter(folder, "hub"), converter(folder, "commission")]
     scores = judge(gather(leaves[:300], seen, both), about, pairs=300, seed=11)
     assert next(s for s in scores if s.clue == "algebra").advantage == 0.5
+
+
+def test_one_master_links_no_change_notice_to_the_inquiry_that_subscribed(pack, converters):
+    """A notice goes the other way between the same two bodies, about the same person, and no equation holds; with both masters one does."""
+    net = Net(pack, converters)
+    asked = decode_entry(through(net, net.signed(changes_until="2027-03-31")))
+    told = decode_entry(through(net, net.identities["tax-union"].sign(net.changed())))
+    assert asked.ruling.allowed
+    assert told.ruling.allowed
+
+    def elements(leaf, stolen):
+        ways = [Ciphertext.from_bytes(c) for c in (said(leaf).ciphertext, leaf.half, leaf.converted)]
+        return set(_elements(ways, domain_of(said(leaf).source), domain_of(leaf.target), stolen))
+
+    for thief in net.converters.values():
+        assert elements(asked, [thief]).isdisjoint(elements(told, [thief]))
+    both = list(net.converters.values())
+    assert not elements(asked, both).isdisjoint(elements(told, both))
 
 
 def test_a_telling_size_would_be_found(captured):

@@ -4,20 +4,24 @@ Claims it tries to break: an outcome is told only of what one was permitted to a
 is about what was signed.
 """
 
+import datetime as dt
 import re
+import sqlite3
+import time
 
 import msgspec
 import pytest
 
 from renkei.catalogue.store import all_offers
-from renkei.codes import Ciphertext
+from renkei.codes import Ciphertext, encrypt
 from renkei.institution.bus import BusUser
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Home
 from renkei.messages.signing import seal_answer
-from renkei.messages.wire import Answer, Inquiry, IssuanceBatch, Offer, Offers, Outcome, Outcomes, decode_as
+from renkei.messages.wire import Answer, Changed, Inquiry, IssuanceBatch, Offer, Offers, Outcome, Outcomes, decode_as
 from renkei.record import rounds
 from renkei.record.entries import decode_entry
+from renkei.record.state import ref_of
 from tests.attacks.changes import changes, plain
 from tests.attacks.liar import challenge
 from tests.attacks.measures import BIG, entries, quiet, size
@@ -195,6 +199,56 @@ def test_no_changed_outcome_is_told_of_what_another_answers(nation, provider):
     assert {o.inquiry for o in told} <= set(ids.values())
     assert {o.result for o in told} <= set(rounds.OUTCOMES)
     assert max(o.time for o in told) < a.time + 300_000
+
+
+def tomorrow():
+    return (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=2)).isoformat()
+
+
+def subscribed(nation, provider):
+    """A subscription of the city's that waits for the tax union, and the notice that would be lawful, as plain values."""
+    told = nation.ask(wait=0, changes_until=tomorrow())[1]
+    until(lambda: state_of(nation, told)["state"] == "permitted")
+    with sqlite3.connect(nation.folder / "tax-union" / "tax_union.db") as database:
+        query = "SELECT code FROM subjects WHERE local_id = ?"
+        (code,) = database.execute(query, [nation.local_id("tax-union")]).fetchone()
+    cipher = encrypt(code, provider.key).to_bytes()
+    values = "ohashi-city", "child-allowance", "local-tax", "assess-amount", cipher, time.time_ns() // 1_000_000
+    return told, plain(Changed(ref_of(provider.domain), *values))
+
+
+def test_nobody_believes_a_notice_it_did_not_subscribe_to(nation, provider):
+    """Whoever provides may say of anybody that something changed; the record shows it to the person, and the requester lets it drop."""
+    unfounded, before = nation.counter("ohashi-city", "changes_unfounded"), quiet(nation)
+    told, good = subscribed(nation, provider)
+    for strange in (
+        {
+            **good,
+            "ciphertext": encrypt(provider.person, provider.key).to_bytes(),
+        },  # another person, whom nobody asked about
+        {**good, "item": "long-term-care", "affair": "child-allowance"},
+        {**good, "ciphertext": provider.nobody()},
+    ):
+        provider.submit(strange)
+    until(lambda: len(entries(nation, "change", after=before)) == 3)
+    nation.http("ohashi-city", f"/subscriptions/{told['id']}/end", {})
+    provider.submit(good)  # of what is over, too
+    until(lambda: nation.counter("ohashi-city", "changes_unfounded") >= unfounded + 2)
+    assert nation.http("ohashi-city", "/changes")[1] == []
+
+
+def test_no_changed_notice_tells_of_another_person_or_item(nation, provider):
+    """Every field of a notice, signed anew: what is believed is about the person and the item that were subscribed to, once."""
+    told, good = subscribed(nation, provider)
+    for _, changed in changes(good, {**good, "requester": "pension-service", "item": "pension-benefits"}):
+        provider.submit(changed)
+    provider.until_handled("hub")
+    last = provider.submit(good)
+    until(lambda: nation.world.institutions["hub"].keeper.entered([last.id]))
+    (notice,) = until(lambda: nation.http("ohashi-city", "/changes")[1])
+    assert (notice["inquiry"], notice["item"]) == (told["id"], "local-tax")
+    assert nation.http("pension-service", "/changes")[1] == []
+    nation.http("ohashi-city", f"/subscriptions/{told['id']}/end", {})
 
 
 def test_no_changed_batch_of_codes_reaches_anyone_who_did_not_ask(nation, provider, unharmed):

@@ -5,6 +5,7 @@ inquiry harms nobody else's; nothing that another has signed has effect twice; n
 """
 
 import csv
+import datetime as dt
 import itertools
 import sqlite3
 import typing
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from renkei.commission import store as commission_store
 from renkei.gateway import store as gateway_store
+from renkei.gateway import subscription_store
 from renkei.messages.wire import (
     Acts,
     AskedRecord,
@@ -23,6 +25,7 @@ from renkei.messages.wire import (
     CodeRequest,
     Demand,
     DomainRef,
+    EndChanges,
     Explanation,
     Failed,
     FileHalf,
@@ -50,6 +53,7 @@ from renkei.messages.wire import (
     Rounds,
     Submit,
     Work,
+    decode_as,
     decode_signed,
 )
 from renkei.portal import store as portal_store
@@ -382,6 +386,31 @@ def test_no_changed_rotation_moves_anyone_else(nation, rogue, unharmed):
     quiet(nation)
     assert {b: (hub.domain(b), hub.wanted(b), hub.retired.get(b)) for b in before} == before
     assert hub.wanted(rogue.body) == rogue.domain
+    unharmed()
+
+
+def test_nobody_ends_another_s_subscription(nation, rogue, unharmed):
+    """Every field of it: only one's own inquiry, and only towards the body that was asked."""
+    until_ = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=2)).isoformat()
+    told = nation.ask(changes_until=until_)[1]
+    assert told["state"] == "answered"
+    before, sent = quiet(nation), 0
+    foreign = plain(EndChanges(bytes.fromhex(told["id"]), "tax-union"))
+    own = rogue.submit(rogue.inquiry(changes_until=until_))
+    until(lambda: recorded(nation, own))
+    mine = plain(EndChanges(own.id, "tax-union"))
+    for changed in (foreign, *(c for _, c in changes(mine, foreign))):
+        rogue.submit(changed)
+        sent += 1
+    assert sent > 20
+    rogue.until_handled("hub")
+    ended = {decode_as(e.end.payload, EndChanges).inquiry for e in entries(nation, "end", after=before)}
+    assert ended <= {own.id}
+    assert [s["inquiry"] for s in nation.http("ohashi-city", "/subscriptions")[1]] == [told["id"]]
+    provider = nation.world.institutions["tax-union"]
+    held = provider.database.read_now(lambda c: subscription_store.after(c, b"", 9))
+    assert bytes.fromhex(told["id"]) in {bytes(r.inquiry) for r in held}
+    nation.http("ohashi-city", f"/subscriptions/{told['id']}/end", {})
     unharmed()
 
 

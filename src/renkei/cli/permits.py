@@ -12,8 +12,8 @@ from rich.table import Table
 from renkei.cli.shell import Json, fail, out, read, setup, show, t
 from renkei.errors import Malformed, RenkeiError
 from renkei.ledger.notes import Verifier
-from renkei.messages.wire import Inquiry, decode_signed
-from renkei.record.entries import InquiryLeaf, kind_of
+from renkei.record.entries import PersonalLeaf, envelope_of, kind_of, said
+from renkei.record.oversight import Linked
 from renkei.record.permit import Notary, from_file
 
 
@@ -100,18 +100,14 @@ def _told(notary: Notary, raw: bytes) -> dict[str, Any]:
     leaf = notary.open(found)
     told: dict[str, Any] = {"genuine": True, "log": notary.origin, "leaf": found.index, "kind": kind_of(leaf)}
     told["size"] = notary.checkpoint(found.checkpoint).size
-    if isinstance(leaf, InquiryLeaf):
-        inquiry = decode_signed(leaf.inquiry.payload)
-        assert isinstance(inquiry, Inquiry)
+    if isinstance(leaf, PersonalLeaf):
+        linked = Linked.by(envelope_of(leaf).sender, said(leaf))
         told |= {
             "allowed": leaf.ruling.allowed,
             "reason": leaf.ruling.reason,
             "row": leaf.ruling.row,
             "rows": leaf.ruling.rows,
-            "requester": leaf.inquiry.sender,
-            "provider": inquiry.provider,
-            "affair": inquiry.affair,
-            "item": inquiry.item,
+            **linked._asdict(),
             "time": dt.datetime.fromtimestamp(leaf.time / 1000, dt.UTC).isoformat(),
         }
     return told

@@ -16,6 +16,7 @@ from renkei.commission.officers import Officers
 from renkei.commission.wordings import Words
 from renkei.errors import Malformed
 from renkei.messages.wire import (
+    Changed,
     Enrol,
     Enrolment,
     ExceptionalPermit,
@@ -27,7 +28,7 @@ from renkei.messages.wire import (
     decode_as,
     decode_signed,
 )
-from renkei.record.entries import ActLeaf, InquiryLeaf, OutcomeLeaf
+from renkei.record.entries import ActLeaf, ChangeLeaf, InquiryLeaf, OutcomeLeaf
 from renkei.record.oversight import MEASURES, published
 from renkei.record.state import State
 
@@ -49,6 +50,8 @@ class Year:
     refused: Counter[str] = field(default_factory=Counter)
     """By reason."""
     results: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    """Change notices, by item."""
     exceptional: Counter[str] = field(default_factory=Counter)
     """Uses by exceptional permit."""
     measures: Counter[str] = field(default_factory=Counter)
@@ -78,6 +81,8 @@ def fold(archive: Archive, year: int) -> Year:
                     _act(told, position, decode_signed(entry.act.payload))
             case InquiryLeaf() if at == year:
                 _inquiry(told, entry)
+            case ChangeLeaf() if at == year and entry.ruling.allowed:
+                told.changes[decode_as(entry.change.payload, Changed).item] += 1
             case OutcomeLeaf() if at == year:
                 told.results.update(o.result for o in decode_as(entry.outcomes.payload, Outcomes).outcomes)
     return told

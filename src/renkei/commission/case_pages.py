@@ -18,7 +18,7 @@ from renkei.commission.web import SHOWN, Ask, Form, Web
 from renkei.errors import NotFound, RenkeiError
 from renkei.institution.web import language
 from renkei.ledger import store as log
-from renkei.record.entries import InquiryLeaf, decode_entry
+from renkei.record.entries import PersonalLeaf, decode_entry
 from renkei.record.oversight import MEASURES
 
 
@@ -58,7 +58,7 @@ def case_pages(web: Web) -> list[Any]:
         papers = await here.database.read(lambda c: store.papers_of(c, number))
         leaves = await here.database.read(lambda c: store.leaves_of(c, number))
         shown = await here.database.read(lambda c: log.at(c, [r.position for r in leaves[:SHOWN]]))
-        seen = [(at, _inquiry(leaf)) for at, leaf in sorted(shown.items())]
+        seen = [(at, _personal(leaf)) for at, leaf in sorted(shown.items())]
         answered = {bytes(p.answers) for p in papers if p.answers is not None}
         acts = [(at, leaf, m) for at, leaf, m in keeper.state.oversight.measures if m.case == number]
         await casework.look(request.state.officer, "look", number)
@@ -78,13 +78,13 @@ def case_pages(web: Web) -> list[Any]:
 
     @get("/entries/{at:str}", guards=inside, include_in_schema=False)
     async def entry(request: Ask, at: FromPath[str]) -> Response[bytes]:
-        """One inquiry of the record, for whoever comes from an alarm or a case."""
+        """One inquiry or notice of the record, for whoever comes from an alarm or a case."""
         position = forms.leaf(at, keeper.tree.size)
         leaves = await here.database.read(lambda c: log.at(c, [position]))
         about = await here.database.read(lambda c: store.cases_about(c, position))
         line = await here.database.read(lambda c: store.watched_at(c, position))
         await casework.look(request.state.officer, "look", f"{position}")
-        leaf = _inquiry(leaves[position]) if position in leaves else None
+        leaf = _personal(leaves[position]) if position in leaves else None
         clerk = bytes(line.clerk).hex() if line else ""
         return render(request, "entry.html", at=position, leaf=leaf, cases=about, clerk=clerk)
 
@@ -166,6 +166,6 @@ def case_pages(web: Web) -> list[Any]:
     return [entry, inspection, evidence, cases, new_case_page, open_case, case, measure]
 
 
-def _inquiry(leaf: log.Leaf) -> InquiryLeaf | None:
+def _personal(leaf: log.Leaf) -> PersonalLeaf | None:
     entry = decode_entry(leaf.entry) if leaf.entry else None
-    return entry if isinstance(entry, InquiryLeaf) else None
+    return entry if isinstance(entry, PersonalLeaf) else None

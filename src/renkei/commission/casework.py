@@ -407,7 +407,7 @@ class Casework:
             self._observe.count("messages_unexpected")
 
     def _reported(self, connection: sa.Connection, portal: str, report: Report, now: int) -> None:
-        """One case gathers what residents report of one access; the body it concerns is the one that asked."""
+        """One case gathers what residents report of one access; the body it concerns is the one that asked, or that told."""
         if report.kind not in REPORTS:
             self._observe.count("messages_unexpected")
             return
@@ -416,7 +416,7 @@ class Casework:
         if store.is_reported(connection, report.index, report.reference):
             self._observe.count("messages_repeated")
             return
-        parties = self._keeper.parties(connection, report.index)
+        parties = self._keeper.parties(connection, [report.index]).get(report.index)
         number = store.case_at(connection, report.index, report.kind)
         if number is None:
             body = parties[0] if parties else ""

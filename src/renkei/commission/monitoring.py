@@ -26,8 +26,8 @@ from renkei.institution.settings import Clock
 from renkei.ledger import store as log
 from renkei.messages.wire import Inquiry, Officer, Outcomes, Report, decode_as
 from renkei.record import store as index
-from renkei.record.entries import Entry, InquiryLeaf, OutcomeLeaf, decode_entry
-from renkei.record.oversight import DAY
+from renkei.record.entries import ChangeLeaf, Entry, InquiryLeaf, OutcomeLeaf, decode_entry, said
+from renkei.record.oversight import DAY, Linked
 
 AT_ONCE = 512
 EVERY = 1.0
@@ -97,6 +97,9 @@ class Monitor:
         alarms = self._watch.see(self._seen("inquiry", line) for line in lines)
         alarms += self._watch.see(self._seen("nothing", line) for line, o in settled if o.result == "nothing")
         uses = self._usage(lines, settled)
+        for change in (e for e in entries if isinstance(e, ChangeLeaf) and e.ruling.allowed):
+            day = self._keeper.state.pack.day(change.time).isoformat()
+            uses[store.Use(day, *Linked.by(change.change.sender, said(change)))]["told"] += 1
 
         def commit(connection: sa.Connection) -> None:
             store.add_watched(connection, lines)

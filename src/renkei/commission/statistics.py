@@ -27,6 +27,7 @@ COLUMNS = (
     "provided",
     "empty",
     "seconds",
+    "told",
     "paper",
     "why",
 )
@@ -55,6 +56,8 @@ class Line(NamedTuple):
     empty: int
     seconds: float | None
     """Mean time until the answer."""
+    told: int
+    """Change notices."""
     paper: int
     """Times residents reported that paper was asked for."""
     why: str
@@ -92,11 +95,13 @@ def lines(
 
 def _line(key: tuple[str, str, str, str], row: str, use: Any, paper: int) -> Line:
     if use is None:
-        return Line(*key, row, 0, 0, 0, 0, None, paper, "paper" if paper else "no-inquiry")
+        return Line(*key, row, 0, 0, 0, 0, None, 0, paper, "paper" if paper else "no-inquiry")
     asked, refused, provided, empty = int(use.asked), int(use.refused), int(use.provided), int(use.empty)
     answered = provided + empty
     seconds = round(int(use.waited) / answered / 1000, 1) if answered else None
-    if refused == asked:
+    if not asked:
+        why = "used" if use.told else "no-inquiry"
+    elif refused == asked:
         why = "always-refused"
     elif not answered:
         why = "unanswered"
@@ -104,7 +109,7 @@ def _line(key: tuple[str, str, str, str], row: str, use: Any, paper: int) -> Lin
         why = "always-empty"
     else:
         why = "paper" if paper else "used"
-    return Line(*key, row, asked, refused, provided, empty, seconds, paper, why)
+    return Line(*key, row, asked, refused, provided, empty, seconds, int(use.told), paper, why)
 
 
 class Summary(NamedTuple):
@@ -135,14 +140,14 @@ def suppressed(found: Sequence[Line], small: int) -> list[dict[str, Any]]:
     if len(hidden) == 1:
         others = [at for at, line in enumerate(found) if line.asked and at not in hidden]
         hidden |= set(sorted(others, key=lambda at: found[at].asked)[:1])
-    nothing = dict.fromkeys(("asked", "refused", "provided", "empty", "seconds", "paper"), None)
+    nothing = dict.fromkeys(("asked", "refused", "provided", "empty", "seconds", "told", "paper"), None)
     return [line._asdict() | (nothing | {"why": "few"} if at in hidden else {}) for at, line in enumerate(found)]
 
 
 def _parts(line: Line) -> tuple[int, ...]:
     """What a line's counts are made of, those that are still unanswered among them."""
     open_ = line.asked - line.refused - line.provided - line.empty
-    return line.asked, line.refused, line.provided, line.empty, line.paper, open_
+    return line.asked, line.refused, line.provided, line.empty, line.told, line.paper, open_
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

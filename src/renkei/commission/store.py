@@ -136,8 +136,9 @@ usage = sa.Table(
     sa.Column("provided", sa.BigInteger, nullable=False),
     sa.Column("empty", sa.BigInteger, nullable=False),
     sa.Column("waited", sa.BigInteger, nullable=False),
+    sa.Column("told", sa.BigInteger, nullable=False, server_default="0"),
 )
-"""A day's counts of one use; ``waited`` is the sum of milliseconds until the answers."""
+"""A day's counts of one use; ``waited`` is the sum of milliseconds until the answers, ``told`` of change notices."""
 alarms = sa.Table(
     "alarms",
     metadata,
@@ -420,7 +421,7 @@ _SETTLE = Rows(
     .where(watched.c.id == sa.bindparam("inquiry"))
     .values(result=sa.bindparam("told"), provided_at=sa.bindparam("at"))
 )
-COUNTS = ("asked", "refused", "provided", "empty", "waited")
+COUNTS = ("asked", "refused", "provided", "empty", "waited", "told")
 _COUNT = Rows(
     usage.update()
     .where(*(usage.c[k] == sa.bindparam(f"of_{k}") for k in ("day", "requester", "provider", "affair", "item")))

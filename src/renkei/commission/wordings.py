@@ -18,15 +18,13 @@ from renkei.messages.wire import (
     Confirm,
     Decision,
     ExceptionalPermit,
-    Inquiry,
     Lift,
     Measure,
     Order,
     Trail,
-    decode_as,
 )
-from renkei.record.entries import InquiryLeaf
-from renkei.record.oversight import DAY
+from renkei.record.entries import PersonalLeaf, envelope_of, said
+from renkei.record.oversight import DAY, Linked
 
 KINDS: dict[str, tuple[str, str]] = {
     "note": ("Note", "メモ"),
@@ -219,9 +217,13 @@ class Words(PackWords):
     def _any(self, body: str) -> str:
         return self.t(("any body", "すべての機関")) if body == "*" else self.body(body)
 
-    def asked(self, leaf: InquiryLeaf) -> Inquiry:
-        """The inquiry of a leaf."""
-        return decode_as(leaf.inquiry.payload, Inquiry)
+    def linked(self, leaf: PersonalLeaf) -> Linked:
+        """Who asks, or is told, what of whom in a leaf."""
+        return Linked.by(self.author(leaf), said(leaf))
+
+    def author(self, leaf: PersonalLeaf) -> str:
+        """Who signed what the leaf is about."""
+        return envelope_of(leaf).sender
 
 
 def trail_view(entries: Sequence[bytes], committed: Trail, most: int) -> dict[str, Any]:

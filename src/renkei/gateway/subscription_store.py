@@ -92,10 +92,8 @@ def receive(connection: sa.Connection, told: Told) -> bool:
     """Keep a change notice; ``False`` if nothing subscribed to it stands. One that nobody has dealt with yet says it all."""
     s = subscriptions.c
     same = s.local_id == told.local_id, s.provider == told.provider, s.affair == told.affair, s.item == told.item
-    live = sa.select(s.inquiry).where(*same, s.until >= told.day, s.ended_at.is_(None))
-    inquiry = connection.execute(
-        live.join(inquiries, inquiries.c.id == s.inquiry).order_by(inquiries.c.issued_at.desc()).limit(1)
-    ).scalar()
+    live = sa.select(s.inquiry).join(inquiries, inquiries.c.id == s.inquiry).where(*same, *_stands(told.day))
+    inquiry = connection.execute(live.order_by(inquiries.c.issued_at.desc()).limit(1)).scalar()
     if inquiry is None:
         return False
     c = changes.c

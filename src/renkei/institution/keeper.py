@@ -22,7 +22,18 @@ from renkei.ledger import store as log
 from renkei.ledger.notes import Checkpoint, split_note
 from renkei.messages.wire import Envelope, HeadIs, Inquiry, Outcomes, Permit, RoundCopy, decode_as, encode
 from renkei.record import store as index
-from renkei.record.entries import ActLeaf, Entry, InquiryLeaf, OutcomeLeaf, decode_entry, envelope_of, kind_of
+from renkei.record.entries import (
+    ActLeaf,
+    Entry,
+    InquiryLeaf,
+    OutcomeLeaf,
+    PersonalLeaf,
+    decode_entry,
+    envelope_of,
+    kind_of,
+    said,
+)
+from renkei.record.oversight import Linked
 from renkei.record.state import CONVERTERS, Enrolled, State, Trust
 
 
@@ -273,16 +284,23 @@ class Keeper:
         """Those of these envelopes that have a leaf."""
         return self._database.read_now(lambda c: index.entered(c, ids))
 
-    def parties(self, connection: sa.Connection, position: int) -> tuple[str, str] | None:
-        """Requester and provider of the inquiry at ``position``, if there is one."""
-        return index.parties(connection, [position]).get(position)
+    def parties(self, connection: sa.Connection, positions: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Who said something about a person to whom, of the leaves at ``positions`` that do and were not erased."""
+        found = {}
+        for position, leaf in log.at(connection, positions).items():
+            entry = decode_entry(leaf.entry) if leaf.entry is not None else None
+            if isinstance(entry, PersonalLeaf):
+                sender = envelope_of(entry).sender
+                linked = Linked.by(sender, said(entry))
+                found[position] = sender, linked.provider if sender == linked.requester else linked.requester
+        return found
 
     def may_challenge(self, sender: str, positions: Sequence[int]) -> None:
         """Whether ``sender`` may have the conversions in these leaves proven: the other keeper, the portal, and parties. ``Refused``."""
         if sender in CONVERTERS or self.state.body(sender).role == "portal":
             return
         with self._database.engine.connect() as connection:
-            parties = index.parties(connection, positions)
+            parties = self.parties(connection, positions)
         if any(sender not in parties.get(p, ()) for p in positions):
             raise Refused("Only its parties may challenge a leaf.", code="not-entitled")
 

@@ -119,13 +119,6 @@ def open_between(connection: sa.Connection, first: int, end: int) -> list[Known]
     return [Known(bytes(r.id), r.position, r.requester, r.provider, r.allowed, r.expires, r.outcome) for r in rows]
 
 
-def parties(connection: sa.Connection, positions: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """Requester and provider of the inquiries at these positions."""
-    columns = inquiries.c.position, inquiries.c.requester, inquiries.c.provider
-    rows = connection.execute(sa.select(*columns).where(inquiries.c.position.in_(list(positions))))
-    return {r.position: (r.requester, r.provider) for r in rows}
-
-
 def of_body(connection: sa.Connection, body: str, first: int, end: int) -> list[Known]:
     """The inquiries at positions ``first`` … ``end`` (exclusive) that ``body`` asked or was asked, in order."""
     rows = connection.execute(sa.select(inquiries).where(*_of(body, first, end)).order_by(inquiries.c.position))

@@ -13,9 +13,11 @@ from renkei.commission.statistics import COLUMNS, WHY, bars, every_day, lines, s
 from tests.unit.record.conftest import NOW, Net
 
 
-def use(requester="a", *, asked=0, refused=0, provided=0, empty=0, waited=0):
+def use(requester="a", *, asked=0, refused=0, provided=0, empty=0, waited=0, told=0):
     key = {"requester": requester, "provider": "p", "affair": "f", "item": "i"}
-    return SimpleNamespace(**key, asked=asked, refused=refused, provided=provided, empty=empty, waited=waited)
+    return SimpleNamespace(
+        **key, asked=asked, refused=refused, provided=provided, empty=empty, waited=waited, told=told
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,7 @@ def use(requester="a", *, asked=0, refused=0, provided=0, empty=0, waited=0):
         (use(asked=20), 0, "unanswered"),
         (use(asked=20, provided=20), 0, "used"),
         (use(asked=20, provided=20), 3, "paper"),
+        (use(told=20), 0, "used"),
     ],
 )
 def test_every_linkage_says_whether_it_is_of_use_or_why_not(found, paper, why):

@@ -10,7 +10,7 @@ import pytest
 from renkei.codes import Domain, combine_shares, encrypt, group, prove_share
 from renkei.ledger.notes import COSIGNATURE, NOTE, Signer
 from renkei.messages.signing import Identity, SealKey, approve
-from renkei.messages.wire import Assessment, DomainKeys, Enrol, Enrolment, Genesis, Inquiry, Officer, encode
+from renkei.messages.wire import Assessment, Changed, DomainKeys, Enrol, Enrolment, Genesis, Inquiry, Officer, encode
 from renkei.record.entries import ActLeaf, GenesisLeaf
 from renkei.record.state import State, Trust, genesis_signature, ref_of
 
@@ -119,6 +119,18 @@ class Net:
             "expires": NOW + 7 * 86_400_000,
         }
         return Inquiry(**{**values, **changes})
+
+    def changed(self, sender="tax-union", **changes):
+        values = {
+            "source": ref_of(Domain(sender)),
+            "requester": "ohashi-city",
+            "affair": "child-allowance",
+            "item": "local-tax",
+            "purpose": "assess-amount",
+            "ciphertext": encrypt(self.code(sender), self.key(sender)).to_bytes(),
+            "issued_at": NOW,
+        }
+        return Changed(**{**values, **changes})
 
     def signed(self, sender="ohashi-city", **changes):
         return self.identities[sender].sign(self.inquiry(sender, **changes))

@@ -111,14 +111,19 @@ def _parts(envelope):
 def test_an_outcome_counts_only_from_the_provider_that_was_permitted(net):
     inquiry = os.urandom(32)
     outcome = net.identities["tax-union"].sign(Outcomes([Outcome(inquiry, "provided", NOW)]))
-    assert decode_entry(through(net, outcome, permitted=lambda ids: {inquiry: "tax-union"})).outcomes == outcome
-    for permitted in (nothing, lambda ids: {inquiry: "pension-service"}):
+    assert (
+        decode_entry(through(net, outcome, permitted=lambda ids: {inquiry: ("ohashi-city", "tax-union")})).outcomes
+        == outcome
+    )
+    for permitted in (nothing, lambda ids: {inquiry: ("ohashi-city", "pension-service")}):
         with pytest.raises(NotGenuine):
             through(net, outcome, permitted=permitted)
     for outcomes in ([], [Outcome(inquiry, "sold", NOW)], [Outcome(inquiry, "nothing", NOW)] * 2):
         with pytest.raises(RenkeiError):
             through(
-                net, net.identities["tax-union"].sign(Outcomes(outcomes)), permitted=lambda ids: {inquiry: "tax-union"}
+                net,
+                net.identities["tax-union"].sign(Outcomes(outcomes)),
+                permitted=lambda ids: {inquiry: ("ohashi-city", "tax-union")},
             )
 
 
