@@ -1,9 +1,11 @@
 """The first journeys in a real browser, in both languages, at phone and desktop width, without script; axe-core finds nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from renkei.gateway import subscription_store
 from tests.browser import JOURNEY, sign_in, sound, violations
 from tests.world import Running, until
 
@@ -50,6 +52,52 @@ def test_a_clerk_asks_and_reads_the_answer(nation, page):
     assert "<script>alert(1)</script>" in page.inner_text("main")
 
 
+def test_a_clerk_is_told_of_a_change_and_asks_again(nation, page):
+    """Asked with the box ticked; told; asked again from the notice; ended. The resident sees each of these."""
+    city, persona = nation.url("ohashi-city"), 1
+    sign_in(page, city, "#token", nation.plan.place("ohashi-city").token)
+    page.goto(city + "/desk/new?affair=child-allowance")
+    page.select_option("#what", "local-tax@tax-union")
+    page.fill("#local_id", nation.local_id("ohashi-city", persona))
+    page.check("#changes")
+    page.locator('form[action="/desk/new"][method=post] button').click()
+    sound(page)
+    assert page.locator("button[value=end]").count() == 1
+    tell_of_changes(nation)
+    page.goto(city + "/desk")
+    page.locator('main a[href="/desk/changes"]').click()
+    sound(page)
+    if shots := os.environ.get("SHOTS"):
+        page.screenshot(path=f"{shots}/changes-{page.lang}-{page.viewport_size['width']}.png", full_page=True)
+    page.locator("button[value=ask]").click()
+    page.wait_for_url("**/desk/inquiries/*")
+    sound(page)
+    assert page.locator("dl.facts").count() >= 2
+    page.goto(city + "/desk/changes")
+    assert page.locator("button[value=ask]").count() == 0
+    page.locator("button[value=end]").click()
+    sound(page)
+    assert page.locator("button[value=end]").count() == 0
+    sign_in(page, nation.url("portal"), "#secret", nation.plan.personas[persona].secret)
+    until(lambda: page.reload() and page.locator(".card").count() % 3 == 0)
+    sound(page)
+    word = "変更を" if page.lang == "ja" else "of a change"
+    page.locator(".card a", has_text=word).first.click()
+    sound(page)
+    assert page.locator("input[value=paper]").count() == 0
+    if shots:
+        page.screenshot(path=f"{shots}/told-{page.lang}-{page.viewport_size['width']}.png", full_page=True)
+
+
+def tell_of_changes(nation):
+    """The provider's answer is another than its subscribers had: it looks, and tells them."""
+    provider = nation.world.institutions["tax-union"]
+    other = subscription_store.subscribers.update().values(digest=bytes(32))
+    nation.do(provider.database.write(lambda c: c.execute(other)))
+    assert nation.do(provider.subscribers.check()) == 1
+    until(lambda: nation.http("ohashi-city", "/changes")[1])
+
+
 def test_a_wrong_secret_is_told_kindly(nation, page):
     sign_in(page, nation.url("portal"), "#secret", "wrong")
     assert page.locator("[role=alert]").count() == 1
@@ -75,6 +123,7 @@ def test_accessibility_of_every_page(nation, browser):
             f"{city}/desk",
             f"{city}/desk/new?affair=child-allowance",
             f"{city}/desk/held",
+            f"{city}/desk/changes",
             city + inquiry,
         ]
         for address in addresses:
