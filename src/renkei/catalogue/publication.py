@@ -100,7 +100,7 @@ class Publication:
             if any(f.weight == "refused" for f in findings):
                 raise NotPublished(findings)
             before = self._database.read_now(lambda c: store.dataset(c, about.id))
-            version = before.version + 1 if before else 1
+            version = self._database.read_now(lambda c: store.last_version(c, about.id)) + 1
             rows, digest = self._write(connection, about, version)
         now = self._clock()
         made = Dataset(about, version, rows, digest, before.issued if before else now, now, tuple(findings), blanked)

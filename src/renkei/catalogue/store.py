@@ -74,6 +74,11 @@ def datasets_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Data
     return {r.id: msgspec.msgpack.decode(bytes(r.said), type=Dataset) for r in connection.execute(query)}
 
 
+def last_version(connection: sa.Connection, id_: str) -> int:
+    """The number of the newest version there was, withdrawn or not; 0 if there was none."""
+    return connection.execute(sa.select(datasets.c.version).where(datasets.c.id == id_)).scalar() or 0
+
+
 def withdraw_dataset(connection: sa.Connection, id_: str, now: int) -> bool:
     """Take it away; whether it was there."""
     query = datasets.update().where(datasets.c.id == id_, ~datasets.c.withdrawn).values(withdrawn=True, modified=now)

@@ -221,6 +221,7 @@ def publish(
     json: Json = False,
 ) -> None:
     """Put a new version of the law into effect: the commission's operator first (by which it agrees), then the hub's."""
+    from renkei.institution.joining import keep_hints
     from renkei.institution.keeper import announce_law, keep_pack, library, newest_law
     from renkei.record.state import CONVERTERS
 
@@ -241,6 +242,7 @@ def publish(
             raise PackFaults(faults)
     for folder in sorted(home, key=lambda f: Home(f).settings().role):  # the commission's first
         keep_pack(Home(folder), law)
+        keep_hints(Home(folder), pack)
         if Home(folder).settings().role == "hub":
             announce_law(Home(folder), law)
     if json:

@@ -127,10 +127,11 @@ def _load(home: Path, item: str, file: Path | None, report: Path | None, json: b
             loaded, refused = adapter.load(item, file, tell=tell, progress=progress, **how), None
         except NotLoaded as error:
             loaded, refused = error.loaded, error
+        copied = adapter.mapping.items[item].copied
     if json:
         show({**_said(loaded), **(refused.problem(language()) if refused else {})})
     else:
-        _print(loaded, refused, dry=not how.get("keep", True), report=report)
+        _print(loaded, refused, dry=not how.get("keep", True), copied=copied, report=report)
         _tell_known(home, loaded.some)
     raise SystemExit(1 if refused else 0)
 
@@ -146,7 +147,7 @@ def _reporting(report: Path | None) -> Iterator[Callable[[RowFault], None]]:
         yield lambda f: writer.writerow([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang), f.local_id])
 
 
-def _print(loaded: Loaded, refused: NotLoaded | None, *, dry: bool, report: Path | None) -> None:
+def _print(loaded: Loaded, refused: NotLoaded | None, *, dry: bool, copied: bool, report: Path | None) -> None:
     lang, made = language(), loaded.lineage
     for fault in loaded.faults[:SHOWN]:
         where = fault.field + (f" ({fault.column})" if fault.column and fault.column != fault.field else "")
@@ -157,9 +158,10 @@ def _print(loaded: Loaded, refused: NotLoaded | None, *, dry: bool, report: Path
         all_ = t("; --report FILE has all", "。--report FILE ですべて出力します") if report is None else ""
         out.print(f"  … {t(f'and {more} more', f'ほか {more} 行')}{all_}")
     en = f"{made.rows:,} rows, {made.records:,} records of {made.persons:,} persons"
-    en += f": {made.added:,} added, {made.changed:,} changed, {made.removed:,} removed"
     ja = f"{made.rows:,} 行、{made.persons:,} 人の {made.records:,} 件"
-    ja += f": 追加 {made.added:,} 人、変更 {made.changed:,} 人、削除 {made.removed:,} 人"
+    if copied:
+        en += f": {made.added:,} added, {made.changed:,} changed, {made.removed:,} removed"
+        ja += f": 追加 {made.added:,} 人、変更 {made.changed:,} 人、削除 {made.removed:,} 人"
     held = t(f", {made.held:,} held back", f"、保留 {made.held:,} 人") if made.held else ""
     out.print(t(en, ja) + held, soft_wrap=True)
     if refused:

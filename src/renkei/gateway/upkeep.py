@@ -4,7 +4,7 @@
 
     drop/           put files here; under another name (or ``.part`` at its end) while they are being written
     drop/loaded/    what was loaded, for a week
-    drop/refused/   what was not, each with a report of every row; nothing of it was used
+    drop/refused/   what was not, for three months, each with a report of every row; nothing of it was used
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ PEOPLE_EVERY = 24 * 3600.0
 AGAIN_AFTER = 600.0
 """Seconds after which a source that did not answer is asked again."""
 KEPT_DAYS = 7
+REFUSED_DAYS = 90
 HOUR = 3_600_000
 TOLD = 100_000
 """Faults in a report: whoever has more has not these rows but the declaration wrong."""
 NAME_MOST = 200
+AWAITED_MARK = ".awaited"
 AWAITED = Title(
     "直した変更ファイルを同じ名前で置くまで、後の変更ファイルは読み込まれません。",
     "Later files of changes wait until this one, mended, lies in the drop folder under the same name.",
@@ -171,6 +173,8 @@ class Upkeep:
             if self._is_of_changes(item):
                 writer.writerow(["", "", "", AWAITED.text(lang), ""])
             writer.writerows([f.row, f.field, f.column, f.said.text(lang), f.remedy.text(lang)] for f in faults)
+        with contextlib.suppress(OSError):
+            os.utime(path)
         path.replace(place)
         if self._is_of_changes(item):
             self._mark(item).write_bytes(os.fsencode(path.name))
@@ -183,7 +187,7 @@ class Upkeep:
         return file is not None and file.changes
 
     def _mark(self, item: str) -> Path:
-        return self._drop / "refused" / f"{item}.awaited"
+        return self._drop / "refused" / f"{item}{AWAITED_MARK}"
 
     def _awaited(self, item: str) -> str:
         """Name of the refused file of changes that later ones of the item wait for; until it is loaded, here or by hand."""
@@ -201,9 +205,11 @@ class Upkeep:
         return name
 
     def _clear(self) -> None:
-        for path in (self._drop / "loaded").iterdir():
-            if _age(path) < time.time() - KEPT_DAYS * 86_400 and not path.is_dir():
-                path.unlink(missing_ok=True)
+        """They are full of what is somebody's."""
+        for folder, days in (("loaded", KEPT_DAYS), ("refused", REFUSED_DAYS)):
+            for path in (self._drop / folder).iterdir():
+                if _age(path) < time.time() - days * 86_400 and not path.is_dir() and path.suffix != AWAITED_MARK:
+                    path.unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ copies of tables and web interfaces
 

@@ -214,7 +214,16 @@ class Database:
 
 def connectable(url: str) -> sa.Engine:
     """An engine for this URL, set up as every institution's is."""
-    made = sa.make_url(url)
+    try:
+        made = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # what it says would quote part of a password
+        raise SetupError(
+            "`database` in settings.toml is no database's URL.",
+            ja="settings.toml の `database` はデータベースのURLではありません。",
+            code="database-url",
+            remedy="sqlite:///… or postgresql+psycopg://user:password@host/name; characters such as @ : / in a password as %40 %3A %2F.",
+            remedy_ja="sqlite:///… か postgresql+psycopg://利用者:パスワード@ホスト/名前。パスワードの @ : / は %40 %3A %2F と書きます。",
+        ) from None
     if made.get_backend_name() != "sqlite":
         return sa.create_engine(made, pool_size=8, max_overflow=16, pool_pre_ping=True)
     if made.database and made.database != ":memory:":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from renkei.errors import NotGenuine, RenkeiError, SetupError
-from renkei.institution.keeper import keep_pack
+from renkei.institution.keeper import keep_pack, laws
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Home, Settings
 from renkei.law import Pack
@@ -15,6 +19,7 @@ from renkei.messages.wire import Enrolment, Envelope, Wire, decode_as, encode
 from renkei.record.state import Trust
 
 REQUEST = "enrolment.bin"
+HINTS = "hints"
 
 
 class Invitation(Wire, frozen=True, tag="invitation/1"):
@@ -27,6 +32,8 @@ class Invitation(Wire, frozen=True, tag="invitation/1"):
     """Every version of the law that was in force, the newest last."""
     bus: str
     """Where the message bus is."""
+    hints: dict[Annotated[str, Meta(pattern=r"^[a-z-]+\.csv\Z")], str] = {}
+    """The country's words in names of columns, for ``renkei source propose``; they decide nothing."""
 
     @property
     def law(self) -> Pack:
@@ -39,11 +46,18 @@ class Invitation(Wire, frozen=True, tag="invitation/1"):
         return _grouped(sha256(self.genesis).hexdigest())
 
 
+def keep_hints(home: Home, pack_folder: Path) -> None:
+    """Put a pack's hints into a home, in place of those there: they decide nothing, and are no part of the law's archive."""
+    for path in sorted((pack_folder / HINTS).glob("*.csv")):
+        (home / HINTS).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, home / HINTS / path.name)
+
+
 def invite(home: Home) -> Invitation:
     """An invitation by any institution, from what it has itself."""
     trust = home.trust()
-    packs = sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
-    return Invitation(trust.salt, trust.entry, [p.read_bytes() for p in packs], home.settings().bus)
+    hints = {p.name: p.read_text("utf-8") for p in sorted((home / HINTS).glob("*.csv"))}
+    return Invitation(trust.salt, trust.entry, laws(home), home.settings().bus, hints)
 
 
 def read_invitation(file: Path) -> Invitation:
@@ -92,6 +106,9 @@ def new_home(folder: Path, settings: Settings, invitation: Invitation) -> Enrolm
     home.put_trust(Trust(invitation.salt, invitation.genesis))
     for law in invitation.laws:
         keep_pack(home, Pack.load(law))
+    for name, text in invitation.hints.items():
+        (home / HINTS).mkdir(exist_ok=True)
+        (home / HINTS / name).write_text(text, "utf-8")
     Keys.create(home, keeper=False)
     home.write_toml("settings.toml", settings)
     envelope = Keys.load(home, settings.body).enrolment(settings)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -58,7 +57,7 @@ def law_library(home: Home) -> Callable[[bytes], Pack]:
 
 
 def keep_pack(home: Home, pack: Pack) -> None:
-    """Put a pack into the home's library."""
+    """Put a pack into the home's library, as the newest."""
     folder = home / "law"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.hash.hex()}.pack"
@@ -66,8 +65,21 @@ def keep_pack(home: Home, pack: Pack) -> None:
         unfinished = path.with_suffix(".part")
         unfinished.write_bytes(pack.archive)
         unfinished.replace(path)
+    came = _order(home)
+    if came[-1:] != [path.stem]:
+        with (home / ORDER).open("a", encoding="ascii") as file:
+            file.write(f"{path.stem}\n")
 
 
+def _order(home: Home) -> list[str]:
+    """Hashes of the packs in the order in which they came, some more than once."""
+    try:
+        return (home / ORDER).read_text("ascii").split()
+    except FileNotFoundError:
+        return []
+
+
+ORDER = "law/order"
 NEXT_LAW = "next-law"
 """In the hub's home: the hash of the pack that is to take effect."""
 
@@ -79,18 +91,21 @@ def announce_law(home: Home, pack: Pack) -> None:
     unfinished.replace(home / NEXT_LAW)
 
 
-def _laws(home: Home) -> list[Path]:
-    return sorted((home / "law").glob("*.pack"), key=lambda p: p.stat().st_mtime_ns)
+def laws(home: Home) -> list[bytes]:
+    """The archive of every law that came to the home, the last one last: by the order noted, for a copied file has another time."""
+    at = {hash_: place for place, hash_ in enumerate(_order(home))}
+    files = (home / "law").glob("*.pack")
+    return [p.read_bytes() for p in sorted(files, key=lambda p: (at.get(p.stem, -1), p.stat().st_mtime_ns))]
 
 
 def library(home: Home) -> list[Pack]:
     """Every law that came to the home, the last one last."""
-    return [_load_pack(p.read_bytes()) for p in _laws(home)]
+    return [_load_pack(archive) for archive in laws(home)]
 
 
 def newest_law(home: Home) -> Pack:
     """The law that came to the home's library last; ``SetupError`` if there is none."""
-    found = _laws(home)
+    found = laws(home)
     if not found:
         raise SetupError(
             f"{home.folder} has no law yet.",
@@ -99,7 +114,7 @@ def newest_law(home: Home) -> Pack:
             remedy="Let the institution run once: it fetches the law in force.",
             remedy_ja="一度起動してください。施行中の法令データを取得します。",
         )
-    return _load_pack(found[-1].read_bytes())
+    return _load_pack(found[-1])
 
 
 YEAR = 366 * 86_400_000

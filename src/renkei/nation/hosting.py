@@ -14,13 +14,14 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from renkei.errors import RenkeiError, SetupError
+from renkei.gateway.adapter import mapping
 from renkei.institution.observe import Observer
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Home, occupy
@@ -79,6 +80,7 @@ class Host:
         institution: Institution | None = None
         try:
             demand_hostable(home)
+            demand_apart(home, [p for p in self.folder.iterdir() if p.is_dir() and p != home])
             institution = await asyncio.to_thread(institution_of, home)
             await institution.start()
         except Exception as error:  # one body's trouble is not the others'
@@ -124,6 +126,30 @@ def demand_hostable(home: Path) -> None:
             remedy="Run it by itself: `renkei run HOME`.",
             remedy_ja="`renkei run HOME` で単独で動かしてください。",
         )
+
+
+PATHS = ("database", "source", "mapping", "card_authority", "roll")
+"""Settings that name a file, or a URL with one in it."""
+
+
+def demand_apart(home: Path, neighbours: Iterable[Path]) -> None:
+    """``SetupError`` if the settings, or the mapping, name a place in a neighbour's home: one process may read all of them."""
+    settings = Home(home).settings()
+    named = [getattr(settings, name) for name in PATHS] + ([settings.directory.secret] if settings.directory else [])
+    if settings.mapping and Path(settings.mapping).is_file():
+        declared = mapping.read(Path(settings.mapping))
+        named += [m.source for m in declared.items.values()] + ([declared.people.source] if declared.people else [])
+    others = [p.resolve() for p in neighbours]
+    for said in named:
+        path = said.partition("///")[2].partition("?")[0] if "://" in said else said
+        if path and any(Path(path).resolve().is_relative_to(other) for other in others):
+            raise SetupError(
+                f"The settings of {home.name} name a place in another body's home.",
+                ja=f"{home.name} の設定が、他の機関のフォルダーを指しています。",
+                code="not-apart",
+                remedy="Name a place in its own home, or outside of all of them.",
+                remedy_ja="自分のフォルダーの中か、どの機関のフォルダーでもない場所を指定してください。",
+            )
 
 
 async def host(folder: Path) -> None:

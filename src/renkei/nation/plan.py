@@ -21,8 +21,8 @@ import nkeys
 
 from renkei.commission.officers import Roster, enlist
 from renkei.errors import SetupError
-from renkei.gateway.adapter.proposal import HINTS
 from renkei.institution.bus import BusServer, BusUser, Node
+from renkei.institution.joining import keep_hints
 from renkei.institution.keeper import keep_pack
 from renkei.institution.keys import Keys
 from renkei.institution.settings import Clerk, Duty, Home, Settings, occupy, system_clock
@@ -160,9 +160,7 @@ def lay_out(
         home = Home(folder / body.code)
         Keys.create(home, keeper=body.role in ("hub", "commission"))
         keep_pack(home, pack)
-        if (pack_folder / HINTS).is_file():
-            (home / HINTS).parent.mkdir(exist_ok=True)
-            shutil.copyfile(pack_folder / HINTS, home / HINTS)
+        keep_hints(home, pack_folder)
         mapping = ""
         items = items_held(demography, body.code)
         if body.role == "gateway" and items:

@@ -206,6 +206,8 @@ def test_versions_replace_each_other_whole_and_withdrawn_ones_are_gone(publicati
         with pytest.raises(NotFound):
             gone()
     assert publication.find("人口") == ([], 0)
+    again = publication.publish(described, table([("n", "x"), (8, "八")]))
+    assert again.version == 3, "one version's address leads to another's data"
 
 
 def test_conditions_sorting_and_pages(publication, about, table):

@@ -7,10 +7,11 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from renkei.errors import SetupError
 from renkei.institution.settings import Home, Settings
-from renkei.nation.hosting import LEAVE, MOVED, Host, move
+from renkei.nation.hosting import LEAVE, MOVED, Host, demand_apart, move
 from tests.console import Browser
 from tests.world import Running, until
 
@@ -179,6 +180,25 @@ def test_a_body_whose_move_fails_works_on_where_it_is(small, tmp_path, monkeypat
         move(small, tmp_path / "new")
     assert not (small / LEAVE).exists()
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("where", ["source", "database", "mapping", "inside the mapping"])
+def test_nobody_s_settings_lead_into_a_neighbour_s_home(small, tmp_path, where):
+    """One process may read all of them, so whoever writes settings could have a neighbour's data answered as their own."""
+    other = tmp_path / "other"
+    (other / "data").mkdir(parents=True)
+    (other / "settings.toml").write_text("", "utf-8")
+    demand_apart(small, [other])
+    settings = Home(small).settings()
+    if where == "inside the mapping":
+        said = f'[local-tax]\ntable = "t"\nkey = "k"\nsource = "{other}/data/url"\n[local-tax.fields]\ntax_year = "y"\n'
+        (small / "mapping.toml").write_text(said, "utf-8")
+        Home(small).write_toml("settings.toml", replace(settings, mapping=str(small / "mapping.toml")))
+    else:
+        led = f"sqlite:///{other}/data/x.db" if where != "mapping" else f"{small}/../../other/data/mapping.toml"
+        Home(small).write_toml("settings.toml", replace(settings, **{where: led}))
+    with pytest.raises(SetupError, match="another body"):
+        demand_apart(small, [other])
 
 
 def test_a_body_that_does_not_end_as_it_should_ends_no_other(tmp_path):

@@ -166,6 +166,7 @@ def test_from_nothing_to_real_answers(world, renkei, legacy, tmp_path):
     words = ("--invitation", tmp_path / "invitation", "--source", legacy, "--port", free_port())
     status, made = renkei("body", "new", home, TOWN, *words)
     assert status == 0
+    assert (home / "hints" / "columns.csv").read_bytes() == (PACK / "hints" / "columns.csv").read_bytes()
     enrol, admit = ("commission", "enrol", made["request"]), ("nation", "admit", made["request"])
     for mark in ((), ("--mark", ""), ("--mark", "0000 " * 5)):  # nothing is an act before it was compared
         assert renkei(*enrol, "--home", world.folder / "commission", *mark)[0] == 1

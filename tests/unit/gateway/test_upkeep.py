@@ -142,6 +142,17 @@ def test_a_later_file_waits_for_an_earlier_one_that_is_not_whole_yet(upkeep):
     assert len(names(upkeep.drop / "loaded")) == 2, "a week counts from now, not from when it was written"
 
 
+def test_what_was_refused_is_not_kept_for_ever_and_a_mark_is(upkeep):
+    """It is full of what is somebody's; that later changes wait for it stays known."""
+    for name in ("1-old.csv", "1-old.csv.report.csv", f"{ITEM}.awaited"):
+        path = upkeep.drop / "refused" / name
+        path.write_text("x", "utf-8")
+        os.utime(path, (0, 0))
+    (upkeep.drop / "refused" / "2-new.csv").write_text("x", "utf-8")
+    upkeep._clear()
+    assert {p.name for p in (upkeep.drop / "refused").iterdir()} == {"2-new.csv", f"{ITEM}.awaited"}
+
+
 def test_later_changes_wait_for_a_refused_one_to_be_mended(upkeep):
     """Mended and loaded after them it would bring back what they had changed."""
     declared = upkeep.adapter.mapping.items[ITEM]

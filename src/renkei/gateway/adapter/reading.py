@@ -435,7 +435,11 @@ def open_database(url: str) -> sa.Engine:
     """The body's own database by its URL; ``SetupError`` if the URL is none, or its driver is not installed."""
     try:
         return sa.create_engine(url, pool_size=4, pool_pre_ping=True)
-    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+    except (
+        sa.exc.ArgumentError,
+        ModuleNotFoundError,
+        ValueError,
+    ) as error:  # `ValueError` would quote part of a password
         missing = getattr(error, "name", None)
         raise SetupError(
             f"The database cannot be opened: {f'the driver {missing!r} is not installed' if missing else 'its URL is not one'}.",
