@@ -79,7 +79,8 @@ def test_a_clerk_is_told_of_a_change_and_asks_again(nation, page):
     sound(page)
     assert page.locator("button[value=end]").count() == 0
     sign_in(page, nation.url("portal"), "#secret", nation.plan.personas[persona].secret)
-    until(lambda: page.reload() and page.locator(".card").count() % 3 == 0)
+    page.wait_for_url("**/records*")
+    until(lambda: page.goto(nation.url("portal") + "/records") and page.locator(".card").count() % 3 == 0)
     sound(page)
     word = "変更を" if page.lang == "ja" else "of a change"
     page.locator(".card a", has_text=word).first.click()
@@ -96,6 +97,35 @@ def tell_of_changes(nation):
     nation.do(provider.database.write(lambda c: c.execute(other)))
     assert nation.do(provider.subscribers.check()) == 1
     until(lambda: nation.http("ohashi-city", "/changes")[1])
+
+
+def test_a_number_is_taken_called_and_shown(nation, page):
+    """The page that gives numbers, the clerk's call, the screen: with a keyboard alone."""
+    city = nation.url("ohashi-city")
+    page.goto(f"{city}/queue/ticket?lang={page.lang}")
+    sound(page)
+    page.locator("button[value=birth]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**number=*")
+    sound(page)
+    number = page.locator("p.ticket").inner_text()
+    if shots := os.environ.get("SHOTS"):
+        page.screenshot(path=f"{shots}/ticket-{page.lang}-{page.viewport_size['width']}.png", full_page=True)
+    sign_in(page, city, "#token", nation.plan.place("ohashi-city").token)
+    page.goto(city + "/desk/counter")
+    sound(page)
+    page.fill("#place", "3番窓口")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    assert number in page.locator("[role=status]").first.inner_text()
+    assert page.input_value("#event") == "birth"
+    sound(page)
+    page.goto(city + "/queue")
+    sound(page)
+    assert page.locator(".calls li").first.inner_text().split()[0] == number
+    assert "3番窓口" in page.inner_text(".calls")
+    if shots:
+        page.screenshot(path=f"{shots}/queue-{page.lang}-{page.viewport_size['width']}.png", full_page=True)
 
 
 def test_a_wrong_secret_is_told_kindly(nation, page):
@@ -124,6 +154,9 @@ def test_accessibility_of_every_page(nation, browser):
             f"{city}/desk/new?affair=child-allowance",
             f"{city}/desk/held",
             f"{city}/desk/changes",
+            f"{city}/desk/counter",
+            f"{city}/queue",
+            f"{city}/queue/ticket",
             city + inquiry,
         ]
         for address in addresses:

@@ -21,6 +21,8 @@ from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.change_pages import change_pages
 from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
+from renkei.gateway.queue import Queue
+from renkei.gateway.queue_pages import queue_pages
 from renkei.gateway.source_pages import source_pages
 from renkei.gateway.visit_pages import visit_pages
 from renkei.institution import subjects, wording
@@ -295,7 +297,10 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)
     handlers += change_pages(gateway, render, inside)
-    handlers += visit_pages(gateway, gateway.visits, render, inside)
+    queue = Queue(gateway.member, gateway.database, gateway.clock)
+    handlers += visit_pages(gateway, gateway.visits, queue, render, inside)
+    if gateway.settings.queue:
+        handlers += queue_pages(gateway, queue, render, inside)
     handlers += source_pages(gateway, render, inside)
     options = {
         "pages": pages,

@@ -13,6 +13,7 @@ from litestar.response import Redirect
 
 from renkei.errors import NotFound, RenkeiError
 from renkei.gateway import visit_store
+from renkei.gateway.queue import Queue
 from renkei.gateway.visits import BY_CARD, Person, Visit, Visits, spoken
 from renkei.institution import subjects
 from renkei.institution.clerks import demand
@@ -33,7 +34,7 @@ WAITED = 25
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def visit_pages(gateway: Gateway, visits: Visits, render: Render, inside: list[Any]) -> list[Any]:
+def visit_pages(gateway: Gateway, visits: Visits, queue: Queue, render: Render, inside: list[Any]) -> list[Any]:
     """The pages. ``inside`` guards what needs a clerk's session."""
 
     def problem(request: Ask, error: RenkeiError) -> dict[str, Any]:
@@ -53,6 +54,9 @@ def visit_pages(gateway: Gateway, visits: Visits, render: Render, inside: list[A
             problem=told,
             given=given or {},
             card=card,
+            standing=await queue.standing() if gateway.settings.queue else None,
+            called=request.session.get("counter_called"),
+            place=request.session.get("counter_place", ""),
         )
 
     @get("/desk/counter", guards=inside, include_in_schema=False)
@@ -69,11 +73,17 @@ def visit_pages(gateway: Gateway, visits: Visits, render: Render, inside: list[A
         confirmed = [BY_CARD] if card else [k.removeprefix("seen-") for k in data if k.startswith("seen-")]
         try:
             id_ = await visits.open(
-                request.state.clerk.name, data.get("event", ""), persons, confirmed, data.get("former", "")
+                request.state.clerk.name,
+                data.get("event", ""),
+                persons,
+                confirmed,
+                data.get("former", ""),
+                (request.session.get("counter_called") or [None])[0],
             )
         except RenkeiError as error:
             return await lobby(request, error, data)
-        request.set_session({k: v for k, v in request.session.items() if k != "counter_card"})
+        over = ("counter_card", "counter_called")
+        request.set_session({k: v for k, v in request.session.items() if k not in over})
         return Redirect(f"/desk/counter/{id_}", status_code=303)
 
     # ------------------------------------------------------------------ who it is, by card

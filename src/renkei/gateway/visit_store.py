@@ -57,12 +57,42 @@ tasks = sa.Table(
     sa.Column("done_at", sa.BigInteger),
     sa.Index("counter_tasks_office", "office", "done_at"),
 )
+PLACE_MOST = 20
+tickets = sa.Table(
+    "counter_tickets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("event", sa.String(64), nullable=False),
+    sa.Column("taken", sa.BigInteger, nullable=False),
+    sa.Column("called", sa.BigInteger),
+    sa.Column("place", sa.String(PLACE_MOST), nullable=False, server_default=""),
+    sa.Column("clerk", sa.String(64), nullable=False, server_default=""),
+    sa.UniqueConstraint("day", "number"),
+)
+"""``place``: the window, as it is written above it."""
+sa.Index("counter_tickets_waiting", tickets.c.day, tickets.c.called)
 
 
-def open_visit(connection: sa.Connection, row: dict[str, Any], persons: Sequence[tuple[str, str]]) -> int:
-    """A new visit with its number of the day; its id. ``persons``: local id and role, the applicant first."""
-    last = connection.scalar(sa.select(sa.func.max(visits.c.number)).where(visits.c.day == row["day"])) or 0
-    made = connection.execute(visits.insert().values(**row, number=last + 1)).inserted_primary_key
+def last_number(connection: sa.Connection, day: str) -> int:
+    """The highest number given that day, with a ticket or without one."""
+    found = (connection.scalar(sa.select(sa.func.max(t.c.number)).where(t.c.day == day)) for t in (visits, tickets))
+    return max(n or 0 for n in found)
+
+
+def open_visit(
+    connection: sa.Connection, row: dict[str, Any], persons: Sequence[tuple[str, str]], number: int | None = None
+) -> int:
+    """A new visit; its id. ``persons``: local id and role, the applicant first; ``number``: a called ticket's, else the day's next."""
+    day = row["day"]
+    ours = sa.select(visits.c.id).where(visits.c.day == day, visits.c.number == number)
+    called = sa.select(tickets.c.id).where(
+        tickets.c.day == day, tickets.c.number == number, tickets.c.called.is_not(None)
+    )
+    if number is None or connection.execute(ours).first() or not connection.execute(called).first():
+        number = last_number(connection, day) + 1
+    made = connection.execute(visits.insert().values(**row, number=number)).inserted_primary_key
     id_ = int(made[0]) if made else 0
     put_people(connection, id_, persons)
     return id_

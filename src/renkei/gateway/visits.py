@@ -115,9 +115,18 @@ class Visits:
     # ------------------------------------------------------------------ opening
 
     async def open(
-        self, clerk: str, event: str, persons: Sequence[Person], confirmed: Sequence[str], former: str = ""
+        self,
+        clerk: str,
+        event: str,
+        persons: Sequence[Person],
+        confirmed: Sequence[str],
+        former: str = "",
+        number: int | None = None,
     ) -> int:
-        """A new visit; its id. ``confirmed``: ``card``, or the documents seen. ``Refused`` if they do not prove who it is."""
+        """A new visit; its id. ``confirmed``: ``card``, or the documents seen; ``number``: of a ticket that was called.
+
+        ``Refused`` if the documents do not prove who it is.
+        """
         known = self._pack.events.get(event)
         if known is None:
             raise Malformed("There is no such event.", ja="この手続のきっかけはありません。", code="event")
@@ -139,7 +148,7 @@ class Visits:
             "clerk": clerk,
             "opened": self._clock(),
         }
-        return await self._database.write(lambda c: visit_store.open_visit(c, row, persons))
+        return await self._database.write(lambda c: visit_store.open_visit(c, row, persons, number))
 
     async def _demand(self, persons: Sequence[Person], roles: Sequence[str]) -> None:
         """``Malformed`` unless these are persons of ours with codes, one applicant first, everybody once."""

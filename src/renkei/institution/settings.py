@@ -108,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
     backlog_most: int = 5_000
     """Gateway: messages the hub may be owed before single inquiries are turned away for a while (503 with ``Retry-After``)."""
+    queue: bool = False
+    """Gateway: give numbers at ``/queue/ticket`` and show at ``/queue`` who is called; both are open to whoever reaches the address."""
     changes_minutes: int = 60
     """Gateway: how often it looks whether it would answer its subscribers otherwise now, and tells them so."""
     max_upload_rows: int = 1_000_000

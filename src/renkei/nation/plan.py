@@ -176,6 +176,7 @@ def lay_out(
                 port=port,
                 source=f"sqlite:///{home.folder.resolve()}/source.db" if mapping else "",
                 mapping=mapping,
+                queue=bool(pack.events) and body.role == "gateway",
                 clerks=(Clerk(CLERK, sha256(tokens[body.code].encode()).hexdigest(), get_args(Duty)),)
                 if body.role in ("gateway", "authority")
                 else (),
