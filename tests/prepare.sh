@@ -7,7 +7,7 @@ ls /usr/share/fonts/opentype/ipafont-gothic /usr/share/fonts/opentype/noto >/dev
 for library in libpango-1.0.so.0 libpangoft2-1.0.so.0 libharfbuzz-subset.so.0; do
   ldconfig -p 2>/dev/null | grep -q "$library" || missing="$missing libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 done
-for tool in pdfsig:poppler-utils zbarimg:zbar-tools certutil:libnss3-tools pcscd:pcscd opensc-tool:opensc softhsm2-util:softhsm2 ssh-agent:openssh-client swig:swig; do
+for tool in pdfsig:poppler-utils zbarimg:zbar-tools certutil:libnss3-tools pcscd:pcscd opensc-tool:opensc softhsm2-util:softhsm2 ssh-agent:openssh-client swig:swig slapd:slapd; do
   PATH="$PATH:/usr/sbin" command -v "${tool%:*}" >/dev/null 2>&1 || missing="$missing ${tool#*:}"
 done
 ls /usr/lib/pcsc/drivers/serial/libifdvpcd.so >/dev/null 2>&1 || missing="$missing vsmartcard-vpcd"

@@ -12,7 +12,8 @@ from tests.world import Running, until
 pytestmark = JOURNEY
 PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/seal-registration", "/terms",
          "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub", "/datasets", "/datasets?q=none-such",
-         "/datasets/shelters", "/datasets/population-by-age", "/corporations", "/corporations?q=大橋", "/corporations?q=none",
+         "/datasets/shelters", "/applications",
+         "/datasets/population-by-age", "/corporations", "/corporations?q=大橋", "/corporations?q=none",
          "/corporations/8700110005901")  # fmt: skip
 
 LINE = "1,8700110005901,{},0,2026-10-30,{},{},,399,縁県,大橋市,本町1,,48,201,,,,{},,,,2015-10-05,{},Ohashi Bank,,,,オオハシ,0\n"
@@ -38,6 +39,10 @@ def nation(tmp_path_factory):
         dt.date.fromisoformat(running.plan.created),
         running.folder,
     )
+    example = (
+        (Path(__file__).parents[2] / "docs/open-data.md").read_text("utf-8").split("```toml\n")[-1].split("```")[0]
+    )
+    here.publication.gallery.replace(example.encode(), here.publication.ids())
     (running.folder / "register.csv").write_text(REGISTER, "utf-8")
     here.corporations.load(running.folder / "register.csv")
     yield running

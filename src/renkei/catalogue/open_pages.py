@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import File
@@ -57,9 +58,24 @@ def open_pages(
             d=made,
             rows=rows,
             drawn=drawn,
+            applications=publication.gallery.using(id),
             forms=made.about.forms,
             sizes=_sizes(publication, made),
         )
+
+    @get("/applications", include_in_schema=False)
+    async def applications(request: Ask) -> Response[bytes]:
+        found = await asyncio.to_thread(publication.gallery.all)
+        used = {d for a in found for d in a.datasets}
+        known = await read(lambda c: store.datasets_of(c, sorted(used)))
+        lang = language(request, settings.language)
+        titles = {id_: made.about.title.text(lang) for id_, made in known.items()}
+        return render(request, "applications.html", applications=found, titles=titles)
+
+    @get("/applications.json", summary="What was made with the opened data", tags=["open data"])
+    async def listed_applications() -> Response[Any]:
+        found = await asyncio.to_thread(publication.gallery.all)
+        return Response([msgspec.to_builtins(a) for a in found], headers={"Cache-Control": FRESH})
 
     @get("/datasets.json", summary="Opened datasets that hold every word of q, newest first", tags=["open data"])
     async def search(q: FromQuery[str] = "", limit: Limit = 50, offset: Offset = 0) -> Response[Any]:
@@ -120,7 +136,7 @@ def open_pages(
             _atom(found, origin, language(request, settings.language)), media_type="application/atom+xml; charset=utf-8"
         )
 
-    return [listed, one, search, about, rows, whole, changes]
+    return [listed, one, search, about, rows, whole, changes, applications, listed_applications]
 
 
 def said(made: Dataset, origin: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from renkei.catalogue import privacy, store
+from renkei.catalogue.gallery import Gallery
 from renkei.catalogue.opened import About, Dataset
 from renkei.catalogue.privacy import Finding, quoted
 from renkei.catalogue.search import Index
@@ -78,6 +79,7 @@ class Publication:
 
     def __init__(self, folder: Path, database: Database, pack: Callable[[], Pack], clock: Callable[[], int]) -> None:
         self.folder, self._database, self._pack, self._clock = folder, database, pack, clock
+        self.gallery = Gallery(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.index = Index(folder / "search.db")
         self._readers, self._waiting = ThreadPoolExecutor(READERS, "rows"), 0
@@ -107,6 +109,10 @@ class Publication:
         self._database.write_now(lambda c: store.put_dataset(c, made))
         self.index.put([(about.id, _words(about))])
         return made
+
+    def ids(self) -> set[str]:
+        """Of the datasets in force."""
+        return self._database.read_now(lambda c: {d.about.id for d in store.every_dataset(c)})
 
     def withdraw(self, id_: str) -> None:
         """Take a dataset away; its page says that it was there."""

@@ -49,6 +49,22 @@ def check(about: About, table: Table, home: HomeFolder, json: Json = False) -> N
     raise SystemExit(1 if refused else 0)
 
 
+@app.command("gallery")
+def gallery(
+    file: Annotated[Path, typer.Argument(help="applications.toml: what was made with the opened data.")],
+    home: HomeFolder,
+    json: Json = False,
+) -> None:
+    """Show what people have made with the opened data: the whole list, in place of the one before."""
+    _files(file)
+    publication = _publication(home)
+    found = publication.gallery.replace(file.read_bytes(), publication.ids())
+    if json:
+        show({"applications": len(found)})
+    else:
+        out.print(t(f"{len(found)} applications are shown.", f"{len(found)}件を掲載しました。"))
+
+
 @app.command("publish")
 def publish(
     about: About,

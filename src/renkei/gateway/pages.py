@@ -103,7 +103,13 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
         told = error.problem(language(request, gateway.settings.language)) if error else None
         status = error.status if error else 403 if failed else 200
         return render(
-            request, "signin.html", failed=failed, problem=told, directory=gateway.directory is not None, status=status
+            request,
+            "signin.html",
+            failed=failed,
+            problem=told,
+            directory=gateway.directory is not None,
+            ldap=gateway.ldap is not None,
+            status=status,
         )
 
     @get("/signin/directory", include_in_schema=False)
@@ -138,6 +144,13 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     @post("/signin", include_in_schema=False)
     async def signin(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        if gateway.ldap is not None and "name" in data:
+            try:
+                known = await gateway.ldap.sign_in(data["name"].strip(), data.get("password", ""))
+            except RenkeiError as error:
+                return signin_form(request, error=error)
+            request.set_session({"clerk": known.name, "duties": [*known.duties], "since": gateway.clock()})
+            return Redirect("/desk", status_code=303)
         clerk = clerk_of(gateway.settings.clerks, data.get("token", "").strip())
         if clerk is None:
             return signin_form(request, failed=True)

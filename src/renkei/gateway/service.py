@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -56,6 +56,9 @@ from renkei.record import rounds
 from renkei.record.entries import ChangeLeaf, EndLeaf, InquiryLeaf, IssuanceLeaf, envelope_of
 from renkei.record.state import CONVERTERS
 
+if TYPE_CHECKING:
+    from renkei.institution.ldap import Ldap
+
 MESSAGES_AT_ONCE = 512
 SWEEP_EVERY = 5.0
 FETCHED_AT_ONCE = 16
@@ -103,8 +106,16 @@ class Gateway(Institution):
         self.documents = self._open_documents()
         back = f"{s.origin}/signin/directory/back"
         self.directory = Directory(s.directory, back) if s.directory is not None else None
+        self.ldap = self._open_ldap()
         self.visits = Visits(s.body, self.keys, self.member, self.database, self.desk, clock)
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
+
+    def _open_ldap(self) -> Ldap | None:
+        if self.settings.ldap is None:
+            return None
+        from renkei.institution.ldap import Ldap  # few have one, and its library is large
+
+        return Ldap(self.settings.ldap, self.clock)
 
     def _open_adapter(self) -> Adapter | None:
         if not self.settings.mapping:
@@ -189,11 +200,10 @@ class Gateway(Institution):
         )
 
     def _from_directory(self, session: Mapping[str, Any]) -> Clerk | None:
-        known = self.settings.directory
-        fresh = self.clock() - session["since"] < DIRECTORY_HOURS * 3_600_000
-        if known is None or not fresh:
+        if self.clock() - session["since"] >= DIRECTORY_HOURS * 3_600_000:
             return None
-        allowed = {d for duties in known.groups.values() for d in duties}
+        known = [k for k in (self.settings.directory, self.settings.ldap) if k is not None]
+        allowed = {d for k in known for duties in k.groups.values() for d in duties}
         left: tuple[Duty, ...] = tuple(d for d in session["duties"] if d in allowed)
         return Clerk(session["clerk"], "", left) if left else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import urllib.parse
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ class Directory:
             or not known
             or "code" not in query
         ):
-            raise _not_signed_in("state")
+            raise not_signed_in("state")
         secret = Path(self._settings.secret).read_text("utf-8").strip() if self._settings.secret else ""
         form = {
             "grant_type": "authorization_code",
@@ -101,27 +101,15 @@ class Directory:
             token = jwt.decode(told["id_token"], KeySet.import_key_set(keys), ALGORITHMS)  # type: ignore[arg-type]
             rules.validate(token.claims)
         except (JoseError, ValueError, KeyError, TypeError):
-            raise _not_signed_in("sign-in") from None
+            raise not_signed_in("sign-in") from None
         return dict(token.claims)
 
     def _clerk(self, claims: Mapping[str, Any]) -> Clerk:
-        """The clerk of these claims: the duties of all their groups."""
+        """The clerk of these claims."""
         s = self._settings
         told = claims.get(s.groups_claim)
         groups = {g for g in (told if isinstance(told, list) else [told]) if isinstance(g, str)}
-        duties: tuple[Duty, ...] = tuple(dict.fromkeys(d for g in s.groups if g in groups for d in s.groups[g]))
-        name = claims.get(s.name_claim)
-        if not isinstance(name, str) or not 0 < len(name) <= 64 or not name.isprintable():
-            raise _not_signed_in("name")
-        if not duties:
-            raise Refused(
-                "Nothing here is among the duties of your groups.",
-                ja="所属グループに、この窓口の権限がありません。",
-                code="no-duties",
-                remedy="Ask whoever administers your organisation's directory.",
-                remedy_ja="組織の利用者管理の担当者にご相談ください。",
-            )
-        return Clerk(name, "", duties)
+        return clerk_of_groups(claims.get(s.name_claim), groups, s.groups)
 
     async def _discovered(self) -> dict[str, Any]:
         """What the provider says of itself, once; ``Unavailable`` if it does not answer, or is another than it should be."""
@@ -129,7 +117,7 @@ class Directory:
             about = await self._call(f"{self._settings.issuer.rstrip('/')}/.well-known/openid-configuration")
             wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")
             if about.get("issuer") != self._settings.issuer or not all(isinstance(about.get(k), str) for k in wanted):
-                raise _away()
+                raise away()
             self._about = about
         return self._about
 
@@ -139,15 +127,31 @@ class Directory:
             async with httpx.AsyncClient(timeout=WITHIN) as client:
                 answer = await (client.post(address, data=form) if form else client.get(address))
             if form and answer.status_code in (400, 401, 403):
-                raise _not_signed_in("sign-in")
+                raise not_signed_in("sign-in")
             if answer.status_code != 200 or len(answer.content) > ANSWER_MOST:
-                raise _away()
+                raise away()
             return msgspec.json.decode(answer.content, type=dict[str, Any])
         except (httpx.HTTPError, msgspec.DecodeError):
-            raise _away() from None
+            raise away() from None
 
 
-def _away() -> Unavailable:
+def clerk_of_groups(name: object, groups: Collection[str], duties_of: Mapping[str, tuple[Duty, ...]]) -> Clerk:
+    """The clerk with the duties of all these groups; ``Refused`` if they have none, ``NotGenuine`` for what is no name."""
+    duties: tuple[Duty, ...] = tuple(dict.fromkeys(d for g in duties_of if g in groups for d in duties_of[g]))
+    if not isinstance(name, str) or not 0 < len(name) <= 64 or not name.isprintable():
+        raise not_signed_in("name")
+    if not duties:
+        raise Refused(
+            "Nothing here is among the duties of your groups.",
+            ja="所属グループに、この窓口の権限がありません。",
+            code="no-duties",
+            remedy="Ask whoever administers your organisation's directory.",
+            remedy_ja="組織の利用者管理の担当者にご相談ください。",
+        )
+    return Clerk(name, "", duties)
+
+
+def away() -> Unavailable:
     return Unavailable(
         "Your organisation's directory does not answer as it should.",
         ja="組織の認証サーバーが正しく応答しません。",
@@ -157,7 +161,7 @@ def _away() -> Unavailable:
     )
 
 
-def _not_signed_in(code: str) -> NotGenuine:
+def not_signed_in(code: str) -> NotGenuine:
     return NotGenuine(
         "You were not signed in.",
         ja="サインインできませんでした。",

@@ -67,6 +67,29 @@ class DirectorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Becomes the clerk's name in our own record of inquiries."""
 
 
+class LdapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body's LDAP directory, for clerks who sign in with name and password, and what its groups may do here."""
+
+    url: str
+    """``ldaps://host``, or ``ldap://host`` (StartTLS)."""
+    user: str
+    """As whom a clerk signs in there: ``uid={name},ou=people,dc=city,dc=example``, or ``{name}@city.example``."""
+    base: str
+    """Under what entry people are."""
+    groups: dict[str, tuple[Duty, ...]]
+    """Duties of the members of a group, by its ``cn`` or whole name (DN)."""
+    find: str = "(uid={name})"
+    """How the clerk's own entry is found; Active Directory: ``(sAMAccountName={name})``."""
+    name_attribute: str = "uid"
+    """Becomes the clerk's name in our own record of inquiries; Active Directory: ``sAMAccountName``."""
+    groups_base: str = ""
+    """Under what entry groups are; empty: where people are."""
+    groups_find: str = "(|(member={dn})(uniqueMember={dn})(memberUid={name}))"
+    """How groups of a clerk are found, besides those their own entry names (``memberOf``)."""
+    ca: str = ""
+    """Certificate (PEM file) of the authority that made the server's; empty: those this machine trusts."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings every institution has. One frozen value, passed down; nothing else reads the environment or files."""
 
@@ -104,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway and authority: who may use it."""
     directory: DirectorySettings | None = None
     """Gateway: where its clerks sign in (OpenID Connect), besides those named under ``clerks``."""
+    ldap: LdapSettings | None = None
+    """Gateway: the LDAP directory of its clerks, besides those named under ``clerks``."""
     wait_seconds: float = 30.0
     """Gateway: longest time a request may wait for an answer (RFC 7240 ``Prefer: wait``)."""
     backlog_most: int = 5_000

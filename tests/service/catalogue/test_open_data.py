@@ -256,6 +256,41 @@ def test_any_part_of_a_word_is_found_in_both_languages(publication, about, table
     assert publication.find('" OR "')[1] == 0
 
 
+APPLICATION = """[[application]]
+ja = "最寄りの避難所"
+en = "The nearest shelter"
+about_ja = "示します。"
+about_en = "Shows it."
+url = "https://shelters.example/"
+by = "Code for Enishi"
+datasets = ["population"]
+"""
+
+
+def test_the_gallery_is_replaced_whole_or_not_at_all(publication):
+    """A wrong file changes nothing; no address leads anywhere but to another site."""
+    gallery = publication.gallery
+    assert gallery.all() == ()
+    gallery.replace(APPLICATION.encode(), {"population"})
+    assert [a.by for a in gallery.using("population")] == ["Code for Enishi"]
+    for old, new in (
+        ("https://shelters.example/", "javascript:alert(1)"),
+        ("https://shelters.example/", "http://shelters.example/"),
+        ("https://shelters.example/", "https://"),
+        ("https://shelters.example/", "https://a@shelters.example/"),
+        ("[[application]]", "[application]"),
+        ("en = ", "english = "),
+        ('["population"]', '["none-such"]'),
+        ("The nearest shelter", "x" * 201),
+    ):
+        with pytest.raises(Malformed):
+            gallery.replace(APPLICATION.replace(old, new, 1).encode(), {"population"})
+    (publication.folder / "applications.toml").write_bytes(b"\xff")
+    assert len(gallery.all()) == 1
+    (publication.folder / "applications.toml").unlink()
+    assert gallery.all() == ()
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     running = Running(tmp_path_factory.mktemp("open") / "nation", residents=60)
