@@ -1,6 +1,7 @@
 """The first journeys in a real browser, in both languages, at phone and desktop width, without script; axe-core finds nothing."""
 
 import os
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,55 @@ def test_a_resident_sees_who_asked_and_that_it_is_genuine(nation, page):
     with page.expect_download() as download:
         page.locator("a[download]").click()
     assert Path(download.value.path()).read_text().startswith("c2sp.org/tlog-proof@v1")
+
+
+@pytest.mark.parametrize("lang", ["ja", "en"])
+def test_the_browser_itself_verifies_the_proof_and_notices_a_wrong_one(nation, browser, lang):
+    """WebCrypto against the two public keys; then with one bit of the file, of the leaf, or of a key changed on the way."""
+    context = browser.new_context(locale=lang)
+    page = context.new_page()
+    page.lang = lang
+    sign_in(page, nation.url("portal"), "#secret", nation.plan.personas[0].secret)
+    page.wait_for_url("**/records*")
+    page.goto(nation.url("portal") + page.locator(".card a").first.get_attribute("href"))
+
+    def verdict():
+        page.locator("#check").click()
+        page.wait_for_selector("#proof:not([hidden])")
+        page.wait_for_selector("#check:not([disabled])")
+        return page.locator("#proof").get_attribute("class"), page.inner_text("#proof")
+
+    kind, text = verdict()
+    assert (kind, page.locator("#proof .hash").count()) == ("notice", 2), text
+    sound(page)
+
+    def flipped(at):
+        def change(route):
+            answer = route.fetch()
+            lines, headers = answer.text().split("\n"), dict(answer.headers)
+            if at == "leaf":
+                headers["renkei-leaf"] = b64encode(bytes(32)).decode()
+            else:
+                raw = bytearray(b64decode(lines[at].split(" ")[-1]))
+                raw[-1] ^= 1
+                lines[at] = " ".join([*lines[at].split(" ")[:-1], b64encode(raw).decode()])
+            route.fulfill(status=200, headers=headers, body="\n".join(lines))
+
+        return change
+
+    length = len(
+        page.evaluate(f"fetch('/records/{page.url.rpartition('/')[2]}/proof').then(r => r.text())").split("\n")
+    )
+    signatures = length - 3, length - 2
+    for at in (1, 3, *signatures, "leaf"):
+        page.route("**/proof", flipped(at))
+        kind, text = verdict()
+        assert kind == "notice bad", (at, text)
+        page.unroute("**/proof")
+    page.evaluate("document.getElementById('proof').dataset.keys = 'x'")
+    page.reload()
+    assert verdict()[0] == "notice"
+    context.close()
 
 
 def test_a_clerk_asks_and_reads_the_answer(nation, page):
@@ -147,7 +197,13 @@ def test_accessibility_of_every_page(nation, browser):
         sign_in(page, city, "#token", nation.plan.place("ohashi-city").token)
         inquiry = page.locator("table a").first.get_attribute("href")
         portal = nation.url("portal")
-        addresses = [f"{portal}/signin", f"{portal}/records", portal + record, f"{portal}/nothing"]
+        addresses = [
+            f"{portal}/records?q=tax&refused=yes",
+            f"{portal}/signin",
+            f"{portal}/records",
+            portal + record,
+            f"{portal}/nothing",
+        ]
         addresses += [
             f"{city}/signin",
             f"{city}/desk",

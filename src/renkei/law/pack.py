@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from renkei.errors import RenkeiError
-from renkei.law import assessment, counter, tables, vocabulary
+from renkei.law import assessment, counter, disclosure, tables, vocabulary
 from renkei.law.assessment import Level, Threshold
 from renkei.law.counter import Event, Procedure, Question
+from renkei.law.disclosure import Disclosure
 from renkei.law.header import Header
 from renkei.law.header import check as check_header
 from renkei.law.tables import Fault, Sheet, Title
@@ -176,6 +177,7 @@ class Pack:
         files: Mapping[str, bytes],
         parts: Mapping[str, dict[str, Any]],
         rows: list[Linkage],
+        disclosed: Disclosure,
     ):
         self.header = header
         self.archive = archive(files)
@@ -199,6 +201,7 @@ class Pack:
         self.events: dict[str, Event] = parts["events"]
         self.procedures: dict[str, Procedure] = parts["procedures"]
         self.questions: dict[str, Question] = parts["questions"]
+        self.disclosure: Disclosure = disclosed
         self.subscriptions: dict[str, dict[str, int]] = parts["subscriptions"]
         """By affair and item: whoever may ask may also be told of changes, for so many days after asking."""
         self.linkages = tuple(rows)
@@ -310,12 +313,13 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     parts["specifications"] = vocabulary.read_specifications(files, parts["items"], parts["terms"], faults)
     parts |= counter.read(sheet, files, parts)
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
+    disclosed = disclosure.read(sheet, files, parts)
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     parts["subscriptions"] = _subscriptions(sheet, linkages) if SUBSCRIPTIONS in files else {}
     _check_use(linkages, lines, {d.item for d in parts["documents"].values()})
     for name in files:
-        if name not in (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS) and not name.startswith(
+        if name not in (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS, *disclosure.SHEETS) and not name.startswith(
             ("specifications/", *NOT_LAW)
         ):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
@@ -324,7 +328,7 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
         return None, faults
-    return Pack(header, files, parts, linkages), []
+    return Pack(header, files, parts, linkages, disclosed), []
 
 
 def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:

@@ -5,47 +5,29 @@ from __future__ import annotations
 import urllib.parse
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
-from litestar import MediaType, Request, Response, get, post
+from litestar import Request, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Body, FromPath, QueryParameter
+from litestar.params import Body
 from litestar.response import Redirect
 
-from renkei.errors import Malformed, NotFound, Refused, RenkeiError, Unavailable
+from renkei.errors import NotFound, Refused, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
 from renkei.institution.web import Pages, cookie_session, language
-from renkei.ledger import store as log
-from renkei.messages.wire import Permit
 from renkei.portal import store
+from renkei.portal.record_pages import record_pages
 from renkei.portal.sign_on_pages import sign_on_pages
-from renkei.record.permit import to_file
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-PAGE = 30
-REPORTS = ("unrecognised", "paper")
-"""What a resident reports to the commission of an access: not recognised · asked for paper that it could have brought."""
-
-
-class Proof(NamedTuple):
-    """Whether a record's leaf was proven to be in the cosigned log, and the figures of the proof."""
-
-    verified: bool
-    leaf: int
-    size: int
-    root: str
-    signers: tuple[str, ...]
-
-
 SESSION_SECONDS = 1800
 """After which a resident signs in again."""
-Position = Annotated[int | None, QueryParameter(ge=0, lt=2**53)]
 
 
 def signed_in(portal: Portal) -> Any:
@@ -128,73 +110,6 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         request.clear_session()
         return Redirect("/signin", status_code=303)
 
-    @get("/records", guards=inside, include_in_schema=False)
-    async def records(request: Request[Any, Any, Any], below: Position = None) -> Response[bytes]:
-        try:
-            codes = await codes_of(request)
-        except Unavailable:
-            return render(request, "awaited.html", again="/records", leave="/signout")
-        rows = await portal.database.read(lambda c: store.records_of(c, codes, below=below, limit=PAGE))
-        head = portal.filing.head.size if portal.filing.head else 0
-        marks = await portal.database.read(lambda c: store.marks_on(c, [r.position for r in rows]))
-        ends = portal.ending(request.session)
-        return render(
-            request, "records.html", records=rows, proven=head, page_size=PAGE, below=below, marks=marks, ends=ends
-        )
-
-    async def show(request: Request[Any, Any, Any], row: Any, problem: Any = None) -> Response[bytes]:
-        reported = await portal.database.read(lambda c: store.reports_on(c, row.position))
-        marks = await portal.database.read(lambda c: store.marks_on(c, [row.position]))
-        return render(
-            request,
-            "record.html",
-            record=row,
-            proof=prove(portal, row.position),
-            reported={r.kind: r.at for r in reported},
-            marks=marks.get(row.position, []),
-            problem=problem,
-        )
-
-    @get("/records/{position:int}", guards=inside, include_in_schema=False)
-    async def record(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[bytes]:
-        codes = await codes_of(request)
-        if position >= 2**53:
-            raise _no_record()
-        row = await portal.database.read(lambda c: store.record(c, codes, position))
-        if row is None:
-            raise _no_record()
-        return await show(request, row)
-
-    @get(
-        "/records/{position:int}/proof",
-        guards=inside,
-        media_type=MediaType.TEXT,
-        include_in_schema=False,
-    )
-    async def proof(request: Request[Any, Any, Any], position: FromPath[int]) -> Response[str]:
-        codes = await codes_of(request)
-        if position >= 2**53 or await portal.database.read(lambda c: store.record(c, codes, position)) is None:
-            raise _no_record()
-        name = f'attachment; filename="record-{position}.tlog-proof"'
-        return Response(to_file(permit(portal, position)), headers={"Content-Disposition": name})
-
-    @post("/records/{position:int}/report", guards=inside, include_in_schema=False)
-    async def report(request: Request[Any, Any, Any], position: FromPath[int], data: Form) -> Response[Any]:
-        codes = await codes_of(request)
-        row = await portal.database.read(lambda c: store.record(c, codes, position)) if position < 2**53 else None
-        if row is None:
-            raise _no_record()
-        kind, text = data.get("kind", ""), data.get("text", "").strip()
-        if kind not in REPORTS or len(text) > 4000 or "\0" in text:
-            error = Malformed(
-                "Choose what to report, in 4,000 characters.", ja="申出の種類を選び、4,000文字以内で入力してください。"
-            )
-            response = await show(request, row, error.problem(language(request, portal.settings.language)))
-            response.status_code = error.status
-            return response
-        await portal.complain(position, kind, text)
-        return Redirect(f"/records/{position}", status_code=303)
-
     handlers = [
         start,
         signin_page,
@@ -202,10 +117,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         *sign_on_pages(portal, render, inside),
         *portal.entry.handlers("/signin/card", render, refuse_card, "/records"),
         signout,
-        records,
-        record,
-        proof,
-        report,
+        *record_pages(portal, render, inside, codes_of),
     ]
     options = {
         "pages": pages,
@@ -225,15 +137,6 @@ def _awaited() -> Unavailable:
     )
 
 
-def _no_record() -> NotFound:
-    return NotFound(
-        "There is no such record of yours.",
-        ja="この記録はありません。",
-        remedy="Choose one from the list.",
-        remedy_ja="一覧から選んでください。",
-    )
-
-
 def _secret() -> Refused:
     return Refused(
         "This sign-in code is not known.",
@@ -242,29 +145,3 @@ def _secret() -> Refused:
         remedy_ja="確認して、もう一度お試しください。",
         code="secret",
     )
-
-
-def permit(portal: Portal, position: int) -> Permit:
-    """The leaf with its proof to the newest checkpoint, from the portal's own tree."""
-    head = portal.filing.head
-    if head is None or position >= head.size:
-        raise Unavailable(
-            "This record's proof is being made. Look again in a moment.",
-            ja="証明を作成中です。",
-            code="no-proof",
-        )
-    leaf = portal.database.read_now(lambda c: log.read(c, position, position + 1))[0]
-    path = portal.filing.tree.inclusion(position, head.size)
-    return Permit(position, leaf.salt or b"", leaf.entry or b"", path, head.note)
-
-
-def prove(portal: Portal, position: int) -> Proof:
-    """Verify the record's proof afresh, as anyone could."""
-    try:
-        proven = permit(portal, position)
-        portal.member.notary.open(proven)
-        checkpoint = portal.member.notary.checkpoint(proven.checkpoint)
-    except RenkeiError:
-        return Proof(False, position, 0, "", ())
-    signers = tuple(v.name for v in portal.member.state.verifiers)
-    return Proof(True, position, checkpoint.size, checkpoint.root.hex(), signers)

@@ -7,7 +7,7 @@ are kept as hashes.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -144,22 +144,42 @@ def end_changes(connection: sa.Connection, ends: Sequence[tuple[bytes, int]]) ->
 
 
 def records_of(
-    connection: sa.Connection, codes: Sequence[bytes], *, below: int | None, limit: int
+    connection: sa.Connection,
+    codes: Sequence[bytes],
+    *,
+    below: int | None,
+    limit: int,
+    due: Mapping[str, int] = {},
+    span: tuple[int, int] = (0, 2**53),
 ) -> list[sa.Row[Any]]:
-    """A person's records that may be shown, newest first; ``below`` pages by position. ``codes``: the person's, of each epoch."""
-    query = (
-        sa.select(records)
-        .where(records.c.code.in_(codes), records.c.withheld.is_(False))
-        .order_by(records.c.position.desc())
-        .limit(limit)
-    )
-    return list(connection.execute(query if below is None else query.where(records.c.position < below)))
+    """A person's records that may be shown, newest first; ``below`` pages by position. ``codes``: the person's, of each epoch.
+
+    ``due``: of a purpose, those withheld that were recorded before (ms) may be shown, too. ``span``: from and before when (ms).
+    """
+    r = records.c
+    where = r.code.in_(codes), _may_be_shown(due), r.time >= span[0], r.time < span[1]
+    query = sa.select(records).where(*where).order_by(r.position.desc()).limit(limit)
+    return list(connection.execute(query if below is None else query.where(r.position < below)))
 
 
-def record(connection: sa.Connection, codes: Sequence[bytes], position: int) -> sa.Row[Any] | None:
+def record(
+    connection: sa.Connection, codes: Sequence[bytes], position: int, *, due: Mapping[str, int] = {}
+) -> sa.Row[Any] | None:
     """One record, if it is this person's and may be shown."""
-    where = records.c.code.in_(codes), records.c.position == position, records.c.withheld.is_(False)
+    where = records.c.code.in_(codes), records.c.position == position, _may_be_shown(due)
     return connection.execute(sa.select(records).where(*where)).one_or_none()
+
+
+def newest_withheld(connection: sa.Connection, codes: Sequence[bytes], purpose: str, after: int) -> int | None:
+    """When (ms) the newest access was recorded that is withheld for ``purpose`` and not shown yet; ``None``: there is none."""
+    r = records.c
+    where = r.code.in_(codes), r.withheld.is_(True), r.purpose == purpose, r.time >= after
+    return connection.execute(sa.select(sa.func.max(r.time)).where(*where)).scalar()
+
+
+def _may_be_shown(due: Mapping[str, int]) -> sa.ColumnElement[bool]:
+    late = [sa.and_(records.c.purpose == purpose, records.c.time < before) for purpose, before in due.items()]
+    return sa.or_(records.c.withheld.is_(False), *late)
 
 
 def add_report(connection: sa.Connection, reference: bytes, position: int, kind: str, at: int) -> bool:
