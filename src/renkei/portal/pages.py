@@ -19,22 +19,22 @@ from renkei.errors import NotFound, Refused, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.portal import store
+from renkei.portal.account_pages import account_pages
 from renkei.portal.record_pages import record_pages
+from renkei.portal.sessions import BY_PASSKEY, SESSION_SECONDS, mark_of
 from renkei.portal.sign_on_pages import sign_on_pages
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-SESSION_SECONDS = 1800
-"""After which a resident signs in again."""
 
 
 def signed_in(portal: Portal) -> Any:
     """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        account = portal.resident(connection.session)
+        account = await portal.resident(connection.session, connection.headers.get("user-agent", ""))
         if account is None:
             raise NotAuthorizedException
         connection.state.account = account
@@ -85,7 +85,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     def signin_form(request: Request[Any, Any, Any], problem: Any = None, status: int = 200) -> Response[bytes]:
         card = portal.entry.form(request) if portal.entry.open else None
-        page = render(request, "signin.html", problem=problem, status=status, card=card, client=sent_by(request))
+        asking = portal.sessions.asking() if portal.sessions.has_passkeys else ""
+        page = render(
+            request, "signin.html", problem=problem, status=status, card=card, client=sent_by(request), asking=asking
+        )
         return portal.entry.leading(page) if card else page
 
     def refuse_card(request: Request[Any, Any, Any], error: RenkeiError) -> Response[bytes]:
@@ -105,8 +108,21 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         request.set_session({"key": digest, "since": portal.clock(), "amr": "otp", **kept})
         return Redirect(to, status_code=303)
 
+    @post("/signin/passkey", include_in_schema=False)
+    async def by_passkey(request: Request[Any, Any, Any], data: Form) -> Response[Any]:
+        try:
+            came = await portal.sessions.by_passkey(data.get("credential", ""))
+        except RenkeiError as error:
+            return signin_form(request, error.problem(language(request, portal.settings.language)), error.status)
+        kept = {"for": request.session["for"]} if "for" in request.session else {}
+        to = request.session.get("next", "/records")
+        request.set_session({"key": came.key, "since": portal.clock(), "amr": BY_PASSKEY, **kept})
+        return Redirect(to, status_code=303)
+
     @post("/signout", include_in_schema=False)
     async def signout(request: Request[Any, Any, Any]) -> Redirect:
+        if "key" in request.session:
+            await portal.sessions.end(mark_of(request.session))
         request.clear_session()
         return Redirect("/signin", status_code=303)
 
@@ -116,7 +132,9 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         signin,
         *sign_on_pages(portal, render, inside),
         *portal.entry.handlers("/signin/card", render, refuse_card, "/records"),
+        by_passkey,
         signout,
+        *account_pages(portal, render, inside),
         *record_pages(portal, render, inside, codes_of),
     ]
     options = {

@@ -27,7 +27,8 @@ from renkei.messages.wire import CodeRefused, KeyShare, Message, Permit, Progres
 from renkei.portal import store
 from renkei.portal.filing import Filing
 from renkei.portal.oidc import Provider
-from renkei.portal.pages import SESSION_SECONDS, portal_pages
+from renkei.portal.pages import portal_pages
+from renkei.portal.sessions import LISTED_DAYS, SESSION_SECONDS, Sessions
 from renkei.record.entries import IssuanceLeaf
 
 MESSAGES_AT_ONCE = 256
@@ -65,6 +66,7 @@ class Portal(Institution):
         self.filing = Filing(self.member, self.database, self.post, self.observe)
         self.sign_on = Provider(self.home, self.settings.origin, self.database, clock)
         self.entry = Entry(self.settings, self.member, self.database, self.post, clock)
+        self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 
     async def start(self) -> None:
@@ -104,10 +106,14 @@ class Portal(Institution):
         await self.member.until_ready()
         return await self.database.write(lambda c: subjects.request_codes(c, self.post, self.member, people))
 
-    def resident(self, session: Mapping[str, Any]) -> str | None:
-        """Whose session this is: until it is over, or the key it was begun with opens nothing any more. Empty if a card is nobody's."""
+    async def resident(self, session: Mapping[str, Any], agent: str) -> str | None:
+        """Whose session this is: until it is over or was ended, or the key it was begun with opens nothing any more. Empty if a card is
+        nobody's. ``agent``: what the browser says it is."""
         fresh = 0 <= self.clock() - session.get("since", 0) < SESSION_SECONDS * 1000
-        return self.account_of(session["key"]) if fresh and "key" in session else None
+        account = self.account_of(session["key"]) if fresh and "key" in session else None
+        if account is None or not await self.sessions.demand(session, account, agent):
+            return None
+        return account
 
     def ending(self, session: Mapping[str, Any]) -> Ending | None:
         """When the certificate that this session was begun with ends, if it is time to remind its holder of it."""
@@ -122,9 +128,11 @@ class Portal(Institution):
         return account not in await self.database.read(lambda c: subjects.by_local_id(c, [account]))
 
     def account_of(self, key: str) -> str | None:
-        """Whose account a key opens, that of a card or the hash of a secret; empty if a card is nobody's."""
+        """Whose account a key opens, that of a card, a passkey or the hash of a secret; empty if a card is nobody's."""
         with self.database.engine.connect() as connection:
             found = store.account_of(connection, key)
+            if found is None and (passkey := store.passkey(connection, key)) is not None:
+                found = passkey.account
             return found if found is not None else subjects.holder_of(connection, bytes.fromhex(key))
 
     async def open_account(self, local_id: str, secret: str) -> None:
@@ -200,6 +208,7 @@ class Portal(Institution):
     async def _strangers(self) -> None:
         """Tell the commission of accesses that after ``GRACE`` still concern nobody known here: someone may be made up."""
         while True:
+            await self.database.write(lambda c: store.forget_sessions(c, self.clock() - 2 * LISTED_DAYS * 86_400_000))
             rows = await self.database.read(lambda c: store.unchecked(c, self.clock() - GRACE, CHECKED_AT_ONCE))
             if rows:
                 await self._check(rows)

@@ -16,6 +16,7 @@ from renkei.institution.entry import Form, Render
 from renkei.institution.web import leading_to
 from renkei.portal import store
 from renkei.portal.oidc import Asked, OAuthError
+from renkei.portal.sessions import mark_of
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
@@ -58,7 +59,7 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
     async def answer(request: AnyRequest, asked: Asked) -> Response[Any]:
         """Sent back at once, if all is known; else sign in, or agree."""
         session, here = request.session, f"/oidc/authorize?{request.url.query}"
-        this, account = _mark(here), portal.resident(session)
+        this, account = _mark(here), await portal.resident(session, request.headers.get("user-agent", ""))
         anew = must_prove(session, asked, this)
         if account is None or anew:
             if "none" in asked.prompt:
@@ -125,6 +126,8 @@ def sign_on_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
 
     @post("/oidc/logout", include_in_schema=False)
     async def leave(request: AnyRequest, data: Form) -> Redirect:
+        if "key" in request.session:
+            await portal.sessions.end(mark_of(request.session))
         request.clear_session()
         return Redirect(provider.leaving(_once(data.get("asked", ""))) or "/signin", status_code=303)
 

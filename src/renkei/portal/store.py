@@ -101,6 +101,33 @@ grants = sa.Table(
     sa.Column("used", sa.Boolean, nullable=False),
 )
 """Codes and access tokens given to sites, by their SHA-256."""
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("mark", sa.LargeBinary(32), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("amr", sa.String(8), nullable=False),
+    sa.Column("agent", sa.String(64), nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("ended", sa.BigInteger),
+)
+"""Where residents are, or were, signed in; ``mark`` is a hash of what the session's cookie holds."""
+sa.Index("sessions_account", sessions.c.account, sessions.c.since)
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("credential", sa.LargeBinary(1023), nullable=False),
+    sa.Column("public", sa.LargeBinary, nullable=False),
+    sa.Column("signed", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.String(40), nullable=False),
+    sa.Column("made", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger),
+)
+"""By which key (SHA-256 of the credential's id, hexadecimal) a session opens whose account; ``signed``: how often, by its own count."""
+sa.Index("passkeys_account", passkeys.c.account)
 sa.Index("grants_expires", grants.c.expires)
 sa.Index("access_records_epoch", records.c.epoch)
 sa.Index("access_records_code", records.c.code, records.c.position)
@@ -286,3 +313,64 @@ def use_grant(connection: sa.Connection, digest: bytes) -> bool:
 
 def revoke_grants(connection: sa.Connection, client: str, account: str) -> None:
     connection.execute(grants.update().where(grants.c.client == client, grants.c.account == account).values(used=True))
+
+
+# ------------------------------------------------------------------ sessions and passkeys
+
+
+def session(connection: sa.Connection, mark: bytes) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(sessions).where(sessions.c.mark == mark)).one_or_none()
+
+
+def see(connection: sa.Connection, mark: bytes, begun: dict[str, Any], now: int) -> None:
+    """A session is in use; the first time it is noted what was ``begun``. One that was ended stays so."""
+    seen = sessions.update().where(sessions.c.mark == mark).values(seen=now)
+    if not connection.execute(seen).rowcount:
+        connection.execute(sessions.insert(), [{"mark": mark, "seen": now, **begun}])
+
+
+def end_sessions(
+    connection: sa.Connection, at: int, *, mark: bytes | None = None, account: str | None = None, but: bytes = b""
+) -> None:
+    """End one session, or all of an account ``but`` one."""
+    s = sessions.c
+    where = [s.ended.is_(None), s.mark != but]
+    where += [s.mark == mark] if mark is not None else []
+    where += [s.account == account] if account is not None else []
+    connection.execute(sessions.update().where(*where).values(ended=at))
+
+
+def sessions_of(connection: sa.Connection, account: str, since: int) -> list[sa.Row[Any]]:
+    """An account's sessions begun since (ms), newest first; older ones are forgotten."""
+    s = sessions.c
+    query = sa.select(sessions).where(s.account == account, s.since >= since).order_by(s.since.desc())
+    return list(connection.execute(query.limit(100)))
+
+
+def forget_sessions(connection: sa.Connection, before: int) -> None:
+    connection.execute(sessions.delete().where(sessions.c.since < before))
+
+
+def add_passkey(connection: sa.Connection, row: dict[str, Any], most: int) -> bool:
+    """Keep one more; ``False`` if the account has ``most``, or somebody has this one."""
+    if len(passkeys_of(connection, row["account"])) >= most or passkey(connection, row["key"]) is not None:
+        return False
+    connection.execute(passkeys.insert(), [row])
+    return True
+
+
+def passkeys_of(connection: sa.Connection, account: str) -> list[sa.Row[Any]]:
+    return list(connection.execute(sa.select(passkeys).where(passkeys.c.account == account).order_by(passkeys.c.made)))
+
+
+def passkey(connection: sa.Connection, key: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(passkeys).where(passkeys.c.key == key)).one_or_none()
+
+
+def use_passkey(connection: sa.Connection, key: str, count: int, at: int) -> None:
+    connection.execute(passkeys.update().where(passkeys.c.key == key).values(signed=count, used=at))
+
+
+def remove_passkey(connection: sa.Connection, account: str, key: str) -> bool:
+    ours = passkeys.c.account == account, passkeys.c.key == key
+    return bool(connection.execute(passkeys.delete().where(*ours)).rowcount)
