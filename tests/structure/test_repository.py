@@ -92,9 +92,10 @@ def test_pages_are_guarded_and_forms_carry_a_token():
     for template in (ROOT / "src").rglob("templates/*.html"):
         text = template.read_text("utf-8")
         assert text.count('method="post"') <= sum(text.count(p) for p in proofs), template
-    public = ("/", "/signin", "/signout", "/signin/directory", "/signin/directory/back")
+    public = ("/", "/signin", "/signout", "/signin/directory", "/signin/directory/back", "/signin/passkey")
+    inner = [(pages, ()) for pages in ("gateway/change_pages", "portal/record_pages", "portal/account_pages")]
     register = ("/register", "/register.atom", "/register/{owner:str}/{name:str}", "/comment/{id:int}")
-    for pages, open_ in (("gateway/pages", ()), ("portal/pages", ()), ("commission/console", register)):
+    for pages, open_ in (("gateway/pages", ()), ("portal/pages", ()), ("commission/console", register), *inner):
         source = (ROOT / f"src/renkei/{pages}.py").read_text("utf-8")
         for route, guard in re.findall(r'@(?:get|post)\("([^"]+)"(, guards=inside)?', source):
             assert guard or route in (*public, *open_), (pages, route)
