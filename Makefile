@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup card demo demo-clean smoke test check bench growth soak interop vectors migration lock
+.PHONY: help setup card demo demo-clean smoke test check bench growth soak interop vectors migration lock scripts
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -80,3 +80,6 @@ card: setup  ## What a smart card reader needs besides: pyscard, and Debian's pc
 
 lock:  ## Pin what is installed in .venv now
 	@$(BIN)/pip freeze --all --exclude-editable | grep -viE '^(pip|renkei|pyscard|opencv-python-headless|numpy)==' > requirements.lock
+
+scripts:  ## Make the browser's script of its source and libraries (needs Node.js); the result is in the repository
+	@cd src/renkei/portal/scripts && npm ci --silent --no-audit --no-fund && node node_modules/esbuild/install.js && node make.mjs

@@ -1,23 +1,43 @@
 """Adversary: My Portal, with its own good keys.
 
 Claims it tries to break: it learns the code of nobody but whom a recorded inquiry is about, however it asks for conversions; it is given
-no more of them than its rate allows; what it asks changes nothing for anyone else.
+no more of them than its rate allows; what it asks changes nothing for anyone else; nobody's own information is shown to it, stolen or not,
+without that person's card.
 """
 
 import itertools
+from hashlib import sha256
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
+from renkei.card.client import AUTHENTICATION, CardClient
+from renkei.card.virtual import CardFile
 from renkei.codes import Ciphertext, Domain, decrypt, encrypt
 from renkei.errors import Malformed
 from renkei.institution import subjects
-from renkei.messages.wire import Failed, Filed, FileHalf, GetFiled, GetTail, Inquiry, Tail, decode_as
+from renkei.institution.relying import authentication_message, number_message, own_message
+from renkei.messages.signing import SealKey, own_document
+from renkei.messages.wire import (
+    Failed,
+    Filed,
+    FileHalf,
+    GetFiled,
+    GetTail,
+    Inquiry,
+    Outcomes,
+    OwnAsked,
+    OwnProof,
+    Tail,
+    decode_as,
+)
 from renkei.record.entries import InquiryLeaf, decode_entry
 from renkei.record.state import ref_of
 from tests.attacks.changes import changes, plain
-from tests.attacks.measures import quiet, size
+from tests.attacks.measures import entries, quiet, recorded, size
 from tests.attacks.rogue import Rogue, some_code
+from tests.cards import Carded
 from tests.world import until
 
 
@@ -145,3 +165,149 @@ def test_beyond_its_rate_it_is_refused_and_holds_up_nobody(portal, unharmed):
     until(lambda: isinstance(portal.finish(index, portal.leaves[index].half), Filed))
     portal.leave()
     unharmed()
+
+
+# ------------------------------------------------------------------ what residents are shown of themselves
+
+OWN = {"affair": "own-information", "purpose": "own-information", "item": "local-tax"}
+PIN = "1234"
+
+
+@pytest.fixture(scope="module")
+def carded(tmp_path_factory):
+    running = Carded(tmp_path_factory.mktemp("portal") / "nation")
+    until(lambda: running.code("portal", 0))
+    until(lambda: running.code("portal", 1))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def thief(carded):
+    """Whoever has stolen the portal, all of it; and two residents with their cards, who do not know."""
+    codes = [carded.code("portal", persona).code for persona in range(2)]
+    origin = carded.url("portal")
+    bad = Rogue(carded, "portal")
+    bad.codes, bad.origin, bad.person = codes, origin, codes[0]
+    bad.cards = [CardClient(CardFile(carded.card(persona)).chip().transmit) for persona in range(2)]
+    return bad
+
+
+def asks(thief, persona, **changed):
+    """The stolen portal asks for somebody's own information, to be sealed to a key of the thief's; the envelope and the key."""
+    key = SealKey()
+    cipher = encrypt(thief.codes[persona], thief.key).to_bytes()
+    envelope = thief.submit(thief.inquiry(**OWN, ciphertext=cipher, reply_key=key.public, **changed))
+    until(lambda: recorded(thief.nation, envelope))
+    return envelope, key
+
+
+def proof(thief, envelope, key, *, by, message=None, audience="", item="local-tax", signed_key=None):
+    """What goes to the provider: signed by the card of ``by``, as ``message`` or as it should be."""
+    audience = audience or thief.origin
+    document = own_document("tax-union", [("local-tax", signed_key or key.public)])
+    made = message or own_message(audience, sha256(document).digest())
+    card = thief.cards[by]
+    said = card.certificate(AUTHENTICATION), card.sign(AUTHENTICATION, PIN, made)
+    return OwnProof([OwnAsked(envelope.id, item, key.public)], audience, *said)
+
+
+def provision(thief, envelope):
+    return next(
+        (p for p in thief.nation.http("tax-union", "/provisions?limit=200")[1] if p["id"] == envelope.id.hex()), None
+    )
+
+
+def told_of(thief, envelope):
+    """What the provider has put into the record about it: of somebody without data it is the same as of somebody withheld."""
+    outcomes = [o for e in entries(thief.nation, "outcome") for o in decode_as(e.outcomes.payload, Outcomes).outcomes]
+    return next((o.result for o in outcomes if o.inquiry == envelope.id), None)
+
+
+def test_whoever_has_stolen_the_portal_reads_nothing_without_a_card(carded, thief):
+    """Its inquiry is in the record and held; no clerk can release it, nor see it among what is to be released."""
+    envelope, _ = asks(thief, 0)
+    row = until(lambda: provision(thief, envelope))
+    assert (row["state"], row["reason"]) == ("held", "own-proof")
+    for act in ("release", "decline"):
+        status, problem = carded.http("tax-union", f"/provisions/{row['id']}/{act}", {})
+        assert (status, problem["title"]) == (409, "own-proof")
+    carded.do(carded.world.institutions["tax-union"].answering.retry())
+    assert provision(thief, envelope)["state"] == "held"
+
+
+def test_of_whom_nobody_knows_it_is_held_as_well(thief):
+    """Otherwise the portal, which asks without a proof, would learn who is known where."""
+    key = SealKey()
+    envelope = thief.submit(thief.inquiry(**OWN, ciphertext=thief.nobody(), reply_key=key.public))
+    row = until(lambda: provision(thief, envelope))
+    assert (row["state"], row["reason"]) == ("held", "own-proof")
+
+
+def test_another_s_card_opens_nothing(carded, thief):
+    """The thief has a card of its own, which is genuine."""
+    before = carded.counter("tax-union", "own_of_others")
+    envelope, key = asks(thief, 0)
+    thief.send("tax-union", proof(thief, envelope, key, by=1))
+    until(lambda: told_of(thief, envelope) == "nothing")
+    assert carded.counter("tax-union", "own_of_others") == before + 1
+
+
+@pytest.mark.parametrize("what", ["a sign-in", "another address", "nobody's signature", "a number read"])
+def test_what_a_card_signed_for_something_else_opens_nothing(carded, thief, what):
+    """A sign-in at the portal, above all, which a resident makes every day."""
+    envelope, key = asks(thief, 0)
+    digest = sha256(own_document("tax-union", [("local-tax", key.public)])).digest()
+    refused = carded.counter("tax-union", "own_proofs_refused")
+    sent = {
+        "a sign-in": lambda: proof(thief, envelope, key, by=0, message=authentication_message(thief.origin, digest)),
+        "another address": lambda: proof(thief, envelope, key, by=0, audience="https://shop.example"),
+        "nobody's signature": lambda: msgspec.structs.replace(proof(thief, envelope, key, by=0), signature=bytes(256)),
+        "a number read": lambda: proof(
+            thief, envelope, key, by=0, message=number_message(thief.origin, digest, "123456789018")
+        ),
+    }[what]()
+    thief.send("tax-union", sent)
+    until(lambda: carded.counter("tax-union", "own_proofs_refused") > refused)
+    assert provision(thief, envelope)["state"] == "held"
+
+
+def test_what_a_resident_signed_leads_to_no_other_key(carded, thief):
+    """They sign for the key of their browser; the thief asks with its own, and shows what they signed."""
+    envelope, key = asks(thief, 0)
+    theirs = SealKey()
+    made = proof(thief, envelope, key, by=0, signed_key=theirs.public)
+    refused = carded.counter("tax-union", "own_proofs_refused")
+    thief.send("tax-union", made)
+    until(lambda: carded.counter("tax-union", "own_proofs_refused") > refused)
+    honest = msgspec.structs.replace(made, asked=[OwnAsked(envelope.id, "local-tax", theirs.public)])
+    thief.send("tax-union", honest)  # as it was signed, for an inquiry that has the thief's key
+    until(lambda: told_of(thief, envelope) == "nothing")
+
+
+def test_no_changed_proof_opens_anything(carded, thief):
+    """Every field of one that would open it."""
+    envelope, key = asks(thief, 0)
+    until(lambda: provision(thief, envelope))
+    good, other = proof(thief, envelope, key, by=0), proof(thief, envelope, key, by=1)
+    sent = [
+        c
+        for where, c in changes(plain(good), plain(other))
+        if "swapped" not in where and ".asked:repeated" not in where
+    ]
+    assert thief.send_each("tax-union", sent) > 60
+    thief.until_handled("tax-union")
+    until(lambda: carded.world.institutions["tax-union"].own._under_way == 0)
+    assert told_of(thief, envelope) != "provided"
+
+
+def test_the_resident_s_own_card_opens_it(carded, thief):
+    """The control: else nothing above would say anything."""
+    envelope, key = asks(thief, 0)
+    thief.send("tax-union", proof(thief, envelope, key, by=0))
+    until(lambda: told_of(thief, envelope) == "provided")
+
+
+def test_no_other_body_asks_in_a_resident_s_name(carded):
+    told = carded.ask(provider="tax-union", **OWN)[1]
+    assert (told["state"], told["refused_by"]) == ("refused", "hub")

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import typing
+from hashlib import sha256
 
 import pytest
 import sqlalchemy as sa
@@ -108,6 +109,18 @@ def test_every_message_is_somebody_s_to_change():
         for type_ in typing.get_args(union):
             tag = type_.__struct_config__.tag
             assert re.search(rf"\b{type_.__name__}\b", told) or tag in told, type_.__name__
+
+
+def test_the_browser_s_script_is_made_of_its_source():
+    """`make scripts` was run after the last change; what is shipped says what it holds."""
+    source = sha256((ROOT / "src/renkei/portal/scripts/own.mjs").read_bytes()).hexdigest()
+    made = (ROOT / "src/renkei/institution/static/own.js").read_text("utf-8")
+    assert made.startswith(f"// own.mjs {source} with "), "run `make scripts`"
+    for name, version in json.loads((ROOT / "src/renkei/portal/scripts/package.json").read_text("utf-8"))[
+        "dependencies"
+    ].items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
+        assert name in made.partition("\n")[0]
 
 
 def test_there_is_one_file_of_attacks_per_adversary():

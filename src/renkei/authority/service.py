@@ -23,7 +23,7 @@ from renkei.codes import encrypt, mint
 from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
-from renkei.institution.relying import Presented, authentication_message, number_message, signed
+from renkei.institution.relying import Presented, authentication_message, number_message, own_message, signed
 from renkei.institution.rotation import Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
@@ -204,12 +204,18 @@ class Authority(Institution):
     def _proven(self, body: str, request: CodeByCard) -> bool:
         """Whether the holder of the certificate signed in, and at the body that asks: nobody else may name a person by a card."""
         audience, challenge, number = request.audience, request.challenge, request.number
-        message = number_message(audience, challenge, number) if number else authentication_message(audience, challenge)
+        message = authentication_message(audience, challenge)
+        if request.own:
+            message = own_message(audience, challenge)
+        elif number:
+            message = number_message(audience, challenge, number)
         try:
             signed(Presented(request.certificate, request.signature), message)
         except RenkeiError:
             return False
-        return self.settings.card_sites.get(body) == request.audience
+        sites = self.settings.card_sites
+        at = self.member.state.of_role("portal") if request.own else body  # who asks for their own, asks there
+        return sites.get(at) == request.audience
 
     def _issue(self, requests: Sequence[tuple[str, CodeRequest | CodeByCard]]) -> dict[str, list[Message]]:
         """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for whom we do not know."""

@@ -28,11 +28,13 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
+from renkei.law.pack import OWN as OWN_ROW
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import (
     MAX_BATCH,
     Answer,
     Content,
+    Inquiry,
     Message,
     Outcome,
     Outcomes,
@@ -49,6 +51,8 @@ NOBODY = os.urandom(16).hex()
 Wanted = tuple[str, str, str]
 """Item, day (or empty), local id."""
 STOPPED = "order"
+OWN = "own-proof"
+"""Held until the person's card has signed for it: whoever it is, known here or not."""
 RETRIED = ("source-unavailable", STOPPED)
 
 
@@ -164,6 +168,8 @@ class Answering:
     ) -> Provided:
         """The answer, or why it is held. Withheld comes first: it must look like unknown whatever else is the case."""
         local_id = person.local_id if person else None
+        if authorised.row == OWN_ROW:
+            return Provided(authorised, permit, local_id, "held", OWN, None, False)
         if person is None or person.withheld:
             return self._answered(authorised, permit, local_id, [])
         if self._stopped(authorised):
@@ -244,13 +250,21 @@ class Answering:
         """A clerk withholds a held answer: it goes out as if there were no data."""
         await self._settle(id_, clerk, withheld=True)
 
+    def inquiry_of(self, row: Any) -> Inquiry:
+        """What a request, as it is kept, asked for."""
+        return self._authorise_one(decode_as(bytes(row.permit), Permit), self._clock()).inquiry
+
+    async def settle_own(self, id_: bytes, *, proven: bool) -> None:
+        """Answer a person's own inquiry: what there is if the card that signed is theirs, else as if there were nothing."""
+        await self._settle(id_, "", withheld=not proven, own=True)
+
     async def retry(self) -> None:
         """Answer what is held only because the source did not respond, or an order stood that has been lifted."""
         for row in await self._database.read(lambda c: [r for why in RETRIED for r in store.held_for(c, why)]):
             with contextlib.suppress(Conflict):
                 await self._settle(bytes(row.id), "", withheld=False)
 
-    async def _settle(self, id_: bytes, clerk: str, *, withheld: bool) -> None:
+    async def _settle(self, id_: bytes, clerk: str, *, withheld: bool, own: bool = False) -> None:
         row = (await self._database.read(lambda c: store.provisions_of(c, [id_]))).get(id_)
         if row is None:
             raise NotFound("There is no such request here.", ja="この照会は届いていません。")
@@ -258,6 +272,14 @@ class Answering:
             raise Conflict(
                 "This request is settled already.",
                 ja="この照会は処理済みです。",
+                remedy="Nothing needs doing.",
+                remedy_ja="対応は不要です。",
+            )
+        if (row.reason == OWN) != own:
+            raise Conflict(
+                "The person's own card settles this.",
+                ja="この照会は、本人のカードによる確認後に回答されます。",
+                code=OWN,
                 remedy="Nothing needs doing.",
                 remedy_ja="対応は不要です。",
             )

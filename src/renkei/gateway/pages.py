@@ -17,6 +17,7 @@ from litestar.response import Redirect
 
 from renkei.errors import Malformed, NotFound, RenkeiError
 from renkei.gateway import store, subscription_store
+from renkei.gateway.answering import OWN
 from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.change_pages import change_pages
 from renkei.gateway.counter_pages import counter_pages
@@ -165,7 +166,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     @get("/desk", guards=inside, include_in_schema=False)
     async def desk(request: Request[Any, Any, Any], before: Position = None) -> Response[bytes]:
         rows = await gateway.database.read(lambda c: store.list_inquiries(c, state=None, limit=25, before=before))
-        held = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
+        held = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200, but=OWN))
         tally = await gateway.database.read(store.tally)
         have, want = await gateway.database.read(subjects.counts)
         shown = [view(gateway, r) for r in rows]
@@ -242,7 +243,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
 
     @get("/desk/held", guards=inside, include_in_schema=False)
     async def held_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        rows = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200))
+        rows = await gateway.database.read(lambda c: store.list_provisions(c, state="held", limit=200, but=OWN))
         return render(request, "held.html", provisions=[(provision(r), r.local_id) for r in rows])
 
     @post("/desk/held/{id:str}", guards=inside, include_in_schema=False)
@@ -338,7 +339,8 @@ class Words(PackWords):
         self._gateway = gateway
 
     def purposes(self) -> list[tuple[str, str]]:
-        return [(code, title.text(self.lang)) for code, title in self.pack.purposes.items()]
+        own = self.pack.header.own.purpose
+        return [(code, title.text(self.lang)) for code, title in self.pack.purposes.items() if code != own]
 
     def affairs(self) -> list[tuple[str, str]]:
         """Affairs for which this body may ask anything."""

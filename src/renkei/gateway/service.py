@@ -21,6 +21,7 @@ from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
 from renkei.gateway.eligibility import Eligibility, eligibility_api
 from renkei.gateway.offering import Offering
+from renkei.gateway.own import Own
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
 from renkei.gateway.seal import Seal
 from renkei.gateway.subscriptions import Subscribers, Subscriptions
@@ -45,6 +46,7 @@ from renkei.messages.wire import (
     GetProofs,
     KeyShare,
     Message,
+    OwnProof,
     Permit,
     Permitted,
     Proofs,
@@ -103,12 +105,19 @@ class Gateway(Institution):
         self._fetching: set[bytes] = set()
         """Inquiries whose permit is being fetched from the hub."""
         self.entry = Entry(s, self.member, self.database, self.post, clock)
+        self.own = self._open_own()
         self.documents = self._open_documents()
         back = f"{s.origin}/signin/directory/back"
         self.directory = Directory(s.directory, back) if s.directory is not None else None
         self.ldap = self._open_ldap()
         self.visits = Visits(s.body, self.keys, self.member, self.database, self.desk, clock)
         self.batches = Batches(self.home / "uploads", self.desk, self.database, self.observe, clock, s.max_upload_rows)
+
+    def _open_own(self) -> Own | None:
+        s = self.settings
+        if not self.entry.open or not s.portal:
+            return None
+        return Own(s, self.entry, self.member, self.database, self.post, self.observe, self.answering)
 
     def _open_ldap(self) -> Ldap | None:
         if self.settings.ldap is None:
@@ -264,6 +273,9 @@ class Gateway(Institution):
                 by_type.setdefault(type(message), []).append((parcel.sender, message))
         for sender, share in by_type.get(KeyShare, []):
             await self._accept_share(sender, share)
+        if self.own is not None:
+            for sender, proof in by_type.get(OwnProof, []):
+                self.run(self.own.take(sender, proof), "own")
         works, told = await asyncio.to_thread(self._prepare, by_type)
 
         def commit(connection: sa.Connection) -> None:

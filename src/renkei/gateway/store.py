@@ -280,8 +280,11 @@ def held_for(connection: sa.Connection, reason: str) -> list[sa.Row[Any]]:
     return list(connection.execute(query.order_by(provisions.c.received_at).limit(500)))
 
 
-def list_provisions(connection: sa.Connection, *, state: str | None, limit: int) -> list[sa.Row[Any]]:
+def list_provisions(connection: sa.Connection, *, state: str | None, limit: int, but: str = "") -> list[sa.Row[Any]]:
+    """Requests, newest first; ``but`` those held for this reason."""
     query = sa.select(provisions).order_by(provisions.c.received_at.desc()).limit(limit)
+    if but:
+        query = query.where(provisions.c.reason != but)
     if state:
         query = query.where(provisions.c.state == state)
     return list(connection.execute(query))

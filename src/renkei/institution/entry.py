@@ -68,13 +68,13 @@ class Entry:
 
     async def proven(self, shown: Presented, challenge: bytes, purpose: str) -> None:
         """That the card signed this challenge for ``purpose`` (an address below ours); ``NotGenuine`` with the reason otherwise."""
-        await self._verifier().signed_in(shown, self._challenges, f"{self._settings.origin}{purpose}", challenge)
+        await self.verifier().signed_in(shown, self._challenges, f"{self._settings.origin}{purpose}", challenge)
 
     async def numbered(self, shown: Presented, challenge: bytes, number: str) -> Proof:
         """That the card signed this challenge together with a number; what asks the authority for the code of whose both are.
         ``NotGenuine`` with the reason otherwise. Whether the number is the holder's, only the authority can say."""
         origin, domain = self._settings.origin, ref_of(self._member.domain)
-        found = await self._verifier().with_number(shown, self._challenges, origin, challenge, number)
+        found = await self.verifier().with_number(shown, self._challenges, origin, challenge, number)
         certificate = found.public_bytes(Encoding.DER)
 
         def proof(handle: bytes, local_proof: bytes) -> Message:
@@ -88,7 +88,7 @@ class Entry:
         At a card's first time the numbering authority is asked for the code of its holder: it knows whose the certificate is, and we
         are never told a number. A person's next card leads to the same person.
         """
-        origin, verifier = self._settings.origin, self._verifier()
+        origin, verifier = self._settings.origin, self.verifier()
         found = await verifier.signed_in(shown, self._challenges, origin, challenge)
         certificate = found.public_bytes(Encoding.DER)
         key, domain = sha256(certificate).digest(), ref_of(self._member.domain)
@@ -99,7 +99,8 @@ class Entry:
         await self._database.write(lambda c: subjects.request_by_card(c, self._post, self._member, key, proof))
         return Admitted(key.hex(), int(found.not_valid_after_utc.timestamp() * 1000))
 
-    def _verifier(self) -> Verifier:
+    def verifier(self) -> Verifier:
+        """Who checks what residents' cards signed; ``NotFound`` if nobody comes in by card here."""
         if self._authority is None:
             raise NotFound(
                 "Nobody comes in by card here.",

@@ -66,6 +66,12 @@ def number_message(audience: str, challenge: bytes, number: str) -> bytes:
     return b"renkei/v1/card-number" + transcript(audience.encode(), challenge, number.encode())
 
 
+def own_message(audience: str, digest: bytes) -> bytes:
+    """What a card signs at ``audience`` to be shown its holder's own information; ``digest`` is of ``signing.own_document``. It is no
+    sign-in, and a sign-in is none of this."""
+    return b"renkei/v1/card-own" + transcript(audience.encode(), digest)
+
+
 def consent_purpose(clinic: str) -> str:
     """What a patient consents to, as the card signs it, below the insurer's address: that this clinic sees their history."""
     return f"/eligibility/history?clinic={quote(clinic)}"

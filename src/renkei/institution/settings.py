@@ -141,6 +141,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: rows accepted in one batch file."""
     card_authority: str = ""
     """Portal and gateway: certificate (PEM file) of the authority by whose certificates residents come in; none: nobody does by card."""
+    portal: str = ""
+    """Gateway: address of My Portal as residents' browsers know it; what a card signs there opens the person's own information here."""
     card_sites: dict[str, str] = {}
     """Authority: at which address which institution has residents come in by card; only they are told the code of who signed there."""
     reader: str = "http://127.0.0.1:8491"

@@ -31,6 +31,7 @@ EXTRA_REASONS: dict[str, tuple[str, str]] = {
         "This person's answers are released by a clerk.",
         "この方の回答は職員が確認して送ります。",
     ),
+    "own-proof": ("It waits for the person's own card.", "本人のカードによる確認を待っています。"),
     "source-fault": ("The source data does not fit its specification.", "元データがデータ標準に合いません。"),
     "source-unavailable": (
         "The body's own database does not answer; it is tried again.",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from renkei.errors import NotFound
-from renkei.law.pack import Linkage, Pack
+from renkei.law.pack import OWN, Linkage, Pack
 
 MAX_ROWS_CITED = 12
 
@@ -70,6 +70,8 @@ def decide(
 ) -> Decision:
     """Decide by the linkage table. ``requester`` and ``provider`` are the kinds the two bodies are enrolled as."""
     asker, holder = pack.standing(frozenset(requester)), pack.standing(frozenset(provider))
+    if (own := pack.header.own).affair == affair and own.kind in asker:
+        return _own(pack, holder, item, on)
     full = [
         r
         for r in pack.by_affair_item.get((affair, item), ())
@@ -81,6 +83,14 @@ def decide(
     if full:
         return Decision(False, "not-in-force", rows=_numbers(full))
     return _nearest(pack, asker, affair, holder, item)
+
+
+def _own(pack: Pack, holder: frozenset[str], item: str, on: dt.date) -> Decision:
+    """May a person be shown this? Whatever a body may be asked for by others, it may be asked for by them."""
+    rows = [r for r in pack.by_item.get(item, ()) if not holder.isdisjoint(r.provider)]
+    if any(r.in_force(on) for r in rows):
+        return Decision(True, "allowed", OWN, 1, (OWN,))
+    return Decision(False, "not-in-force" if rows else "wrong-provider")
 
 
 def _nearest(pack: Pack, asker: frozenset[str], affair: str, holder: frozenset[str], item: str) -> Decision:

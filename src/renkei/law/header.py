@@ -128,6 +128,17 @@ class Cards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Object identifiers of the four attributes, as the signature certificate carries them."""
 
 
+class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[own]``: by which law a person is shown what is held about them, through the portal."""
+
+    affair: str = ""
+    """The affair such inquiries are for, of affairs.csv; empty: there is no such law."""
+    purpose: str = ""
+    kind: str = ""
+    """The kind of body that asks in a person's name."""
+    cite: Title = Title("", "")
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``pack.toml``."""
 
@@ -146,6 +157,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     witnesses: Witnesses = Witnesses()
     cards: Cards = Cards()
+    own: Own = Own()
 
 
 def _strange_fields(insurance: Insurance, specifications: Mapping[str, Specification]) -> Iterator[tuple[str, str]]:

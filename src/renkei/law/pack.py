@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -134,6 +134,8 @@ SUBSCRIBED_MOST = 800
 ROW = re.compile(r"[0-9A-Za-z]+(-[0-9A-Za-z]+)*")
 EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
+OWN = "own"
+"""Stands in a ruling in place of a row when a person asks for their own information."""
 ROLES = (*NEEDED, "catalogue")
 NOT_LAW = ("population/", "hints/")
 """Folders that travel with a pack but decide nothing: no part of its hash."""
@@ -206,8 +208,10 @@ class Pack:
         """By affair and item: whoever may ask may also be told of changes, for so many days after asking."""
         self.linkages = tuple(rows)
         self.by_affair_item: dict[tuple[str, str], list[Linkage]] = defaultdict(list)
+        self.by_item: dict[str, list[Linkage]] = defaultdict(list)
         for row in rows:
             self.by_affair_item[row.affair, row.item].append(row)
+            self.by_item[row.item].append(row)
 
     @classmethod
     def load(cls, source: Path | Mapping[str, bytes] | bytes) -> Pack:
@@ -259,6 +263,8 @@ class Pack:
 
     def cite(self, row: str, language: str) -> str:
         """The citation of ``row``."""
+        if row == OWN:
+            return self.header.own.cite.text(language)
         s = self.header.statute
         return (s.cite_ja if language == "ja" else s.cite_en).format(row=row)
 
@@ -317,13 +323,15 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     parts["subscriptions"] = _subscriptions(sheet, linkages) if SUBSCRIPTIONS in files else {}
-    _check_use(linkages, lines, {d.item for d in parts["documents"].values()})
+    own = {header.own.affair} if header else set()
+    _check_use(linkages, lines, {d.item for d in parts["documents"].values()}, own)
     for name in files:
         if name not in (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS, *disclosure.SHEETS) and not name.startswith(
             ("specifications/", *NOT_LAW)
         ):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
+        faults += _check_own(header, parts, tables.line_finder(files["pack.toml"]))
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
@@ -348,7 +356,7 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
         if key in seen:
             r.fault(f"The same linkage stands on line {seen[key]}.", "Remove one of the two lines.")
         seen[key] = r.number
-        if not ROW.fullmatch(r["row"]) or r["row"].startswith(EXCEPTION):
+        if not ROW.fullmatch(r["row"]) or r["row"].startswith(EXCEPTION) or r["row"] == OWN:
             r.fault("`row` is not a row number.", "Write the number of the statute's row, e.g. 56-2.")
         affair, where = affairs.setdefault(r["row"], (r["affair"], r.number))
         if affair != r["affair"]:
@@ -377,8 +385,11 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
     return found
 
 
-def _check_use(linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet], printed: Container[str]) -> None:
-    """Every affair and item is linked by some row, and items say truly where they are defined. One that is only printed is in none."""
+def _check_use(
+    linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet], printed: Container[str], own: Container[str]
+) -> None:
+    """Every affair and item is linked by some row, and items say truly where they are defined. One that is only printed is in none, nor
+    is the affair of whoever asks for their own."""
     if not linkages:
         return
     rows = {r.row for r in linkages}
@@ -386,7 +397,7 @@ def _check_use(linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Shee
     for (what, code), line in lines.items():
         if what == "item" and not line["defined_in"] and code in printed and (what, code) not in used:
             continue
-        if what != "kind" and (what, code) not in used:
+        if what != "kind" and (what, code) not in used and not (what == "affair" and code in own):
             line.fault(f"No linkage names the {what} {code!r}.", "Add its row to linkages.csv, or remove the line.")
         if what == "item" and line["defined_in"] not in rows:
             line.fault("`defined_in` is no row of linkages.csv.", "Name the row that defines the item first.")
@@ -439,3 +450,13 @@ def _subscriptions(sheet: Any, linkages: Sequence[Linkage]) -> dict[str, dict[st
             continue
         found[affair][item] = int(days)
     return dict(found)
+
+
+def _check_own(header: Header, parts: Mapping[str, dict[str, Any]], line: Callable[[str], int]) -> Iterator[Fault]:
+    own = header.own
+    if own.affair:
+        for key, table in (("affair", "affairs"), ("purpose", "purposes"), ("kind", "kinds")):
+            if getattr(own, key) not in parts[table]:
+                yield Fault(
+                    "pack.toml", line("[own]"), f"`{key}` of [own] is none of {table}.csv.", "Correct the code."
+                )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import msgspec
@@ -167,6 +168,16 @@ def unpad(padded: bytes) -> bytes:
     if len(padded) not in PADDED_SIZES or length + 4 > len(padded) or any(padded[4 + length :]):
         raise Malformed("The answer is not padded as agreed.", code="answer-padding")
     return padded[4 : 4 + length]
+
+
+OWN = "renkei-own/1"
+
+
+def own_document(provider: str, asked: Iterable[tuple[str, bytes]]) -> bytes:
+    """What a card signs so that a body answers its holder: a text that names the body, and each item with the key (base64) its answer is
+    to be sealed to. ``asked`` are these pairs, in any order."""
+    lines = [f"{item} {b64encode(key).decode()}" for item, key in sorted(set(asked))]
+    return "\n".join([OWN, provider, *lines, ""]).encode()
 
 
 ANSWER = b"renkei/v1/answer"

@@ -454,6 +454,26 @@ class CodeByCard(Wire, frozen=True, tag="code-by-card/1"):
     certificate: Annotated[bytes, Meta(max_length=4000)]
     signature: Annotated[bytes, Meta(max_length=1024)]
     number: Word = ""
+    own: bool = False
+    """What was signed is ``relying.own_message(audience, challenge)``."""
+
+
+class OwnAsked(Wire, frozen=True, array_like=True):
+    """An inquiry in a resident's name, and what their card has signed of it: the item, and the key its answer is sealed to."""
+
+    inquiry: Bytes32
+    item: Code
+    reply_key: Bytes32
+
+
+class OwnProof(Wire, frozen=True, tag="own-proof/1"):
+    """Portal → provider, sealed: a resident's card has signed for these inquiries in their name (``signing.own_document``), at
+    ``audience``, which is the portal's address."""
+
+    asked: Annotated[list[OwnAsked], Meta(min_length=1, max_length=64)]
+    audience: Annotated[str, Meta(max_length=200)]
+    certificate: Annotated[bytes, Meta(max_length=4000)]
+    signature: Annotated[bytes, Meta(max_length=1024)]
 
 
 class CodeRefused(Wire, frozen=True, tag="code-refused/1"):
@@ -591,6 +611,7 @@ Message = (
     | Remind
     | CodeRequest
     | CodeByCard
+    | OwnProof
     | CodeRefused
     | KeyShare
     | Demand

@@ -63,13 +63,14 @@ def issue(folder: Path) -> None:
     path = folder / authority / "certificates.csv"
     path.touch(mode=0o600)
     path.write_text("number,certificate\n" + "".join(f"{n},{c.hex()}\n" for n, c in given), "utf-8")
+    portal = next(p for p in plan.places if p.role == "portal")
     sites = {p.body: p.url for p in plan.places if p.role in ("portal", "gateway")}
     for body in sites:
         if (folder / body / "seal").is_dir():
             _set(folder, body, dates=f"{base}/timestamps")
+        _set(folder, body, portal=portal.url)
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
-    portal = next(p for p in plan.places if p.role == "portal")
     _open_bank(folder, portal, bank, base, here.pack.header.time_zone)
     (folder / "nation.toml").write_bytes(
         msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, bank=f"http://127.0.0.1:{bank}"))

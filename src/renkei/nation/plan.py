@@ -313,7 +313,7 @@ def _seed_commission(folder: Path, pack: Pack) -> None:
             continue
         envelope = Keys.load(own, body.code).enrolment(own.settings())
         (home / "enrolments" / f"{body.code}.bin").write_bytes(encode(envelope))
-        if body.role == "gateway":
+        if body.role in ("gateway", "portal"):
             seed = Assessment(body.code, ["*"], ["*"], "full", "2026-04-01", "2027-04-01")
             assessments.append({k: v for k, v in msgspec.to_builtins(seed).items() if k != "type"})
     home.write_toml("assessments.toml", {"assessments": assessments})

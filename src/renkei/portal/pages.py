@@ -20,6 +20,7 @@ from renkei.institution import subjects, wording
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.portal import store
 from renkei.portal.account_pages import account_pages
+from renkei.portal.own_pages import own_pages
 from renkei.portal.record_pages import record_pages
 from renkei.portal.sessions import BY_PASSKEY, SESSION_SECONDS, mark_of
 from renkei.portal.sign_on_pages import sign_on_pages
@@ -134,6 +135,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         *portal.entry.handlers("/signin/card", render, refuse_card, "/records"),
         by_passkey,
         signout,
+        *own_pages(portal, render, inside),
         *account_pages(portal, render, inside),
         *record_pages(portal, render, inside, codes_of),
     ]
@@ -141,7 +143,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         "pages": pages,
         "csrf_secret": portal.keys.derive("csrf").hex(),
         # what comes from the reader program: the challenge in the session's cookie, which other sites' forms come without, is its proof
-        "csrf_exclude": ["^/signin/card", "^/oidc/token$"],
+        "csrf_exclude": ["^/signin/card", "^/own/(back|finish)$", "^/oidc/token$"],
         "middleware": [session.middleware],
     }
     return handlers, options

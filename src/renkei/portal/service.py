@@ -23,10 +23,11 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import CodeRefused, KeyShare, Message, Permit, Progress, Report
+from renkei.messages.wire import Answer, CodeRefused, KeyShare, Message, Permit, Progress, Receipt, Report
 from renkei.portal import store
 from renkei.portal.filing import Filing
 from renkei.portal.oidc import Provider
+from renkei.portal.own import OwnInformation
 from renkei.portal.pages import portal_pages
 from renkei.portal.sessions import LISTED_DAYS, SESSION_SECONDS, Sessions
 from renkei.record.entries import IssuanceLeaf
@@ -66,6 +67,9 @@ class Portal(Institution):
         self.filing = Filing(self.member, self.database, self.post, self.observe)
         self.sign_on = Provider(self.home, self.settings.origin, self.database, clock)
         self.entry = Entry(self.settings, self.member, self.database, self.post, clock)
+        self.own = OwnInformation(
+            self.settings.origin, self.keys, self.member, self.database, self.post, self.entry, clock
+        )
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 
@@ -178,6 +182,8 @@ class Portal(Institution):
                         codes += await asyncio.to_thread(self._codes, message)
                     case CodeRefused() if self.member.state.body(parcel.sender).role == "authority":
                         refused += message.handles
+                    case Answer() | Receipt():
+                        self.own.take(parcel.sender, message)
                     case Progress() if parcel.sender == "commission":
                         marks.append(message)
                     case _:

@@ -1,7 +1,7 @@
 """``renkei card serve``: pages on loopback by which other pages ask for a card.
 
 A page sends the browser here with a form (``POST /ask``); its user sees who asks for what, gives the PIN, and is sent back to the page
-with the certificate and the signature in another form. Fields of ``/ask``: ``kind`` (authentication, or signature), ``back`` (a path at
+with the certificate and the signature in another form. Fields of ``/ask``: ``kind`` (authentication, own, signature), ``back`` (a path at
 the page's own origin); ``challenge`` (base64) for authentication, ``document`` (base64) and ``title`` for a signature.
 Fields of what comes ``back``: ``certificate`` and ``signature`` (base64), or ``refused``.
 
@@ -31,12 +31,14 @@ from litestar.params import Body
 from renkei.card.client import AUTHENTICATION, PURPOSES, SIGNATURE, CardClient
 from renkei.errors import Malformed, NotFound, Refused, RenkeiError
 from renkei.institution.observe import Observer
-from renkei.institution.relying import authentication_message, number_message, readable
+from renkei.institution.relying import authentication_message, number_message, own_message, readable
 from renkei.institution.settings import Settings
 from renkei.institution.web import LOOPBACK, Health, Pages, here, language, leading_to, serve
+from renkei.messages import signing
 
 PORT = 8491
-NUMBER = "number"
+NUMBER, OWN = "number", "own"
+LINE = re.compile(r"[a-z0-9-]{1,64} [A-Za-z0-9+/]{43}=")
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 """What a reader may be led back to."""
 ASK_GOOD = 600.0
@@ -107,13 +109,17 @@ class ReaderProgram:
                 remedy_ja="何も送信していません。窓口以外で個人番号を入力しないでください。窓口の場合は、この端末が未設定であることを職員にお伝えください。",
                 code="site",
             )
-        if kind not in (*PURPOSES, NUMBER) or not back.startswith("/") or back.startswith(("//", "/\\")):
+        if kind not in (*PURPOSES, NUMBER, OWN) or not back.startswith("/") or back.startswith(("//", "/\\")):
             raise _not_understood()
         title, text = data.get("title", "")[:200], ""
         if kind == "authentication":
             message = authentication_message(origin, _data(data, "challenge", 64))
         elif kind == NUMBER:
             message = _data(data, "challenge", 64)
+        elif kind == OWN:
+            document = _data(data, "document", DOCUMENT_MOST)
+            text = _own(document)
+            message = own_message(origin, sha256(document).digest())
         else:
             message = _data(data, "document", DOCUMENT_MOST)
             text = readable(message)
@@ -182,6 +188,14 @@ def _not_understood() -> Malformed:
         remedy_ja="何も送信していません。元のページに戻り、やり直してください。続く場合は、ページの運営者にお知らせください。",
         code="ask",
     )
+
+
+def _own(document: bytes) -> str:
+    """What somebody who asks for their own information asks for, line by line as its codes stand there, without the keys."""
+    head, *lines = readable(document).split("\n")
+    if head != signing.OWN or len(lines) < 3 or lines.pop() or not all(LINE.fullmatch(line) for line in lines[1:]):
+        raise _not_understood()
+    return "\n".join([lines[0], *(line.partition(" ")[0] for line in lines[1:])])
 
 
 def _data(data: dict[str, str], name: str, most: int) -> bytes:
