@@ -91,7 +91,8 @@ def killed(tmp_path_factory):
                 time.sleep(rng.uniform(1, 2.5))
                 bureau.look_at_trail()
                 kill(nation, victim)
-            time.sleep(2)
+            with contextlib.suppress(AssertionError):  # on a busy machine they get less done between two deaths
+                until(lambda: much_was_done(bureau), 90)
 
         bureau.work(disturb)
         bureau.clear()
@@ -100,11 +101,17 @@ def killed(tmp_path_factory):
         nation.stop()
 
 
+def much_was_done(bureau):
+    return min(decided(bureau).values()) >= 1 and len(bureau.inquiries) >= 60
+
+
+def decided(bureau):
+    return {kind: Counter(bureau.summary(kind).values())[DONE] for kind in KINDS}
+
+
 def test_much_was_decided_while_they_died(killed):
     _, bureau, _ = killed
-    done = {kind: Counter(bureau.summary(kind).values())[DONE] for kind in KINDS}
-    assert min(done.values()) >= 1, done
-    assert len(bureau.inquiries) >= 60
+    assert much_was_done(bureau), (decided(bureau), len(bureau.inquiries))
 
 
 def test_the_world_is_whole_after_every_death(killed):
