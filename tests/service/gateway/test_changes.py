@@ -203,6 +203,22 @@ def test_a_notice_the_record_never_took_is_made_anew(nation):
         until(lambda: changes(nation))
 
 
+def test_who_is_absent_is_told_on_return(nation):
+    """The notice waits in the mailbox."""
+    with source(nation) as set_income:
+        set_income(1_000_000)
+        asked = subscribe(nation)
+        nation.stop_body(OURS)
+        try:
+            set_income(2_000_000)
+            assert look(nation) == 1
+            until(lambda: not theirs_under_way(nation))
+        finally:
+            nation.start_body(OURS)
+        (notice,) = until(lambda: changes(nation))
+        assert notice["inquiry"] == asked["id"]
+
+
 def test_settled_without_asking_it_is_gone(nation):
     with source(nation) as set_income:
         set_income(1_000_000)
