@@ -5,6 +5,7 @@ no more of them than its rate allows; what it asks changes nothing for anyone el
 without that person's card.
 """
 
+import datetime as dt
 import itertools
 from hashlib import sha256
 
@@ -18,8 +19,11 @@ from renkei.codes import Ciphertext, Domain, decrypt, encrypt
 from renkei.errors import Malformed
 from renkei.institution import subjects
 from renkei.institution.relying import authentication_message, number_message, own_message
+from renkei.institution.settings import system_clock
 from renkei.messages.signing import SealKey, own_document
 from renkei.messages.wire import (
+    CodeByCard,
+    DomainRef,
     Failed,
     Filed,
     FileHalf,
@@ -202,14 +206,19 @@ def asks(thief, persona, **changed):
     return envelope, key
 
 
-def proof(thief, envelope, key, *, by, message=None, audience="", item="local-tax", signed_key=None):
+def proof(thief, envelope, key, *, by, message=None, audience="", item="local-tax", signed_key=None, day=""):
     """What goes to the provider: signed by the card of ``by``, as ``message`` or as it should be."""
     audience = audience or thief.origin
-    document = own_document("tax-union", [("local-tax", signed_key or key.public)])
+    document = own_document("tax-union", day or today(thief), [("local-tax", signed_key or key.public)])
     made = message or own_message(audience, sha256(document).digest())
     card = thief.cards[by]
     said = card.certificate(AUTHENTICATION), card.sign(AUTHENTICATION, PIN, made)
-    return OwnProof([OwnAsked(envelope.id, item, key.public)], audience, *said)
+    return OwnProof([OwnAsked(envelope.id, item, key.public)], day or today(thief), audience, *said)
+
+
+def today(thief, days=0):
+    pack = thief.nation.world.institutions["tax-union"].member.pack
+    return (pack.day(system_clock()) + dt.timedelta(days=days)).isoformat()
 
 
 def provision(thief, envelope):
@@ -242,6 +251,8 @@ def test_of_whom_nobody_knows_it_is_held_as_well(thief):
     envelope = thief.submit(thief.inquiry(**OWN, ciphertext=thief.nobody(), reply_key=key.public))
     row = until(lambda: provision(thief, envelope))
     assert (row["state"], row["reason"]) == ("held", "own-proof")
+    thief.send("tax-union", proof(thief, envelope, key, by=1))  # a genuine card, somebody else's
+    until(lambda: told_of(thief, envelope) == "nothing")  # as of whom it knows
 
 
 def test_another_s_card_opens_nothing(carded, thief):
@@ -253,15 +264,16 @@ def test_another_s_card_opens_nothing(carded, thief):
     assert carded.counter("tax-union", "own_of_others") == before + 1
 
 
-@pytest.mark.parametrize("what", ["a sign-in", "another address", "nobody's signature", "a number read"])
+@pytest.mark.parametrize("what", ["a sign-in", "another address", "nobody's signature", "a number read", "last week"])
 def test_what_a_card_signed_for_something_else_opens_nothing(carded, thief, what):
     """A sign-in at the portal, above all, which a resident makes every day."""
     envelope, key = asks(thief, 0)
-    digest = sha256(own_document("tax-union", [("local-tax", key.public)])).digest()
+    digest = sha256(own_document("tax-union", today(thief), [("local-tax", key.public)])).digest()
     refused = carded.counter("tax-union", "own_proofs_refused")
     sent = {
         "a sign-in": lambda: proof(thief, envelope, key, by=0, message=authentication_message(thief.origin, digest)),
         "another address": lambda: proof(thief, envelope, key, by=0, audience="https://shop.example"),
+        "last week": lambda: proof(thief, envelope, key, by=0, day=today(thief, -7)),
         "nobody's signature": lambda: msgspec.structs.replace(proof(thief, envelope, key, by=0), signature=bytes(256)),
         "a number read": lambda: proof(
             thief, envelope, key, by=0, message=number_message(thief.origin, digest, "123456789018")
@@ -297,8 +309,59 @@ def test_no_changed_proof_opens_anything(carded, thief):
     ]
     assert thief.send_each("tax-union", sent) > 60
     thief.until_handled("tax-union")
-    until(lambda: carded.world.institutions["tax-union"].own._under_way == 0)
+    until(lambda: not carded.world.institutions["tax-union"].own._under_way)
     assert told_of(thief, envelope) != "provided"
+
+
+def test_one_that_is_refused_does_not_hold_up_the_others(carded, thief):
+    """An item that the law refuses gets no permit; the other is answered."""
+    envelope, key = asks(thief, 0)
+    other = SealKey()
+    pairs = [("local-tax", key.public), ("local-tax", other.public)]
+    document = own_document("tax-union", today(thief), pairs)
+    card = thief.cards[0]
+    signature = card.sign(AUTHENTICATION, PIN, own_message(thief.origin, sha256(document).digest()))
+    asked = [OwnAsked(bytes(32), "local-tax", other.public), OwnAsked(envelope.id, "local-tax", key.public)]
+    thief.send("tax-union", OwnProof(asked, today(thief), thief.origin, card.certificate(AUTHENTICATION), signature))
+    until(lambda: told_of(thief, envelope) == "provided", 15)
+
+
+def test_whose_answers_are_released_by_hand_waits_for_a_clerk_then(carded, thief):
+    """Not before the card has signed, and not for ever."""
+    who = {"local_id": carded.local_id("tax-union"), "withheld": False}
+    carded.http("tax-union", "/flags", {**who, "manual": True})
+    try:
+        envelope, key = asks(thief, 0)
+        thief.send("tax-union", proof(thief, envelope, key, by=0))
+        until(lambda: (provision(thief, envelope) or {}).get("reason") == "manual-release")
+        assert carded.http("tax-union", f"/provisions/{envelope.id.hex()}/release", {})[0] == 200
+        until(lambda: told_of(thief, envelope) == "provided")
+    finally:
+        carded.http("tax-union", "/flags", {**who, "manual": False})
+
+
+def test_what_a_card_signed_for_one_body_names_its_holder_at_no_other(carded, thief):
+    """Else two bodies could compare whom they have: the certificate would be a key to both."""
+    authority = carded.world.institutions["numbering-authority"]
+    made = proof(thief, *asks(thief, 0), by=0)
+    document = own_document("tax-union", made.day, [(a.item, a.reply_key) for a in made.asked])
+    domain = DomainRef("pension-service", 1, 1)
+
+    def request(document):
+        said = made.audience, b"", made.certificate, made.signature
+        return CodeByCard(domain, bytes(16), bytes(32), *said, document=document)
+
+    assert authority._proven("tax-union", request(document))
+    assert not authority._proven("pension-service", request(document))
+    for other in (document.replace(b"tax-union", b"pension-service"), b"", b"x", document + b"x"):
+        assert not authority._proven("pension-service", request(other))
+        assert not authority._proven("tax-union", request(other))
+    right = authority.clock
+    authority.clock = lambda: right() + 3 * 86_400_000
+    try:
+        assert not authority._proven("tax-union", request(document)), "it is good for ever"
+    finally:
+        authority.clock = right
 
 
 def test_the_resident_s_own_card_opens_it(carded, thief):

@@ -79,7 +79,7 @@ def test_a_resident_reads_what_only_their_browser_can(nation, page):
     page.locator("#ask button").click()
     page.wait_for_selector("#pin")
     asked = page.inner_text("pre.document")
-    assert asked.split() == [BODY, ITEM]
+    assert asked.split()[::2] == [BODY, ITEM]
     answers_card(page)
     page.wait_for_selector(".answer dl", timeout=30_000)
     sound(page)

@@ -23,11 +23,12 @@ from renkei.codes import encrypt, mint
 from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
-from renkei.institution.relying import Presented, authentication_message, number_message, own_message, signed
+from renkei.institution.relying import Presented, authentication_message, is_near, number_message, own_message, signed
 from renkei.institution.rotation import Rotation
 from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.web import Health, serve
+from renkei.messages.signing import own_of
 from renkei.messages.wire import (
     MAX_BATCH,
     CodeByCard,
@@ -204,18 +205,20 @@ class Authority(Institution):
     def _proven(self, body: str, request: CodeByCard) -> bool:
         """Whether the holder of the certificate signed in, and at the body that asks: nobody else may name a person by a card."""
         audience, challenge, number = request.audience, request.challenge, request.number
-        message = authentication_message(audience, challenge)
-        if request.own:
-            message = own_message(audience, challenge)
+        message, at = authentication_message(audience, challenge), body
+        if request.document:  # who asks for their own, asks at the portal; and this body, today, and no other
+            message, at = own_message(audience, sha256(request.document).digest()), self.member.state.of_role("portal")
         elif number:
             message = number_message(audience, challenge, number)
         try:
             signed(Presented(request.certificate, request.signature), message)
+            if request.document:
+                named, day = own_of(request.document)
+                if named != body or not is_near(day, self.member.pack.day(self.clock())):
+                    return False
         except RenkeiError:
             return False
-        sites = self.settings.card_sites
-        at = self.member.state.of_role("portal") if request.own else body  # who asks for their own, asks there
-        return sites.get(at) == request.audience
+        return self.settings.card_sites.get(at) == request.audience
 
     def _issue(self, requests: Sequence[tuple[str, CodeRequest | CodeByCard]]) -> dict[str, list[Message]]:
         """Encrypted codes for everyone asked for, shuffled, in batches per institution; refusals for whom we do not know."""

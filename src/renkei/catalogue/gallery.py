@@ -90,7 +90,10 @@ def read(data: bytes) -> tuple[Application, ...]:
     if len(found) > MOST:
         raise _wrong(f"There are more than {MOST}.", f"{MOST}件を超えています。")
     for one in found:
-        parts = urlsplit(one.url)
+        try:
+            parts = urlsplit(one.url)
+        except ValueError:
+            raise _wrong(f"`url` of {one.en!r} is no address.", f"{one.ja} の url が正しくありません。") from None
         if parts.scheme != "https" or not parts.hostname or parts.username:
             raise _wrong(f"`url` of {one.en!r} is no https address.", f"{one.ja} の url が https ではありません。")
     return found

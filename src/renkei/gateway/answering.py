@@ -28,7 +28,6 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
-from renkei.law.pack import OWN as OWN_ROW
 from renkei.messages.signing import seal_answer
 from renkei.messages.wire import (
     MAX_BATCH,
@@ -168,7 +167,7 @@ class Answering:
     ) -> Provided:
         """The answer, or why it is held. Withheld comes first: it must look like unknown whatever else is the case."""
         local_id = person.local_id if person else None
-        if authorised.row == OWN_ROW:
+        if authorised.inquiry.affair == (self._member.pack.header.own.affair or None):
             return Provided(authorised, permit, local_id, "held", OWN, None, False)
         if person is None or person.withheld:
             return self._answered(authorised, permit, local_id, [])
@@ -256,6 +255,8 @@ class Answering:
 
     async def settle_own(self, id_: bytes, *, proven: bool) -> None:
         """Answer a person's own inquiry: what there is if the card that signed is theirs, else as if there were nothing."""
+        if proven and await self._database.write(lambda c: _left_to_a_clerk(c, id_)):
+            return
         await self._settle(id_, "", withheld=not proven, own=True)
 
     async def retry(self) -> None:
@@ -323,7 +324,7 @@ class Answering:
         def commit(connection: sa.Connection) -> None:
             people = subjects.by_local_id(connection, [row.local_id]) if row.local_id else {}
             person = people.get(row.local_id)
-            if not clerk and (
+            if not (clerk or own) and (
                 person is None or person.manual
             ):  # it was only tried again, and must be released by someone
                 raise Conflict("A clerk releases this person's answers.", ja="この方の回答は職員が確認して送ります。")
@@ -348,6 +349,19 @@ class Answering:
             self._tell(connection, [Outcome(i, "expired", now) for i in ended])
 
         await self._database.write(commit)
+
+
+def _left_to_a_clerk(connection: sa.Connection, id_: bytes) -> bool:
+    """Whether a proven inquiry waits for a clerk from now on, because the person's answers are released by hand."""
+    row = store.provisions_of(connection, [id_]).get(id_)
+    people = subjects.by_local_id(connection, [row.local_id]) if row is not None and row.local_id else {}
+    person = next(iter(people.values()), None)
+    return (
+        person is not None
+        and person.manual
+        and not person.withheld
+        and store.hold_for(connection, id_, "manual-release")
+    )
 
 
 def _subscriber(authorised: Authorised, local_id: str, content: Content) -> Answered | None:

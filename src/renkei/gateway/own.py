@@ -8,6 +8,7 @@ the resident's own browser. Whose the card is, the numbering authority says by a
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from hashlib import sha256
 from typing import Any
 
@@ -22,13 +23,15 @@ from renkei.institution.entry import Entry
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
-from renkei.institution.relying import Presented, own_message
-from renkei.institution.settings import Settings
+from renkei.institution.relying import Presented, is_near, own_message
+from renkei.institution.settings import Clock, Settings
 from renkei.messages.signing import own_document
-from renkei.messages.wire import CodeByCard, Message, OwnProof
+from renkei.messages.wire import CodeByCard, Message, OwnAsked, OwnProof
 from renkei.record.state import ref_of
 
-AT_ONCE = 32
+AT_ONCE = 64
+OF_ONE_AT_ONCE = 2
+"""Proofs of one card."""
 WITHIN = 20.0
 """Seconds in which permits, and the authority's word, must have come; then the resident begins again."""
 LOOK_EVERY = 0.2
@@ -46,62 +49,81 @@ class Own:
         post: Post,
         observe: Observer,
         answering: Answering,
+        clock: Clock,
     ) -> None:
         self._settings, self._entry, self._member = settings, entry, member
-        self._database, self._post, self._observe, self._answering = database, post, observe, answering
-        self._under_way = 0
+        self._database, self._post, self._observe, self._answering, self._clock = (
+            database,
+            post,
+            observe,
+            answering,
+            clock,
+        )
+        self._under_way: Counter[bytes] = Counter()
 
     async def take(self, sender: str, proof: OwnProof) -> None:
         """Answer what the proof is for; of whom it is not, nothing, as of somebody without data."""
-        if self._under_way >= AT_ONCE:
+        card = sha256(proof.certificate).digest()
+        if sum(self._under_way.values()) >= AT_ONCE or self._under_way[card] >= OF_ONE_AT_ONCE:
             self._observe.count("own_proofs_turned_away")
             return
-        self._under_way += 1
+        self._under_way[card] += 1
         try:
-            async with asyncio.timeout(WITHIN):
-                await self._take(sender, proof)
+            await self._take(sender, proof)
         except TimeoutError:
             self._observe.count("own_proofs_late")
         except (RenkeiError, sa.exc.SQLAlchemyError) as error:
-            self._observe.count("own_proofs_refused")
-            self._observe.log.warning("own.refused", reason=getattr(error, "code", "") or "database")
+            self._refuse(getattr(error, "code", "") or "database")
         finally:
-            self._under_way -= 1
+            self._under_way[card] -= 1
+            self._under_way += Counter()  # forgets who has nothing under way
+
+    def _refuse(self, reason: str) -> None:
+        self._observe.count("own_proofs_refused")
+        self._observe.log.warning("own.refused", reason=reason)
 
     async def _take(self, sender: str, proof: OwnProof) -> None:
-        known = self._member.directory(sender)
-        if (
-            known is None
-            or known.role != "portal"
-            or not self._settings.portal
-            or proof.audience != self._settings.portal
-        ):
-            self._observe.count("own_proofs_refused")
+        known, portal = self._member.directory(sender), self._settings.portal
+        if known is None or known.role != "portal" or not portal or proof.audience != portal:
+            self._refuse("sender")
             return
-        message = own_message(proof.audience, self._digest(proof))
+        if not is_near(proof.day, self._member.pack.day(self._clock())):
+            self._refuse("day")
+            return
+        message = own_message(proof.audience, sha256(self._document(proof)).digest())
         await self._entry.verifier().checked(Presented(proof.certificate, proof.signature), "authentication", message)
-        holder = await self._holder(proof)
-        for asked in proof.asked:
-            row = await self._awaited(asked.inquiry, sender)
+        async with asyncio.timeout(WITHIN):
+            holder = await self._holder(proof)
+        # each by itself: one that the law refuses never gets a permit, and the others do not wait for it
+        await asyncio.gather(*(self._settle(sender, asked, holder) for asked in proof.asked))
+
+    async def _settle(self, sender: str, asked: OwnAsked, holder: str) -> None:
+        try:
+            async with asyncio.timeout(WITHIN):
+                row = await self._awaited(asked.inquiry, sender)
             if row is None:
-                continue
+                return
             inquiry = self._answering.inquiry_of(row)
             signed = (inquiry.item, inquiry.reply_key) == (asked.item, asked.reply_key)
             theirs = bool(holder) and row.local_id == holder
             if row.local_id is not None and not (signed and theirs):
                 self._observe.count("own_of_others")
             await self._answering.settle_own(asked.inquiry, proven=signed and theirs)
+        except TimeoutError:
+            self._observe.count("own_proofs_late")
+        except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+            self._refuse(getattr(error, "code", "") or "database")
 
-    def _digest(self, proof: OwnProof) -> bytes:
-        return sha256(own_document(self._settings.body, ((a.item, a.reply_key) for a in proof.asked))).digest()
+    def _document(self, proof: OwnProof) -> bytes:
+        return own_document(self._settings.body, proof.day, ((a.item, a.reply_key) for a in proof.asked))
 
     async def _holder(self, proof: OwnProof) -> str:
         """The local id of whose card it is; empty if nobody's here."""
         key, domain = sha256(proof.certificate).digest(), ref_of(self._member.domain)
 
         def code_by_card(handle: bytes, local_proof: bytes) -> Message:
-            said = proof.audience, self._digest(proof), proof.certificate, proof.signature
-            return CodeByCard(domain, handle, local_proof, *said, own=True)
+            said = proof.audience, b"", proof.certificate, proof.signature
+            return CodeByCard(domain, handle, local_proof, *said, document=self._document(proof))
 
         asked = False
         while True:

@@ -65,7 +65,7 @@ class Queue:
     async def call(self, clerk: str, place: str) -> Any:
         """Call who waits longest to a window; their ticket, or ``None`` if nobody waits."""
         place = " ".join(place.split())
-        if not place or len(place) > PLACE_MOST:
+        if not place or len(place) > PLACE_MOST or not place.isprintable():
             raise Malformed(
                 f"Name your window in {PLACE_MOST} characters.",
                 ja=f"窓口名を{PLACE_MOST}文字以内で入力してください。",

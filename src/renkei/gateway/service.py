@@ -117,7 +117,7 @@ class Gateway(Institution):
         s = self.settings
         if not self.entry.open or not s.portal:
             return None
-        return Own(s, self.entry, self.member, self.database, self.post, self.observe, self.answering)
+        return Own(s, self.entry, self.member, self.database, self.post, self.observe, self.answering, self.clock)
 
     def _open_ldap(self) -> Ldap | None:
         if self.settings.ldap is None:

@@ -274,6 +274,12 @@ def close_provision(
     return bool(changed.rowcount)
 
 
+def hold_for(connection: sa.Connection, id_: bytes, reason: str) -> bool:
+    """Hold a held request for another reason; whether it was still held."""
+    held = provisions.update().where(provisions.c.id == id_, provisions.c.state == "held")
+    return bool(connection.execute(held.values(reason=reason)).rowcount)
+
+
 def held_for(connection: sa.Connection, reason: str) -> list[sa.Row[Any]]:
     """Requests held for ``reason``, oldest first, at most 500."""
     query = sa.select(provisions).where(provisions.c.state == "held", provisions.c.reason == reason)

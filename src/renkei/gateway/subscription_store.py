@@ -63,6 +63,14 @@ sa.Index("subscribers_person", subscribers.c.local_id, subscribers.c.requester)
 sa.Index("subscribers_told", subscribers.c.told)
 sa.Index("subscribers_until", subscribers.c.until)
 
+subscriber_ends = sa.Table(
+    "subscriber_ends",
+    metadata,
+    sa.Column("inquiry", sa.LargeBinary(32), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Subscriptions that were ended before their inquiry was answered: whoever answers it late takes nobody in."""
+
 LISTED = 200
 
 
@@ -97,10 +105,11 @@ def receive(connection: sa.Connection, told: Told) -> bool:
     if inquiry is None:
         return False
     c = changes.c
-    known = sa.select(c.id).where(sa.or_(c.id == told.id, sa.and_(c.inquiry == inquiry, c.settled_at.is_(None))))
-    if connection.execute(known.limit(1)).first() is None:
+    if connection.execute(sa.select(c.id).where(c.id == told.id)).first() is None:
+        open_ = sa.select(c.id).where(c.inquiry == inquiry, c.settled_at.is_(None)).limit(1)
+        covered = {} if connection.execute(open_).first() is None else {"settled_at": told.at, "settled_by": ""}
         row = {"id": told.id, "inquiry": inquiry, "leaf": told.leaf, "at": told.at}
-        connection.execute(changes.insert(), [row])
+        connection.execute(changes.insert(), [{**row, **covered}])
     return True
 
 
@@ -119,10 +128,17 @@ def change(connection: sa.Connection, id_: bytes) -> sa.Row[Any] | None:
     return connection.execute(_with_inquiry(changes).where(changes.c.id == id_)).one_or_none()
 
 
-def settle_change(connection: sa.Connection, id_: bytes, by: str, at: int, asked: bytes | None = None) -> bool:
-    """Somebody has dealt with it; whether it was still open."""
+def settle_change(connection: sa.Connection, id_: bytes, by: str, at: int) -> bool:
+    """Somebody deals with it; whether it was still open."""
     done = changes.update().where(changes.c.id == id_, changes.c.settled_at.is_(None))
-    return bool(connection.execute(done.values(settled_at=at, settled_by=by, asked=asked)).rowcount)
+    return bool(connection.execute(done.values(settled_at=at, settled_by=by)).rowcount)
+
+
+def asked_after(connection: sa.Connection, id_: bytes, asked: bytes | None) -> None:
+    """Which inquiry followed it; ``None``: none, after all, and it is open again."""
+    same = changes.update().where(changes.c.id == id_)
+    again = {"settled_at": None, "settled_by": None} if asked is None else {}
+    connection.execute(same.values(asked=asked, **again))
 
 
 def standing(connection: sa.Connection, day: str, limit: int = LISTED) -> list[sa.Row[Any]]:
@@ -165,23 +181,31 @@ def _with_inquiry(table: sa.Table) -> sa.Select[Any]:
 
 
 def note(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Take in subscribers; one of the same requester, person, affair and item takes the place of the one before."""
-    s = subscribers.c
+    """Take in subscribers. Of one requester, person, affair and item there is one: whose last day is the latest, for an inquiry that was
+    held may be answered after a newer one. Who has ended it meanwhile is none."""
+    s, e = subscribers.c, subscriber_ends.c
     for row in rows:
         same = [s[name] == row[name] for name in ("local_id", "requester", "affair", "item")]
+        longer = sa.select(s.inquiry).where(*same, s.until > row["until"]).limit(1)
+        over = sa.select(e.inquiry).where(e.inquiry == row["inquiry"])
+        if connection.execute(longer).first() or connection.execute(over).first():
+            continue
         connection.execute(subscribers.delete().where(*same))
-    if rows:
-        connection.execute(subscribers.insert(), list(rows))
+        connection.execute(subscribers.insert(), [row])
 
 
-def drop(connection: sa.Connection, inquiry: bytes, requester: str) -> None:
-    s = subscribers.c
-    connection.execute(subscribers.delete().where(s.inquiry == inquiry, s.requester == requester))
+def drop(connection: sa.Connection, inquiry: bytes, requester: str, at: int) -> None:
+    """A requester wants no more; nor will it, if the inquiry is answered only later."""
+    s, e = subscribers.c, subscriber_ends.c
+    gone = connection.execute(subscribers.delete().where(s.inquiry == inquiry, s.requester == requester)).rowcount
+    if not gone and connection.execute(sa.select(e.inquiry).where(e.inquiry == inquiry)).first() is None:
+        connection.execute(subscriber_ends.insert(), [{"inquiry": inquiry, "at": at}])
 
 
-def drop_ended(connection: sa.Connection, day: str) -> None:
-    """Forget those whose last day was before ``day``."""
+def drop_ended(connection: sa.Connection, day: str, before: int) -> None:
+    """Forget those whose last day was before ``day``, and ends from before (ms) that no inquiry can come after any more."""
     connection.execute(subscribers.delete().where(subscribers.c.until < day))
+    connection.execute(subscriber_ends.delete().where(subscriber_ends.c.at < before))
 
 
 def after(connection: sa.Connection, inquiry: bytes, limit: int) -> list[sa.Row[Any]]:

@@ -8,7 +8,6 @@ converted like an inquiry, so that neither keeper can tell which inquiry it belo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.messages.wire import Changed, EndChanges, Permit, Receipt, Submit, decode_as
-from renkei.record.admission import rule
+from renkei.record.admission import DAY, rule
 from renkei.record.entries import EndLeaf
 from renkei.record.permit import authorise_change
 from renkei.record.state import ref_of
@@ -100,6 +99,14 @@ class Subscriptions:
         row = await self._database.read(lambda c: store.subscription(c, inquiry))
         if row is None:
             raise NotFound("There is no such subscription.", ja="この変更通知の申込みはありません。")
+        if row.state == "submitted":
+            raise Conflict(
+                "The inquiry is not in the record yet.",
+                ja="照会がまだ記録されていません。",
+                code="not-recorded",
+                remedy="Try again in a moment.",
+                remedy_ja="少し待ってからもう一度お試しください。",
+            )
         message = Submit(self._keys.identity.sign(EndChanges(inquiry, row.provider)))
 
         def commit(connection: sa.Connection) -> None:
@@ -118,8 +125,9 @@ class Subscriptions:
     async def ask(self, change: bytes, clerk: str, *, wait: float = 0.0) -> bytes:
         """Ask what it is now, as it was asked before; the new inquiry's id. Twice for one notice gives the same inquiry."""
         row = await self._known(change)
-        if row.settled_at is not None and row.asked is None:
-            raise Conflict("Somebody has dealt with it.", ja="この通知は処理済みです。", code="moved-on")
+        if row.asked is not None:
+            return bytes(row.asked)
+        await self.settle(change, clerk)  # nobody else asks meanwhile: what is asked is in the person's records
         ask = Ask(
             local_id=row.local_id,
             provider=row.provider,
@@ -129,11 +137,13 @@ class Subscriptions:
             case=row.case_number,
             reason=row.reason_text,
         )
-        if row.asked is not None:
-            return bytes(row.asked)
-        id_ = await self._desk.ask(ask, clerk, f"change-{change.hex()}", wait=wait)
-        with contextlib.suppress(Conflict):
-            await self._database.write(lambda c: store.settle_change(c, change, clerk, self._clock(), id_))
+        try:
+            id_ = await self._desk.ask(ask, clerk, f"change-{change.hex()}")
+        except BaseException:
+            await self._database.write(lambda c: store.asked_after(c, change, None))
+            raise
+        await self._database.write(lambda c: store.asked_after(c, change, id_))
+        await self._desk.wait(id_, wait)
         return id_
 
     async def _known(self, change: bytes) -> Any:
@@ -193,7 +203,7 @@ class Subscribers:
         def commit(connection: sa.Connection) -> None:
             store.recorded(connection, ours)
             for inquiry, requester in over:
-                store.drop(connection, inquiry, requester)
+                store.drop(connection, inquiry, requester, self._clock())
 
         return commit
 
@@ -211,7 +221,10 @@ class Subscribers:
         """Tell every subscriber whose answer would be another now; how many. O(subscribers) look-ups, memory for a few hundred."""
         await self._member.follow()  # by the law and the orders of now, and not of a minute ago
         today = self._member.pack.day(self._clock()).isoformat()
-        await self._database.write(lambda c: store.drop_ended(c, today))
+        expired = self._clock() - self._member.pack.header.limits.expires_days_max * DAY
+        await self._database.write(lambda c: store.drop_ended(c, today, expired))
+        if self._under_way is None:  # before any is told: a receipt that comes meanwhile must find it here
+            self._under_way = await self._database.read(store.under_way)
         last, told = b"", 0
         while True:
             rows = await self._database.read(lambda c: store.after(c, last, AT_ONCE))  # noqa: B023  # read at once
@@ -234,8 +247,7 @@ class Subscribers:
                 if messages:
                     self._post.put(connection, "hub", messages, later=True)
 
-            if self._under_way is not None:
-                self._under_way.update(t["notice"] for t in telling)
+            self._under_way.update(t["notice"] for t in telling)
             if telling or rebased:
                 await self._database.write(commit)
             told += len(messages)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import unicodedata
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ldap3
@@ -27,6 +29,7 @@ FAILURES_MOST = 5
 FORGOTTEN_AFTER = 300_000
 """Milliseconds for which a name is not tried again after so many failures."""
 NAMES_MOST = 10_000
+AT_ONCE = 3
 WITHIN = 8
 
 
@@ -35,8 +38,11 @@ class Ldap:
 
     def __init__(self, settings: LdapSettings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
-        self._failed: dict[str, list[int]] = {}
+        self._tried: dict[str, list[int]] = {}
         self._lock = threading.Lock()
+        self._few = asyncio.Semaphore(AT_ONCE)
+        # its own: a directory that is slow must not hold up those who read the database
+        self._threads = ThreadPoolExecutor(AT_ONCE, "ldap")
 
     async def sign_in(self, name: str, password: str) -> Clerk:
         """The clerk of this name and password.
@@ -46,16 +52,17 @@ class Ldap:
         """
         if not (0 < len(name) <= 64 and name.isprintable() and 0 < len(password) <= 256):
             raise not_signed_in("sign-in")
-        tried = name.casefold()
-        self._demand_few(tried)
+        tried = " ".join(unicodedata.normalize("NFKC", name).casefold().split())  # as directories compare names
+        self._count(tried)
         try:
-            clerk = await asyncio.to_thread(self._sign_in, name, password)
+            async with self._few:
+                clerk = await asyncio.get_running_loop().run_in_executor(self._threads, self._sign_in, name, password)
         except RenkeiError as error:
-            if error.code == "sign-in":
-                self._note(tried)
+            if error.code != "sign-in":
+                self._uncount(tried)
             raise
         with self._lock:
-            self._failed.pop(tried, None)
+            self._tried.pop(tried, None)
         return clerk
 
     def _sign_in(self, name: str, password: str) -> Clerk:
@@ -103,29 +110,30 @@ class Ldap:
 
     # ------------------------------------------------------------------ who guesses
 
-    def _demand_few(self, name: str) -> None:
+    def _count(self, name: str) -> None:
+        """Count an attempt before it is made: those that come together are no fewer. ``Unavailable`` if there were too many."""
+        now = self._clock()
         with self._lock:
-            since = self._clock() - FORGOTTEN_AFTER
-            recent = [at for at in self._failed.get(name, ()) if at > since]
-            if recent:
-                self._failed[name] = recent
-            else:
-                self._failed.pop(name, None)
-        if len(recent) >= FAILURES_MOST:
-            raise Unavailable(
-                "Too many attempts under this name.",
-                ja="この利用者名での試行が多すぎます。",
-                code="too-many",
-                status=429,
-                remedy="Try again in five minutes.",
-                remedy_ja="5分ほどしてからもう一度お試しください。",
-            )
+            recent = [at for at in self._tried.get(name, ()) if at > now - FORGOTTEN_AFTER]
+            if len(recent) < FAILURES_MOST:
+                if len(self._tried) >= NAMES_MOST:  # the one that was tried longest ago goes
+                    self._tried.pop(next(iter(self._tried)))
+                self._tried[name] = [*recent, now]
+                return
+        raise Unavailable(
+            "Too many attempts under this name.",
+            ja="この利用者名での試行が多すぎます。",
+            code="too-many",
+            status=429,
+            remedy="Try again in five minutes.",
+            remedy_ja="5分ほどしてからもう一度お試しください。",
+        )
 
-    def _note(self, name: str) -> None:
+    def _uncount(self, name: str) -> None:
+        """The directory did not say that it was wrong."""
         with self._lock:
-            if len(self._failed) >= NAMES_MOST:  # the one that failed longest ago goes
-                self._failed.pop(next(iter(self._failed)))
-            self._failed.setdefault(name, []).append(self._clock())
+            if tried := self._tried.get(name):
+                tried.pop()
 
 
 def _texts(values: Any) -> Iterable[str]:

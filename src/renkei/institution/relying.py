@@ -5,6 +5,7 @@ is good. A portal, a bank and a counter check the same, and are told the reason 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -70,6 +71,14 @@ def own_message(audience: str, digest: bytes) -> bytes:
     """What a card signs at ``audience`` to be shown its holder's own information; ``digest`` is of ``signing.own_document``. It is no
     sign-in, and a sign-in is none of this."""
     return b"renkei/v1/card-own" + transcript(audience.encode(), digest)
+
+
+def is_near(day: str, today: dt.date) -> bool:
+    """Whether what was signed on ``day`` (ISO) is of today: midnight may have passed since, and clocks differ."""
+    try:
+        return abs((dt.date.fromisoformat(day) - today).days) <= 1
+    except ValueError:
+        return False
 
 
 def consent_purpose(clinic: str) -> str:

@@ -173,11 +173,19 @@ def unpad(padded: bytes) -> bytes:
 OWN = "renkei-own/1"
 
 
-def own_document(provider: str, asked: Iterable[tuple[str, bytes]]) -> bytes:
-    """What a card signs so that a body answers its holder: a text that names the body, and each item with the key (base64) its answer is
-    to be sealed to. ``asked`` are these pairs, in any order."""
+def own_document(provider: str, day: str, asked: Iterable[tuple[str, bytes]]) -> bytes:
+    """What a card signs so that a body answers its holder: a text that names the body, the day (ISO), and each item with the key (base64)
+    its answer is to be sealed to. ``asked`` are these pairs, in any order."""
     lines = [f"{item} {b64encode(key).decode()}" for item, key in sorted(set(asked))]
-    return "\n".join([OWN, provider, *lines, ""]).encode()
+    return "\n".join([OWN, provider, day, *lines, ""]).encode()
+
+
+def own_of(document: bytes) -> tuple[str, str]:
+    """Which body a document of that kind names, and which day; ``Malformed`` if it is none."""
+    head, provider, day, *rest = [*document.decode("utf-8", "replace").split("\n"), "", "", ""]
+    if head != OWN or not any(rest):
+        raise Malformed("This is no wish to see one's own information.", code="own-document")
+    return provider, day
 
 
 ANSWER = b"renkei/v1/answer"

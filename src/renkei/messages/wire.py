@@ -454,8 +454,8 @@ class CodeByCard(Wire, frozen=True, tag="code-by-card/1"):
     certificate: Annotated[bytes, Meta(max_length=4000)]
     signature: Annotated[bytes, Meta(max_length=1024)]
     number: Word = ""
-    own: bool = False
-    """What was signed is ``relying.own_message(audience, challenge)``."""
+    document: Annotated[bytes, Meta(max_length=10_000)] = b""
+    """What was signed is ``relying.own_message(audience, SHA-256(document))`` of this ``signing.own_document``, which names the sender."""
 
 
 class OwnAsked(Wire, frozen=True, array_like=True):
@@ -471,6 +471,8 @@ class OwnProof(Wire, frozen=True, tag="own-proof/1"):
     ``audience``, which is the portal's address."""
 
     asked: Annotated[list[OwnAsked], Meta(min_length=1, max_length=64)]
+    day: Date
+    """On which it was signed."""
     audience: Annotated[str, Meta(max_length=200)]
     certificate: Annotated[bytes, Meta(max_length=4000)]
     signature: Annotated[bytes, Meta(max_length=1024)]

@@ -14,17 +14,19 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 import msgspec
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from renkei.errors import RenkeiError, SetupError
 from renkei.gateway.adapter import mapping
 from renkei.institution.observe import Observer
 from renkei.institution.runtime import Institution
-from renkei.institution.settings import Home, occupy
+from renkei.institution.settings import Home, Settings, occupy
 from renkei.institution.tasks import end
 from renkei.nation.world import institution_of, settle_memory
 
@@ -128,28 +130,45 @@ def demand_hostable(home: Path) -> None:
         )
 
 
-PATHS = ("database", "source", "mapping", "card_authority", "roll")
-"""Settings that name a file, or a URL with one in it."""
-
-
 def demand_apart(home: Path, neighbours: Iterable[Path]) -> None:
-    """``SetupError`` if the settings, or the mapping, name a place in a neighbour's home: one process may read all of them."""
-    settings = Home(home).settings()
-    named = [getattr(settings, name) for name in PATHS] + ([settings.directory.secret] if settings.directory else [])
+    """``SetupError`` if the settings, the mapping, or a link in the home lead into a neighbour's: one process may read all of them."""
+    inside, others = home.resolve(), [p.resolve() for p in neighbours]
+    if any(path.is_symlink() and not path.resolve().is_relative_to(inside) for path in home.rglob("*")):
+        raise _not_apart(home)
+    for path in _named(Home(home).settings()):
+        if any(path.resolve().is_relative_to(other) for other in others):
+            raise _not_apart(home)
+
+
+def _named(settings: Settings) -> Iterator[Path]:
+    """The files that settings and mapping name, and those that URLs in them, or in files they name, lead to."""
+    plain = [settings.mapping, settings.card_authority, settings.roll]
+    plain += [settings.directory.secret] if settings.directory else []
+    plain += [settings.ldap.ca] if settings.ldap else []
+    urls = [settings.database, settings.source]
     if settings.mapping and Path(settings.mapping).is_file():
         declared = mapping.read(Path(settings.mapping))
-        named += [m.source for m in declared.items.values()] + ([declared.people.source] if declared.people else [])
-    others = [p.resolve() for p in neighbours]
-    for said in named:
-        path = said.partition("///")[2].partition("?")[0] if "://" in said else said
-        if path and any(Path(path).resolve().is_relative_to(other) for other in others):
-            raise SetupError(
-                f"The settings of {home.name} name a place in another body's home.",
-                ja=f"{home.name} の設定が、他の機関のフォルダーを指しています。",
-                code="not-apart",
-                remedy="Name a place in its own home, or outside of all of them.",
-                remedy_ja="自分のフォルダーの中か、どの機関のフォルダーでもない場所を指定してください。",
-            )
+        sources = [m.source for m in declared.items.values()] + ([declared.people.source] if declared.people else [])
+        plain += sources + [m.rest.token for m in declared.items.values() if m.rest]
+        urls += [Path(s).read_text("utf-8").strip() for s in sources if s and Path(s).is_file()]
+    yield from (Path(p) for p in plain if p)
+    for url in filter(None, urls):
+        try:
+            made = make_url(url)
+        except (ArgumentError, ValueError):
+            continue  # it leads nowhere, and whoever opens it says so
+        if made.get_backend_name() == "sqlite" and made.database:
+            yield Path(made.database.removeprefix("file:"))
+
+
+def _not_apart(home: Path) -> SetupError:
+    return SetupError(
+        f"The settings of {home.name}, or links in it, lead into another body's home.",
+        ja=f"{home.name} の設定またはリンクが、他の機関のフォルダーを指しています。",
+        code="not-apart",
+        remedy="Name a place in its own home, or outside of all of them; put files there instead of links.",
+        remedy_ja="自分のフォルダーの中か、どの機関のフォルダーでもない場所を指定し、リンクではなくファイルを置いてください。",
+    )
 
 
 async def host(folder: Path) -> None:

@@ -19,6 +19,7 @@ from renkei.portal import store
 
 AT_ONCE = 500
 DAY = 86_400_000
+FIRST, LAST = dt.date(1970, 1, 2), dt.date(9998, 12, 31)
 HIDDEN = ""
 """What stands in place of a part that is not shown."""
 
@@ -223,6 +224,9 @@ def _fits(access: Access, wanted: Wanted, words: PackWords) -> bool:
 def _day(query: Mapping[str, str], field: str) -> dt.date | None:
     text = query.get(field, "").strip()
     try:
-        return dt.date.fromisoformat(text) if text else None
+        day = dt.date.fromisoformat(text) if text else None
+        if day is None or FIRST <= day <= LAST:
+            return day
+        raise ValueError
     except ValueError:
         raise Malformed("This is not a day.", ja="日付の形式が正しくありません。", code="days", field=field) from None

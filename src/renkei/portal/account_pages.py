@@ -24,10 +24,23 @@ def account_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
     """``/account``."""
     sessions = portal.sessions
 
+    def account_of(request: Ask) -> str:
+        """The resident's; nobody's cards all have the same, which is nobody's to look at."""
+        account = str(request.state.account)
+        if not account:
+            raise NotFound(
+                "The numbering authority knows nobody by this card.",
+                ja="このカードの持ち主を、付番機関が確認できませんでした。",
+                remedy="Ask at the counter where you were given the card.",
+                remedy_ja="カードを受け取った窓口にお問い合わせください。",
+                code="card-unknown",
+            )
+        return account
+
     async def show(request: Ask, problem: Any = None, status: int = 200) -> Response[bytes]:
-        account, fresh = request.state.account, sessions.is_fresh(request.session)
+        account, fresh = account_of(request), sessions.is_fresh(request.session)
         title = "マイ・ポータル" if language(request, portal.settings.language) == "ja" else "My Portal"
-        offers = sessions.has_passkeys and fresh and bool(account)
+        offers = sessions.has_passkeys and fresh
         return render(
             request,
             "account.html",
@@ -48,15 +61,15 @@ def account_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
 
     @post("/account/sessions/{mark:str}/end", guards=inside, include_in_schema=False)
     async def end(request: Ask, mark: FromPath[str]) -> Redirect:
-        known = {bytes(s.mark).hex(): bytes(s.mark) for s in await sessions.listed(request.state.account)}
+        known = {bytes(s.mark).hex(): bytes(s.mark) for s in await sessions.listed(account_of(request))}
         if mark not in known:
             raise NotFound("There is no such session.", ja="このサインインはありません。")
-        await sessions.end(known[mark], request.state.account)
+        await sessions.end(known[mark], account_of(request))
         return Redirect("/account", status_code=303)
 
     @post("/account/sessions/end", guards=inside, include_in_schema=False)
     async def end_others(request: Ask) -> Redirect:
-        await sessions.end_others(request.state.account, mark_of(request.session))
+        await sessions.end_others(account_of(request), mark_of(request.session))
         return Redirect("/account", status_code=303)
 
     @post("/account/again", guards=inside, include_in_schema=False)
@@ -68,17 +81,17 @@ def account_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
 
     @post("/account/passkeys", guards=inside, include_in_schema=False)
     async def keep(request: Ask, data: Form) -> Response[Any]:
-        if not sessions.is_fresh(request.session) or not request.state.account:
+        if not sessions.is_fresh(request.session):
             return await show(request, status=403)
         try:
-            await sessions.keep(request.state.account, data.get("credential", ""), data.get("name", ""))
+            await sessions.keep(account_of(request), data.get("credential", ""), data.get("name", ""))
         except RenkeiError as error:
             return await show(request, error.problem(language(request, portal.settings.language)), error.status)
         return Redirect("/account", status_code=303)
 
     @post("/account/passkeys/{key:str}/remove", guards=inside, include_in_schema=False)
     async def remove(request: Ask, key: FromPath[str]) -> Redirect:
-        await sessions.forget(request.state.account, key)
+        await sessions.forget(account_of(request), key)
         return Redirect("/account", status_code=303)
 
     return [account, end, end_others, again, keep, remove]

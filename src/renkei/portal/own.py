@@ -34,15 +34,17 @@ KEPT = 900_000
 """Milliseconds for which a wish, and its answers, are kept."""
 WISHES_MOST = 20_000
 OF_ONE_MOST = 5
+BYTES_MOST = 200_000_000
+"""Of answers kept for those who have not fetched them; who comes then asks again."""
 
 
 class Wish:
     """What a resident wants to see of one body, and how far it is."""
 
-    def __init__(self, account: str, body: str, keys: Mapping[str, bytes], at: int) -> None:
-        self.account, self.body, self.keys, self.at = account, body, dict(keys), at
+    def __init__(self, account: str, body: str, keys: Mapping[str, bytes], at: int, day: str) -> None:
+        self.account, self.body, self.keys, self.at, self.day = account, body, dict(keys), at, day
         """``keys``: for each item the key its answer is to be sealed to."""
-        self.document = own_document(body, self.keys.items())
+        self.document = own_document(body, day, self.keys.items())
         """What the card is to sign."""
         self.asked: dict[bytes, str] = {}
         """The inquiries, once the card has signed: which item each is for."""
@@ -62,6 +64,8 @@ class OwnInformation:
         self._post, self._entry, self._clock = post, entry, clock
         self._wishes: dict[str, Wish] = {}
         self._of: dict[bytes, Wish] = {}
+        self._bytes = 0
+        """Of all answers that are kept."""
         self._lock = threading.Lock()
 
     @property
@@ -95,7 +99,7 @@ class OwnInformation:
                 "Choose what you want to see.", ja="表示する情報を選んでください。", code="items", field="item"
             )
         now = self._clock()
-        wish, name = Wish(account, body, wanted, now), os.urandom(16).hex()
+        wish, name = Wish(account, body, wanted, now, self._member.pack.day(now).isoformat()), os.urandom(16).hex()
         with self._lock:
             self._forget(now)
             mine = [n for n, w in self._wishes.items() if w.account == account]
@@ -116,18 +120,25 @@ class OwnInformation:
             raise Unavailable("Your file is still being set up.", ja="準備中です。", code="no-code")
         signed = [(item, self._inquiry(wish, item, known.code)) for item in wish.keys]
         with self._lock:
+            if self._wishes.get(name) is not wish:
+                raise _over()
             if wish.asked:  # a form that was sent twice
                 return
             wish.asked = {envelope.id: item for item, envelope in signed}
             self._of.update(dict.fromkeys(wish.asked, wish))
         asked = [OwnAsked(envelope.id, item, wish.keys[item]) for item, envelope in signed]
-        proof: Message = OwnProof(asked, self._origin, shown.certificate, shown.signature)
+        proof: Message = OwnProof(asked, wish.day, self._origin, shown.certificate, shown.signature)
 
         def commit(connection: sa.Connection) -> None:
             self._post.put(connection, "hub", [Submit(envelope) for _, envelope in signed])
             self._post.put(connection, wish.body, [proof])
 
-        await self._database.write(commit)
+        try:
+            await self._database.write(commit)
+        except BaseException:
+            with self._lock:
+                self._unask(wish)
+            raise
 
     def _inquiry(self, wish: Wish, item: str, code: Coded) -> Envelope:
         now, own, limits = self._clock(), self._member.pack.header.own, self._member.pack.header.limits
@@ -152,11 +163,7 @@ class OwnInformation:
             self._forget(self._clock())
             found = self._wishes.get(name)
         if found is None or found.account != account:
-            raise NotFound(
-                "This is over. Begin again.",
-                ja="表示の期限が過ぎました。もう一度やり直してください。",
-                code="over",
-            )
+            raise _over()
         return found
 
     def take(self, sender: str, message: Answer | Receipt) -> None:
@@ -166,7 +173,9 @@ class OwnInformation:
             if wish is None:
                 return
             if isinstance(message, Answer) and sender == wish.body:
-                wish.answers.setdefault(message.inquiry, message.sealed)
+                if message.inquiry not in wish.answers and self._bytes + len(message.sealed) <= BYTES_MOST:
+                    wish.answers[message.inquiry] = message.sealed
+                    self._bytes += len(message.sealed)
             elif isinstance(message, Receipt) and sender == "hub" and not message.allowed:
                 wish.refused[message.inquiry] = message.reason
 
@@ -177,5 +186,19 @@ class OwnInformation:
 
     def _drop(self, name: str) -> None:
         wish = self._wishes.pop(name, None)
-        for id_ in wish.asked if wish else ():
+        if wish is not None:
+            self._unask(wish)
+
+    def _unask(self, wish: Wish) -> None:
+        for id_ in wish.asked:
             self._of.pop(id_, None)
+            self._bytes -= len(wish.answers.pop(id_, b""))
+        wish.asked = {}
+
+
+def _over() -> NotFound:
+    return NotFound(
+        "This is over. Begin again.",
+        ja="表示の期限が過ぎました。もう一度やり直してください。",
+        code="over",
+    )

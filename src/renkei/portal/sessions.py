@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import os
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from renkei.errors import Conflict, Malformed, NotFound, NotGenuine, RenkeiError
+from renkei.errors import Conflict, Malformed, NotFound, NotGenuine
 from renkei.institution.database import Database
 from renkei.institution.relying import Challenges
 from renkei.institution.settings import Clock
@@ -67,7 +68,7 @@ class Sessions:
 
     def __init__(self, database: Database, origin: str, secret: bytes, clock: Clock) -> None:
         self._database, self._origin, self._secret, self._clock = database, origin, secret, clock
-        self._challenges = Challenges(hmac.digest(secret, b"challenges", "sha256"), clock)
+        self._challenges = Challenges(os.urandom(32), clock)
         self.host = urlsplit(origin).hostname or ""
 
     @property
@@ -153,6 +154,7 @@ class Sessions:
             )
         except (WebAuthnException, ValueError, KeyError, TypeError):
             raise _not_ours() from None
+        self._challenges.redeem(challenge)
         row = {
             "key": sha256(made.credential_id).hexdigest(),
             "account": account,
@@ -201,6 +203,7 @@ class Sessions:
             )
         except (WebAuthnException, ValueError, KeyError, TypeError):
             raise _not_ours() from None
+        self._challenges.redeem(challenge)
         await self._database.write(lambda c: store.use_passkey(c, key, proven.new_sign_count, self._clock()))
         return Signed(key)
 
@@ -210,16 +213,14 @@ class Sessions:
             raise NotFound("There is no such passkey.", ja="このパスキーはありません。")
 
     def _read(self, answer: str) -> tuple[dict[str, Any], bytes]:
-        """A browser's answer, and the challenge it says it signed: one of ours, taken in once."""
+        """A browser's answer, and the challenge it says it signed. It is taken in once the answer is found genuine, so that nobody uses up
+        what others need."""
         try:
             if len(answer) > ANSWER_MOST:
                 raise ValueError
             said = json.loads(answer)
             client = json.loads(base64url_to_bytes(said["response"]["clientDataJSON"]))
             challenge = base64url_to_bytes(client["challenge"])
-            self._challenges.redeem(challenge)
-        except RenkeiError:
-            raise
         except (ValueError, KeyError, TypeError, RecursionError):
             raise _not_ours() from None
         return said, challenge

@@ -193,9 +193,9 @@ def _not_understood() -> Malformed:
 def _own(document: bytes) -> str:
     """What somebody who asks for their own information asks for, line by line as its codes stand there, without the keys."""
     head, *lines = readable(document).split("\n")
-    if head != signing.OWN or len(lines) < 3 or lines.pop() or not all(LINE.fullmatch(line) for line in lines[1:]):
+    if head != signing.OWN or len(lines) < 4 or lines.pop() or not all(LINE.fullmatch(line) for line in lines[2:]):
         raise _not_understood()
-    return "\n".join([lines[0], *(line.partition(" ")[0] for line in lines[1:])])
+    return "\n".join([*lines[:2], *(line.partition(" ")[0] for line in lines[2:])])
 
 
 def _data(data: dict[str, str], name: str, most: int) -> bytes:

@@ -277,6 +277,7 @@ def test_the_gallery_is_replaced_whole_or_not_at_all(publication):
         ("https://shelters.example/", "javascript:alert(1)"),
         ("https://shelters.example/", "http://shelters.example/"),
         ("https://shelters.example/", "https://"),
+        ("https://shelters.example/", "https://[x"),
         ("https://shelters.example/", "https://a@shelters.example/"),
         ("[[application]]", "[application]"),
         ("en = ", "english = "),

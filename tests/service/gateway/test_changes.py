@@ -1,5 +1,6 @@
 """Change notices on a running nation: subscribed with an inquiry, told when the answer is another, ended, and in the person's records."""
 
+import asyncio
 import contextlib
 import datetime as dt
 
@@ -217,6 +218,92 @@ def test_who_is_absent_is_told_on_return(nation):
             nation.start_body(OURS)
         (notice,) = until(lambda: changes(nation))
         assert notice["inquiry"] == asked["id"]
+
+
+def test_two_clerks_at_once_make_one_inquiry(nation):
+    with source(nation) as set_income:
+        set_income(1_000_000)
+        subscribe(nation)
+        set_income(2_000_000)
+        look(nation)
+        (notice,) = until(lambda: changes(nation))
+        ours = nation.world.institutions[OURS]
+
+        async def both():
+            asked = (ours.subscriptions.ask(bytes.fromhex(notice["id"]), clerk) for clerk in ("A", "B"))
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        answers = nation.do(both())
+        ids = {a for a in answers if isinstance(a, bytes)}
+        assert len(ids) == 1, answers
+        assert all(isinstance(a, bytes) or a.code == "moved-on" for a in answers)
+        assert nation.do(ours.subscriptions.ask(bytes.fromhex(notice["id"]), "C")) in ids
+
+
+def test_what_is_not_recorded_yet_is_not_ended(nation):
+    """The record would not know what was ended, and nobody would say so again."""
+    nation.stop_body("hub")
+    try:
+        told = nation.ask(wait=0, changes_until=days(30))[1]
+        status, problem = nation.http(OURS, f"/subscriptions/{told['id']}/end", {})
+        assert (status, problem["title"]) == (409, "not-recorded")
+    finally:
+        nation.start_body("hub")
+    until(lambda: nation.http(OURS, told["status_url"])[1]["state"] == "answered")
+    assert nation.http(OURS, f"/subscriptions/{told['id']}/end", {})[0] == 200
+
+
+def row_of(inquiry, until_):
+    said = {"requester": OURS, "local_id": "p", "affair": "a", "item": "i", "purpose": "x"}
+    return {**said, "inquiry": inquiry * 32, "until": until_, "specification": 1, "digest": bytes(32)}
+
+
+def test_of_one_person_there_is_one_subscriber_and_none_that_was_ended(nation):
+    """Whatever order held inquiries are released in."""
+    database = nation.world.institutions[THEIRS].database
+    store = subscription_store
+
+    def kept():
+        rows = database.read_now(lambda c: store.after(c, b"", 99))
+        return [bytes(r.inquiry)[:1] for r in rows if r.local_id == "p"]
+
+    def note(*rows):
+        nation.do(database.write(lambda c: store.note(c, rows)))
+
+    note(row_of(b"2", "2027-06-01"))
+    note(row_of(b"1", "2026-12-01"))  # held for a while, and over sooner
+    assert kept() == [b"2"]
+    note(row_of(b"3", "2027-06-01"), row_of(b"4", "2027-06-01"))
+    assert kept() == [b"4"]
+    nation.do(database.write(lambda c: store.drop(c, b"4" * 32, "pension-service", 1)))
+    assert kept() == [b"4"], "somebody else has ended it"
+    nation.do(database.write(lambda c: store.drop(c, b"5" * 32, OURS, 1)))
+    note(row_of(b"5", "2027-09-01"))  # ended while it was held
+    assert kept() == [b"4"]
+    nation.do(database.write(lambda c: store.drop_ended(c, "2027-07-01", 2)))
+    assert kept() == []
+
+
+def test_a_notice_that_comes_again_is_not_told_again(nation):
+    with source(nation) as set_income:
+        set_income(1_000_000)
+        asked = subscribe(nation)
+        database, who = nation.world.institutions[OURS].database, nation.local_id(OURS)
+
+        def receive(id_):
+            said = who, THEIRS, "child-allowance", "local-tax", 5, 7, days(0)
+            return nation.do(
+                database.write(lambda c: subscription_store.receive(c, subscription_store.Told(id_, *said)))
+            )
+
+        assert receive(b"a" * 32)
+        assert receive(b"b" * 32), "one that is covered by an open one"
+        (notice,) = changes(nation)
+        assert notice["inquiry"] == asked["id"]
+        nation.http(OURS, f"/changes/{notice['id']}/settle", {})
+        assert receive(b"a" * 32)
+        assert receive(b"b" * 32)
+        assert changes(nation) == []
 
 
 def test_settled_without_asking_it_is_gone(nation):

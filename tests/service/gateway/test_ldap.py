@@ -1,5 +1,6 @@
 """Clerks from a real LDAP server (OpenLDAP's slapd): names, passwords, groups; and whoever tries what is not theirs."""
 
+import asyncio
 import datetime as dt
 import os
 import shutil
@@ -199,6 +200,15 @@ async def test_who_guesses_is_stopped_for_a_while_and_nobody_else_is(server):
     assert await refused(ldap, "tanaka", "battery-staple") == "no-duties"
     now[0] += FORGOTTEN_AFTER
     assert (await ldap.sign_in("sato", "correct-horse")).name == "Sato"
+
+
+async def test_who_guesses_many_at_once_has_no_more_guesses(server):
+    """And none more by another spelling that the directory takes for the same name."""
+    ldap = Ldap(server[0], system_clock)
+    names = ["sato", "SATO", "ｓａｔｏ", " sato", "sa\u200bto"[:2] + "to"] * 8
+    answers = await asyncio.gather(*(refused(ldap, name, f"guess-{n}") for n, name in enumerate(names)))
+    assert answers.count("sign-in") == FAILURES_MOST
+    assert set(answers) == {"sign-in", "too-many"}
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_who_plays_with_the_machine_fills_no_table(nation, queue, monkeypatch):
         nation.do(queue.take("birth"))
     with pytest.raises(Malformed):
         nation.do(queue.take("party"))
-    for place in ("", " ", "x" * 21):
+    for place in ("", " ", "x" * 21, "a\0"):
         with pytest.raises(Malformed):
             nation.do(queue.call("a", place))
 

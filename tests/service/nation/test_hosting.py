@@ -182,7 +182,10 @@ def test_a_body_whose_move_fails_works_on_where_it_is(small, tmp_path, monkeypat
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("where", ["source", "database", "mapping", "inside the mapping"])
+@pytest.mark.parametrize(
+    "where",
+    ["source", "database", "mapping", "inside the mapping", "token", "url in a file", "file: in a url", "a link"],
+)
 def test_nobody_s_settings_lead_into_a_neighbour_s_home(small, tmp_path, where):
     """One process may read all of them, so whoever writes settings could have a neighbour's data answered as their own."""
     other = tmp_path / "other"
@@ -190,13 +193,28 @@ def test_nobody_s_settings_lead_into_a_neighbour_s_home(small, tmp_path, where):
     (other / "settings.toml").write_text("", "utf-8")
     demand_apart(small, [other])
     settings = Home(small).settings()
-    if where == "inside the mapping":
-        said = f'[local-tax]\ntable = "t"\nkey = "k"\nsource = "{other}/data/url"\n[local-tax.fields]\ntax_year = "y"\n'
-        (small / "mapping.toml").write_text(said, "utf-8")
+    led = {
+        "source": f"sqlite:///{other}/data/x.db",
+        "database": f"sqlite:///{other}/data/x.db",
+        "mapping": f"{small}/../../other/data/mapping.toml",
+        "file: in a url": f"sqlite:///file:{other}/data/x.db?uri=true",
+    }
+    head = '[local-tax]\nkey = "k"\n'
+    mapped = {
+        "inside the mapping": f'{head}table = "t"\nsource = "{other}/data/url"\n',
+        "url in a file": f'{head}table = "t"\nsource = "{small}/url"\n',
+        "token": f'{head}[local-tax.rest]\nurl = "https://x.example/"\ntoken = "{other}/keys.toml"\n',
+    }
+    (small / "url").write_text(f"sqlite:///{other}/data/x.db\n", "utf-8")
+    demand_apart(small, [other])
+    if where in mapped:
+        (small / "mapping.toml").write_text(mapped[where] + '[local-tax.fields]\ntax_year = "y"\n', "utf-8")
         Home(small).write_toml("settings.toml", replace(settings, mapping=str(small / "mapping.toml")))
+    elif where == "a link":
+        (small / "seal").symlink_to(other / "data")
     else:
-        led = f"sqlite:///{other}/data/x.db" if where != "mapping" else f"{small}/../../other/data/mapping.toml"
-        Home(small).write_toml("settings.toml", replace(settings, **{where: led}))
+        name = where if where in ("source", "database", "mapping") else "source"
+        Home(small).write_toml("settings.toml", replace(settings, **{name: led[where]}))
     with pytest.raises(SetupError, match="another body"):
         demand_apart(small, [other])
 

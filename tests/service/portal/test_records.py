@@ -110,7 +110,7 @@ def test_one_finds_what_one_looks_for(world, browser):
     ago = today - dt.timedelta(days=1)
     assert len(seen(browser.get(f"/records?from={today}&to={today}")[1])) == 3
     assert seen(browser.get(f"/records?to={ago}")[1]) == set()
-    for wrong in ("from=yesterday", f"from={today}&to={ago}", "to=2026-02-30"):
+    for wrong in ("from=yesterday", f"from={today}&to={ago}", "to=2026-02-30", "to=9999-12-31", "from=0001-01-01"):
         status, page = browser.get(f"/records?{wrong}")
         assert (status, 'role="alert"' in page) == (400, True), wrong
     assert browser.get("/records.csv?from=x")[0] == 400

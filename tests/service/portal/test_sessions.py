@@ -1,6 +1,8 @@
 """Sessions of residents: listed, ended one by one or all, and what was copied from one is worth nothing afterwards."""
 
+import base64
 import http.cookiejar
+import json
 import re
 import urllib.request
 
@@ -135,6 +137,18 @@ def test_a_made_up_passkey_opens_nothing(world, answer):
     assert status == 403
     assert 'role="alert"' in page
     assert not is_in(browser)
+
+
+def test_who_sends_rubbish_uses_up_nobody_s_challenges(world):
+    """Else anybody could keep everybody from signing in with a passkey."""
+    sessions = world.world.institutions["portal"].sessions
+    challenge = json.loads(sessions.asking())["challenge"]
+    client = base64.urlsafe_b64encode(json.dumps({"challenge": challenge}).encode()).decode()
+    answer = json.dumps({"rawId": "AAAA", "response": {"clientDataJSON": client}})
+    browser = Browser(world.url("portal"))
+    for _ in range(3):
+        assert browser.form("/signin", "/signin/passkey", credential=answer)[0] == 403
+    assert sessions._challenges._used == {}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ async function verify() {
   demand(index === Number(entry), "index");
   const end = note.lastIndexOf("\n\n"), body = `${note.slice(0, end)}\n`, lines = note.slice(end + 2).trim().split("\n");
   const [origin, size, root] = body.split("\n");
+  demand(index < Number(size), "index");
   for (const line of keys.trim().split("\n")) {
     const signer = await keyOf(line);
     demand(signer.cosigns || signer.name === origin, "origin");

@@ -1,4 +1,4 @@
-"""Subscriptions."""
+"""Subscriptions and queue."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,6 +23,26 @@ def upgrade() -> None:
     )
     op.create_index("changes_inquiry", "changes", ["inquiry"], unique=False)
     op.create_index("changes_settled", "changes", ["settled_at", "at"], unique=False)
+    op.create_table(
+        "counter_tickets",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("event", sa.String(length=64), nullable=False),
+        sa.Column("taken", sa.BigInteger(), nullable=False),
+        sa.Column("called", sa.BigInteger(), nullable=True),
+        sa.Column("place", sa.String(length=20), server_default="", nullable=False),
+        sa.Column("clerk", sa.String(length=64), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("day", "number"),
+    )
+    op.create_index("counter_tickets_waiting", "counter_tickets", ["day", "called"], unique=False)
+    op.create_table(
+        "subscriber_ends",
+        sa.Column("inquiry", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("inquiry"),
+    )
     op.create_table(
         "subscribers",
         sa.Column("inquiry", sa.LargeBinary(length=32), nullable=False),
