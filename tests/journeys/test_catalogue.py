@@ -10,7 +10,8 @@ from tests.browser import JOURNEY, sound, violations
 from tests.world import Running, until
 
 pytestmark = JOURNEY
-PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/seal-registration", "/terms",
+PAGES = ("/", "/?q=所得", "/?q=nothing-like-it", "/items/local-tax", "/items/resident-record", "/items/resident-record/try",
+         "/items/seal-registration", "/terms",
          "/terms/sex", "/terms/full-name", "/bodies/ohashi-city", "/bodies/hub", "/datasets", "/datasets?q=none-such",
          "/datasets/shelters", "/applications",
          "/datasets/population-by-age", "/corporations", "/corporations?q=大橋", "/corporations?q=none",
@@ -47,6 +48,23 @@ def nation(tmp_path_factory):
     here.corporations.load(running.folder / "register.csv")
     yield running
     running.stop()
+
+
+def test_a_record_is_tried_in_the_form_of_its_specification(nation, page):
+    page.goto(f"{nation.url('catalogue')}/items/child-allowance/try?lang={page.lang}")
+    sound(page)
+    terms, specification = nation.world.institutions["catalogue"].member.pack.terms, "child-allowance"
+    fields = nation.world.institutions["catalogue"].member.pack.specifications[specification].fields
+    for field in fields:
+        term, where = terms[field.term], f"#{field.name}"
+        if page.locator(where).evaluate("e => e.tagName") == "SELECT":
+            page.select_option(where, term.example)
+        else:
+            page.fill(where, term.example)
+    page.locator("form[action$='/try'] button").click()
+    sound(page)
+    assert page.locator("[role=status]").count() == 1
+    assert fields[0].name in page.inner_text("pre.document")
 
 
 def test_from_a_word_to_who_holds_it_and_how_good_it_is(nation, page):

@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litestar import Request, Response, get
+import msgspec
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from renkei.catalogue import rdf
@@ -17,7 +18,8 @@ from renkei.catalogue.corporation_pages import corporation_pages
 from renkei.catalogue.open_pages import open_pages
 from renkei.catalogue.registry import Entry, Provider
 from renkei.errors import NotFound
-from renkei.institution import wording
+from renkei.institution import forms, wording
+from renkei.institution.entry import Form
 from renkei.institution.web import Pages, language
 from renkei.law import shapes
 
@@ -61,6 +63,31 @@ def catalogue_pages(here: Catalogue) -> tuple[list[Any], dict[str, Any]]:
         entry = await one(item)
         schema = shapes.json_schema(registry.pack, item, language(request)) if entry.specification else None
         return render(request, "item.html", e=entry, schema=schema, users=registry.users)
+
+    def trying(request: Ask, item: str, given: dict[str, str] | None = None) -> Response[bytes]:
+        """The form of an item's specification, and the record that what was ``given`` makes."""
+        specification = registry.pack.specifications.get(item)
+        if specification is None:
+            raise NotFound("This item has no data specification.", ja="この項目にはデータ仕様がありません。")
+        filled = forms.read(registry.pack, specification, given) if given is not None else None
+        faults = filled.faults if filled else {}
+        return render(
+            request,
+            "try.html",
+            item=item,
+            blanks=forms.blanks(registry.pack, specification, language(request), given or {}, faults),
+            record=msgspec.json.format(msgspec.json.encode(filled.record)).decode() if filled else None,
+            faults=faults,
+            status=400 if faults else 200,
+        )
+
+    @get("/items/{item:str}/try", include_in_schema=False)
+    async def try_page(request: Ask, item: FromPath[str]) -> Response[bytes]:
+        return trying(request, item)
+
+    @post("/items/{item:str}/try", include_in_schema=False)
+    async def tried(request: Ask, item: FromPath[str], data: Form) -> Response[bytes]:
+        return trying(request, item, data)
 
     @get("/terms", include_in_schema=False)
     async def terms_page(request: Ask, q: FromQuery[str] = "") -> Response[bytes]:
@@ -151,6 +178,8 @@ def catalogue_pages(here: Catalogue) -> tuple[list[Any], dict[str, Any]]:
     handlers: list[Any] = [
         start,
         item_page,
+        try_page,
+        tried,
         terms_page,
         term_page,
         body_page,
