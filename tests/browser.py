@@ -53,3 +53,16 @@ def violations(page, *rules):
         "async (o) => (await axe.run(o)).violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))",
         {"resultTypes": ["violations"], **only},
     )
+
+
+def tab_to(page, selector, most=80):
+    """Go on with the Tab key until what ``selector`` names has the focus, and can be seen to have it."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+            shown = page.evaluate(
+                "() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' || s.boxShadow !== 'none' }"
+            )
+            assert shown, f"{selector}: nobody sees where the focus is"
+            return
+    raise AssertionError(f"{selector} is not reached with the keyboard")

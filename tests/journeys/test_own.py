@@ -30,7 +30,7 @@ def reader(nation):
         yield address
 
 
-@pytest.fixture(params=[("ja", 390), ("en", 1280)], ids=["ja-390", "en-1280"])
+@pytest.fixture(params=[("ja", 320), ("en", 1280)], ids=["ja-320", "en-1280"])
 def page(request, browser):
     lang, width = request.param
     context = browser.new_context(locale=lang, viewport={"width": width, "height": 800}, bypass_csp=True)

@@ -29,7 +29,7 @@ def nation(tmp_path_factory):
 
 @pytest.fixture(params=["ja", "en"])
 def page(request, browser):
-    context = browser.new_context(viewport={"width": 390, "height": 800}, locale=request.param, bypass_csp=True)
+    context = browser.new_context(viewport={"width": 320, "height": 800}, locale=request.param, bypass_csp=True)
     page = context.new_page()
     page.lang = request.param
     devtools = context.new_cdp_session(page)
