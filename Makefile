@@ -28,10 +28,11 @@ demo-clean:  ## Throw the demo's data away
 smoke: setup  ## The whole way on a small nation; one JSON line
 	@$(BIN)/renkei nation smoke
 
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 test: setup  ## All tests but the long ones, which are in soak
 	@sh tests/prepare.sh
-	@# on all cores; what failed in company is tried again alone, where it must pass
-	@$(BIN)/python -m pytest -m "not long" -n auto --dist loadfile --no-loadscope-reorder \
+	@# one more than there are cores, for a nation often waits; what failed in company is tried again alone, where it must pass
+	@$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  || $(BIN)/python -m pytest -m "not long" --last-failed --last-failed-no-failures none
 
 check: setup  ## Format, lint, types, import rules

@@ -96,13 +96,13 @@ class Bureau:
 
     def said(self) -> Counter[str]:
         """How often which word was had."""
-        return Counter(word for words in self.told.values() for word in words)
+        return Counter(word for words in list(self.told.values()) for word in words)
 
     def summary(self, kind: str) -> dict[str, str]:
         """What is known in the end of each act of ``kind``."""
         return {
             words: DONE if DONE in said else UNSURE if UNSURE in said else REFUSED
-            for (of, words), said in self.told.items()
+            for (of, words), said in list(self.told.items())
             if of == kind
         }
 
