@@ -9,7 +9,7 @@ from cryptography import x509
 
 from renkei.card.client import AUTHENTICATION, SIGNATURE, CardClient
 from renkei.card.virtual import CardFile
-from renkei.certification.profiles import attributes_of
+from renkei.institution.relying import attributes_of
 from tests.browser import JOURNEY, sound, violations
 from tests.cards import Carded, Resident
 from tests.console import Browser

@@ -35,7 +35,7 @@ from renkei.certification.office import Holder, Office
 from renkei.certification.production import Pins, Producer
 from renkei.errors import Conflict, Malformed, NotFound, Refused
 from renkei.institution.database import Database
-from renkei.institution.relying import visible
+from renkei.institution.relying import attributes_of, visible
 from renkei.institution.settings import Clock
 from renkei.law import Pack
 from renkei.numbers import number_format
@@ -332,7 +332,7 @@ class Applications:
         assert application.card
         card = CardClient(self.file(application.card).chip().transmit)
         old = x509.load_der_x509_certificate(card.certificate(SIGNATURE, changed.get("pin", "")))
-        before = profiles.attributes_of(self._pack.header.cards, old)
+        before = attributes_of(self._pack.header.cards, old)
         now = before._replace(name=changed.get("name") or before.name, address=changed.get("address") or before.address)
         if now == before or not visible(now.name + now.address):
             raise Malformed("Nothing changes.", ja="変更する内容がありません。", code="unchanged")

@@ -232,19 +232,6 @@ def responder_certificate(
     )
 
 
-def attributes_of(rules: Cards, certificate: x509.Certificate) -> Attributes:
-    """The four attributes of a signature certificate; ``Malformed`` if it has not these."""
-    names = {oid: field for field, oid in rules.attributes.items()}
-    try:
-        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = {names[o.type_id.dotted_string]: _from_utf8(o.value) for o in others if isinstance(o, x509.OtherName)}
-        return Attributes(**found)
-    except (x509.ExtensionNotFound, KeyError, TypeError, ValueError):
-        raise Malformed(
-            "This is no signature certificate.", ja="署名用電子証明書ではありません。", code="card-attributes"
-        ) from None
-
-
 def _usage(**used: bool) -> x509.KeyUsage:
     every = (
         "digital_signature",
@@ -290,10 +277,3 @@ def _utf8(text: str) -> bytes:
         else bytes([0x81, size])
     )
     return b"\x0c" + head + data
-
-
-def _from_utf8(der: bytes) -> str:
-    if der[:1] != b"\x0c":
-        raise ValueError("no UTF8String")
-    skip = 2 if der[1] < 0x80 else 2 + (der[1] & 0x7F)
-    return der[skip:].decode()

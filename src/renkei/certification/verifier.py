@@ -28,10 +28,10 @@ from litestar.params import JSONBody
 
 from renkei.certification import store
 from renkei.certification.office import Office
-from renkei.certification.profiles import ATTRIBUTE_BOUND, attributes_of
+from renkei.certification.profiles import ATTRIBUTE_BOUND
 from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.institution.database import Database
-from renkei.institution.relying import GOOD, REVOKED, SUSPENDED, UNKNOWN, Presented, Verifier, readable
+from renkei.institution.relying import GOOD, REVOKED, SUSPENDED, UNKNOWN, Presented, Verifier, attributes_of, readable
 from renkei.institution.settings import Clock, Home
 from renkei.institution.web import json_body
 from renkei.law import Pack

@@ -45,6 +45,8 @@ API_PATHS = (
     "^/batches",
     "^/subjects",
     "^/flags",
+    "^/letters",
+    "^/applications",
     "^/provisions",
     "^/eligibility",
     "^/notices",

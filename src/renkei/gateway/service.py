@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from renkei.errors import NotFound, NotGenuine, RenkeiError, Unavailable
-from renkei.gateway import adapter, store
+from renkei.gateway import adapter, notice_store, store
 from renkei.gateway.adapter import Adapter
 from renkei.gateway.answering import Answering
 from renkei.gateway.api import api
+from renkei.gateway.applications import Applications
 from renkei.gateway.batches import Batches
 from renkei.gateway.desk import Desk
 from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
 from renkei.gateway.eligibility import Eligibility, eligibility_api
+from renkei.gateway.letter_api import letter_api
+from renkei.gateway.notices import Notices
 from renkei.gateway.offering import Offering
 from renkei.gateway.own import Own
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
@@ -32,6 +35,7 @@ from renkei.institution import entry, subjects
 from renkei.institution.directory import HOURS as DIRECTORY_HOURS
 from renkei.institution.directory import Directory
 from renkei.institution.entry import Entry
+from renkei.institution.letters import Letters, letters
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import CodeTable, Rotation
@@ -42,8 +46,10 @@ from renkei.messages.wire import (
     Answer,
     CodeRefused,
     Demand,
+    Enclosure,
     GetPermit,
     GetProofs,
+    Inboxed,
     KeyShare,
     Message,
     OwnProof,
@@ -55,7 +61,7 @@ from renkei.messages.wire import (
     decode_as,
 )
 from renkei.record import rounds
-from renkei.record.entries import ChangeLeaf, EndLeaf, InquiryLeaf, IssuanceLeaf, envelope_of
+from renkei.record.entries import ChangeLeaf, EndLeaf, InquiryLeaf, IssuanceLeaf, LetterLeaf, envelope_of
 from renkei.record.state import CONVERTERS
 
 if TYPE_CHECKING:
@@ -79,7 +85,7 @@ class Gateway(Institution):
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
-        codes = [CodeTable(subjects.subjects, "local_id")]
+        codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(letters, "id")]
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.adapter = self._open_adapter()
         self.upkeep = self._open_upkeep()
@@ -106,6 +112,19 @@ class Gateway(Institution):
         """Inquiries whose permit is being fetched from the hub."""
         self.entry = Entry(s, self.member, self.database, self.post, clock)
         self.own = self._open_own()
+        self.applications = Applications(self.member, self.database, self.observe, clock, self.entry.signatures)
+        self.letters = Letters(
+            self.keys,
+            self.member,
+            self.database,
+            self.post,
+            self.observe,
+            clock,
+            self.applications.arrived,
+            prove=s.proves,
+        )
+        self.applications.letters = self.letters
+        self.notices = self._open_notices()
         self.documents = self._open_documents()
         back = f"{s.origin}/signin/directory/back"
         self.directory = Directory(s.directory, back) if s.directory is not None else None
@@ -118,6 +137,22 @@ class Gateway(Institution):
         if not self.entry.open or not s.portal:
             return None
         return Own(s, self.entry, self.member, self.database, self.post, self.observe, self.answering, self.clock)
+
+    def _open_notices(self) -> Notices:
+        s = self.settings
+        held = sorted(self.adapter.items) if self.adapter else []
+        return Notices(
+            s.body,
+            held,
+            self.letters,
+            self.member,
+            self.database,
+            self.post,
+            self.observe,
+            self.clock,
+            self.answering.current,
+            s.notices_minutes,
+        )
 
     def _open_ldap(self) -> Ldap | None:
         if self.settings.ldap is None:
@@ -175,12 +210,16 @@ class Gateway(Institution):
             self.keep(self.offering.run, "offering")
         if self.adapter is not None:
             self.keep(self.subscribers.run, "subscribers")
+            self.keep(self.notices.run, "notices")
+        self.keep(self.applications.run, "applications")
         handlers, options = desk_pages(self)
         if self.documents is not None:
             handlers += document_pages(self, self.documents)
         if (insurer := self._open_eligibility()) is not None:
             handlers.append(eligibility_api(insurer, self.settings.clerks))
-        self.run(serve(self.settings, self.observe, [api(self), *handlers], self.health, **options), "web")
+        self.run(
+            serve(self.settings, self.observe, [api(self), letter_api(self), *handlers], self.health, **options), "web"
+        )
 
     async def drain(self) -> None:
         self.desk.let_go()
@@ -305,7 +344,7 @@ class Gateway(Institution):
             work, told = self.desk.take(receipts, answers)
             works.append(work)
         permits = [p for sender, p in by_type.get(Permit, []) if sender == "hub"]
-        to_answer, changes, ends = [], [], []
+        to_answer, changes, ends, delivered = [], [], [], []
         for permit in permits:
             try:
                 leaf = self.member.notary.open(permit)
@@ -318,6 +357,8 @@ class Gateway(Institution):
                     changes.append(permit)
                 elif isinstance(leaf, EndLeaf):
                     ends.append(leaf)
+                elif isinstance(leaf, LetterLeaf):
+                    delivered.append(permit)
             except RenkeiError as error:
                 if error.code in ("no-key", "not-enrolled"):
                     raise
@@ -327,6 +368,9 @@ class Gateway(Institution):
             works.append(self.answering.take(to_answer))
         if changes:
             works.append(self.subscriptions.take(changes))
+        if delivered or receipts or Enclosure in by_type:
+            works.append(self.letters.take(delivered, by_type.get(Enclosure, []), receipts))
+        works += [self._inboxed(m) for sender, m in by_type.get(Inboxed, []) if self._is_portal(sender)]
         if receipts or ends:  # an inquiry that came with the end of its subscription is answered first
             works.append(self.subscribers.take(receipts, ends))
         works += [self.supervision.take(d) for sender, d in by_type.get(Demand, []) if sender == "commission"]
@@ -336,6 +380,13 @@ class Gateway(Institution):
             if self.member.state.body(sender).role == "authority":
                 works.append(lambda c, handles=refused.handles: entry.refused(c, handles))
         return works, told
+
+    def _is_portal(self, sender: str) -> bool:
+        return self.member.state.body(sender).role == "portal"
+
+    @staticmethod
+    def _inboxed(told: Inboxed) -> Callable[[sa.Connection], None]:
+        return lambda c: notice_store.set_way(c, told.letters, "paper" if told.paper else "shown")
 
     def _reminded(self, requester: str, inquiry: bytes) -> Callable[[sa.Connection], None]:
         """Answer again what was answered, leave alone what is held; if we know nothing of it (we were restored), fetch its permit."""
@@ -370,5 +421,6 @@ class Gateway(Institution):
                 await self.answering.expire()
                 await self.answering.retry()
                 await self.desk.pursue()
+                await self.letters.forget()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
                 self.observe.log.warning("sweep.retry", reason=type(error).__name__)

@@ -99,6 +99,14 @@ class Entry:
         await self._database.write(lambda c: subjects.request_by_card(c, self._post, self._member, key, proof))
         return Admitted(key.hex(), int(found.not_valid_after_utc.timestamp() * 1000))
 
+    def signatures(self) -> Verifier | None:
+        """Who checks what residents' cards signed for good, if their authority is known here."""
+        if not self._settings.signature_authority:
+            return None
+        authority = _authority(self._settings.signature_authority)
+        rules = self._member.pack.header.cards
+        return Verifier(rules, {"signature": authority}, by_ocsp(self._clock), self._clock)
+
     def verifier(self) -> Verifier:
         """Who checks what residents' cards signed; ``NotFound`` if nobody comes in by card here."""
         if self._authority is None:

@@ -19,13 +19,13 @@ from alembic.script import ScriptDirectory
 TABLES = {
     "ledger": "renkei.ledger.store",
     "record": "renkei.record.store",
-    "institution": "renkei.institution.subjects",
+    "institution": "renkei.institution.subjects renkei.institution.letters",
     "authority": "renkei.authority.store",
     "catalogue": "renkei.catalogue.store",
     "certification": "renkei.certification.store",
     "commission": "renkei.commission.store",
-    "gateway": "renkei.gateway.visit_store renkei.gateway.subscription_store",
-    "portal": "renkei.portal.store",
+    "gateway": "renkei.gateway.visit_store renkei.gateway.subscription_store renkei.gateway.notice_store",
+    "portal": "renkei.portal.store renkei.portal.apply_store",
 }
 """Modules in which a package declares the tables of its ``metadata``. The hub keeps only what ledger, record and institution declare."""
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
+from renkei.card.layout import Attributes
 from renkei.codes.group import transcript
 from renkei.errors import Malformed, NotGenuine, RenkeiError, Unavailable
 from renkei.institution.outside import fetch_bytes
@@ -347,3 +348,23 @@ def _responder(certificate: x509.Certificate) -> str:
 def _refused(code: str, sentence: str, ja: str) -> RenkeiError:
     remedy, remedy_ja = REMEDIES.get(code, AGAIN)
     return NotGenuine(sentence, ja=ja, code=code, remedy=remedy, remedy_ja=remedy_ja)
+
+
+def attributes_of(rules: Cards, certificate: x509.Certificate) -> Attributes:
+    """The four attributes of a signature certificate; ``Malformed`` if it has not these."""
+    names = {oid: field for field, oid in rules.attributes.items()}
+    try:
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = {names[o.type_id.dotted_string]: _from_utf8(o.value) for o in others if isinstance(o, x509.OtherName)}
+        return Attributes(**found)
+    except (x509.ExtensionNotFound, KeyError, TypeError, ValueError):
+        raise Malformed(
+            "This is no signature certificate.", ja="署名用電子証明書ではありません。", code="card-attributes"
+        ) from None
+
+
+def _from_utf8(der: bytes) -> str:
+    if der[:1] != b"\x0c":
+        raise ValueError("no UTF8String")
+    skip = 2 if der[1] < 0x80 else 2 + (der[1] & 0x7F)
+    return der[skip:].decode()

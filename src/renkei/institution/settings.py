@@ -34,10 +34,12 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-Duty = Literal["ask", "register", "protect", "release", "explain", "certify", "renumber", "clinic", "adapt"]
+Duty = Literal[
+    "ask", "register", "protect", "release", "explain", "certify", "renumber", "clinic", "adapt", "notify", "decide"
+]
 """Make inquiries · register persons · set a person's protection flags · release held answers · answer the commission · (of the
 authority) say whose a card's certificate is · give a person another number · (of an insurer) ask whether a patient is insured · change
-what is answered from where."""
+what is answered from where · tell residents something · decide what they apply for."""
 
 
 class Clerk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,10 +139,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Gateway: give numbers at ``/queue/ticket`` and show at ``/queue`` who is called; both are open to whoever reaches the address."""
     changes_minutes: int = 60
     """Gateway: how often it looks whether it would answer its subscribers otherwise now, and tells them so."""
+    notices_minutes: int = 1440
+    """Gateway: how often it looks by the pack's rules whom to tell something without being asked; the first time so long after a start."""
     max_upload_rows: int = 1_000_000
     """Gateway: rows accepted in one batch file."""
     card_authority: str = ""
     """Portal and gateway: certificate (PEM file) of the authority by whose certificates residents come in; none: nobody does by card."""
+    signature_authority: str = ""
+    """Gateway: certificate (PEM file) of the authority by whose certificates residents sign applications; none: no signature is checked."""
     portal: str = ""
     """Gateway: address of My Portal as residents' browsers know it; what a card signs there opens the person's own information here."""
     card_sites: dict[str, str] = {}

@@ -221,7 +221,7 @@ def refuse_codes(connection: sa.Connection, handles: Sequence[bytes]) -> list[st
 
 def by_local_id(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Subject]:
     rows = connection.execute(sa.select(subjects).where(subjects.c.local_id.in_(list(ids))))
-    return {r.local_id: _subject(r) for r in rows}
+    return {r.local_id: subject_of(r) for r in rows}
 
 
 def by_code(connection: sa.Connection, member: Member, codes: Iterable[Coded]) -> dict[Coded, Subject]:
@@ -236,7 +236,7 @@ def by_code(connection: sa.Connection, member: Member, codes: Iterable[Coded]) -
         for epoch in held:
             sought.setdefault(member.carry(c.code, c.epoch, epoch), []).append(c)
     rows = connection.execute(sa.select(subjects).where(subjects.c.code.in_(list(sought))))
-    return {c: _subject(r) for r in rows for c in sought[bytes(r.code)]}
+    return {c: subject_of(r) for r in rows for c in sought[bytes(r.code)]}
 
 
 def epochs(connection: sa.Connection, column: sa.Column[int]) -> range:
@@ -246,7 +246,7 @@ def epochs(connection: sa.Connection, column: sa.Column[int]) -> range:
     return range(first or 1, (last or 1) + 1)
 
 
-def _subject(row: sa.Row[Any]) -> Subject:
+def subject_of(row: sa.Row[Any]) -> Subject:
     return Subject(row.local_id, row.code and Coded(bytes(row.code), row.epoch), row.manual, row.withheld)
 
 

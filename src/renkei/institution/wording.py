@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renkei.law import Pack
 from renkei.law.decision import REASONS as LAW_REASONS
+from renkei.law.letters import Notice
 from renkei.law.pack import EXCEPTION
 from renkei.law.tables import value_fault
 from renkei.law.vocabulary import Term
@@ -56,6 +57,20 @@ MEASURES: dict[str, tuple[str, str]] = {
 """Steps of supervision (Act art. 33–35)."""
 
 
+APPLICATION: dict[str, tuple[str, str]] = {
+    "draft": ("Not sent yet", "下書き"),
+    "sent": ("Sent", "送信済み"),
+    "turned-away": ("The network did not take it", "送信できませんでした"),
+    "received": ("Received", "受付済み"),
+    "asked": ("A question for you", "質問が届いています"),
+    "answered": ("Your answer is being looked at", "回答を確認中"),
+    "granted": ("Granted", "認められました"),
+    "refused": ("Refused", "認められませんでした"),
+    "withdrawn": ("Taken back", "取り下げました"),
+}
+"""Where a resident's application stands."""
+
+
 def measure(code: str, language: str) -> str:
     """A step of the commission's supervision."""
     return _say(MEASURES, code, language)
@@ -69,6 +84,11 @@ def state(code: str, language: str) -> str:
 def reason(code: str, language: str) -> str:
     """Why something was refused or is held."""
     return _say(EXTRA_REASONS | ADMISSION_REASONS | LAW_REASONS, code, language)
+
+
+def application(code: str, language: str) -> str:
+    """Where an application stands."""
+    return _say(APPLICATION, code, language)
 
 
 def _say(words: dict[str, tuple[str, str]], code: str, language: str) -> str:
@@ -153,6 +173,17 @@ class PackWords:
     def item(self, code: str) -> str:
         return self.pack.items[code].title.text(self.lang) if code in self.pack.items else code
 
+    def procedure(self, code: str) -> str:
+        return self.pack.procedures[code].title.text(self.lang) if code in self.pack.procedures else code
+
+    def event(self, code: str) -> str:
+        return self.pack.events[code].title.text(self.lang) if code in self.pack.events else code
+
+    def listed(self, codelist: str, code: str) -> str:
+        """A code of one of the pack's lists; empty if it is none."""
+        title = self.pack.codelists.get(codelist, {}).get(code)
+        return title.text(self.lang) if title else ""
+
     def body(self, code: str) -> str:
         return self.pack.bodies[code].title.text(self.lang) if code in self.pack.bodies else code
 
@@ -206,3 +237,19 @@ class PackWords:
             return f"命令 {rows[0]}" if ja else f"Order {rows[0]}."
         cited = self.cite(", ".join(rows))
         return f"根拠となりうる項: {cited}" if ja else f"It would have needed: {cited}"
+
+
+def notice_text(pack: Pack, notice: Notice, values: Mapping[str, Any], lang: str) -> str:
+    """What a notice says: its text with the values of whom it is for, days and amounts as people write them."""
+    said = {}
+    for name, kind in notice.fields.items():
+        value = str(values.get(name, "–"))
+        try:
+            if kind == "date":
+                value = day_in_words(dt.date.fromisoformat(value), lang)
+            elif kind == "integer":
+                value = f"{int(value):,}"
+        except ValueError:  # its sender says something else than the pack lets it
+            value = "–"
+        said[name] = value
+    return notice.text.text(lang).format(**said)

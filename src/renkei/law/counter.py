@@ -1,4 +1,4 @@
-"""Life events at the counter: which procedures follow from an event, what each asks, and what it may fetch instead of asking. Pure.
+"""Life events, at the counter and on the portal: which procedures follow, what each asks, and what it may fetch instead of asking. Pure.
 
 ``events.csv``, ``procedures.csv`` and ``questions.csv`` are the pack's. A question stands once, whichever procedures ask it; what ``fills``
 it is looked up, so that nobody types what a body holds already.
@@ -18,6 +18,7 @@ SHEETS = ("events.csv", "procedures.csv", "questions.csv")
 APPLICANT = "applicant"
 EVERYONE = "everyone"
 CASE = ""
+DAYS_MOST = 3650
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +55,15 @@ class Procedure(NamedTuple):
     office: str
     """The back office that decides it."""
     signed: bool
-    """Whether the law wants a signature on paper."""
+    """Whether the law wants a signature: on paper at the counter, the card's signature certificate on the portal."""
+    to: tuple[str, ...] = ()
+    """Kinds of bodies that take it in from the portal; empty: it is done at the counter alone."""
+    place: str = ""
+    """Which of these bodies, where there are several: a code of list ``place``. Empty: the resident names it."""
+    days: int = 0
+    """Days after the event within which it is to be done; 0: no end."""
+    attaches: tuple[str, ...] = ()
+    """Papers that may be sent along, of list ``attachment``."""
 
 
 class Question(NamedTuple):
@@ -93,7 +102,7 @@ def read(sheet: Any, files: Container[str], parts: Mapping[str, dict[str, Any]])
         found["questions"][r["question"]] = Question(
             r["question"], r.title(), hint, r["type"], r["codes"], r["each"], r["required"] == "yes", fills
         )
-    columns = "procedure event ja en who affair purpose items asks office signed"
+    columns = "procedure event ja en who affair purpose items asks office signed to place days attaches"
     for r in sheet("procedures.csv", columns, key="procedure"):
         r.one("event", found["events"], "events.csv")
         r.one_of("who", sorted(roles))
@@ -103,9 +112,18 @@ def read(sheet: Any, files: Container[str], parts: Mapping[str, dict[str, Any]])
         r.refers("items", parts["specifications"], "specifications/", empty=True)
         r.refers("asks", found["questions"], "questions.csv", empty=True)
         r.refers("office", parts["codelists"].get("office", {}), "list office of codelists.csv")
+        r.refers("to", parts["kinds"], "kinds.csv", empty=True)
+        r.refers("place", parts["codelists"].get("place", {}), "list place of codelists.csv", empty=True)
+        r.refers("attaches", parts["codelists"].get("attachment", {}), "list attachment of codelists.csv", empty=True)
+        if r["to"] and not r["affair"]:
+            r.fault("A procedure that is sent to a body needs its affair.", "Name it, from affairs.csv.")
+        days = r["days"] or "0"
+        if not (days.isascii() and days.isdigit() and int(days) <= DAYS_MOST):
+            r.fault("`days` is no number of days.", f"Write a whole number up to {DAYS_MOST}; nothing for no end.")
+            days = "0"
         found["procedures"][r["procedure"]] = Procedure(
             r["procedure"], r["event"], r.title(), r["who"], r["affair"], r["purpose"], r.words("items"), r.words("asks"),
-            r["office"], r["signed"] == "yes",
+            r["office"], r["signed"] == "yes", r.words("to"), r["place"], int(days), r.words("attaches"),
         )  # fmt: skip
     return found
 

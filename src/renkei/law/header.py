@@ -11,6 +11,7 @@ import msgspec
 from renkei.law.assessment import Oversight
 from renkei.law.calendar import Calendar
 from renkei.law.counter import Rules
+from renkei.law.letters import Letters
 from renkei.law.tables import Fault, Title
 from renkei.law.vocabulary import PREFIX, Meaning, Specification
 from renkei.numbers import FORMATS
@@ -158,6 +159,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witnesses: Witnesses = Witnesses()
     cards: Cards = Cards()
     own: Own = Own()
+    letters: Letters = Letters()
 
 
 def _strange_fields(insurance: Insurance, specifications: Mapping[str, Specification]) -> Iterator[tuple[str, str]]:

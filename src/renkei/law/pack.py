@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from renkei.errors import RenkeiError
-from renkei.law import assessment, counter, disclosure, tables, vocabulary
+from renkei.law import assessment, counter, disclosure, letters, tables, vocabulary
 from renkei.law.assessment import Level, Threshold
 from renkei.law.counter import Event, Procedure, Question
 from renkei.law.disclosure import Disclosure
 from renkei.law.header import Header
 from renkei.law.header import check as check_header
+from renkei.law.letters import Notice, Rule
 from renkei.law.tables import Fault, Sheet, Title
 from renkei.law.vocabulary import Specification, Term
 from renkei.numbers import recognise
@@ -136,6 +137,8 @@ EXCEPTION = "exception-"
 """Begins what stands in a ruling in place of a row when an exceptional permit allows it; its number follows."""
 OWN = "own"
 """Stands in a ruling in place of a row when a person asks for their own information."""
+LETTER = "letter"
+"""The same for a letter between a body and a resident."""
 ROLES = (*NEEDED, "catalogue")
 NOT_LAW = ("population/", "hints/")
 """Folders that travel with a pack but decide nothing: no part of its hash."""
@@ -203,6 +206,8 @@ class Pack:
         self.events: dict[str, Event] = parts["events"]
         self.procedures: dict[str, Procedure] = parts["procedures"]
         self.questions: dict[str, Question] = parts["questions"]
+        self.notices: dict[str, Notice] = parts["notices"]
+        self.rules: dict[str, Rule] = parts["rules"]
         self.disclosure: Disclosure = disclosed
         self.subscriptions: dict[str, dict[str, int]] = parts["subscriptions"]
         """By affair and item: whoever may ask may also be told of changes, for so many days after asking."""
@@ -257,14 +262,20 @@ class Pack:
         """The moment (milliseconds since 1970 UTC) at which the law's ``day`` begins."""
         return int(dt.datetime.combine(day, dt.time(), self.zone).timestamp() * 1000)
 
+    def may_write(self, sender: frozenset[str], receiver: frozenset[str], topic: str, affair: str) -> bool:
+        """Whether a body of these kinds may write to one of those about somebody, on this topic: a notice, or a procedure."""
+        known = self.notices.get(topic) or self.procedures.get(topic)
+        allowed = letters.allows(self.header.letters, known, self.standing(sender), self.standing(receiver))
+        return allowed and known is not None and known.affair == affair
+
     def subscribed_days(self, affair: str, item: str) -> int:
         """Days for which who asks for ``item`` may also be told of changes; 0: it may not."""
         return self.subscriptions.get(affair, {}).get(item, 0)
 
     def cite(self, row: str, language: str) -> str:
         """The citation of ``row``."""
-        if row == OWN:
-            return self.header.own.cite.text(language)
+        if row in (OWN, LETTER):
+            return (self.header.own if row == OWN else self.header.letters).cite.text(language)
         s = self.header.statute
         return (s.cite_ja if language == "ja" else s.cite_en).format(row=row)
 
@@ -318,20 +329,24 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
     parts["terms"] = vocabulary.read_terms(sheet, parts["codelists"], prefixes)
     parts["specifications"] = vocabulary.read_specifications(files, parts["items"], parts["terms"], faults)
     parts |= counter.read(sheet, files, parts)
+    parts |= letters.read(sheet, files, parts)
     parts["documents"] = _documents(sheet, parts) if DOCUMENTS in files else {}
     disclosed = disclosure.read(sheet, files, parts)
     parts["levels"], parts["thresholds"] = assessment.read(sheet)
     linkages = _linkages(sheet, parts)
     parts["subscriptions"] = _subscriptions(sheet, linkages) if SUBSCRIPTIONS in files else {}
-    own = {header.own.affair} if header else set()
-    _check_use(linkages, lines, {d.item for d in parts["documents"].values()}, own)
+    told = {header.own.affair} if header else set()
+    told |= {w.affair for sheet_ in ("notices", "procedures") for w in parts[sheet_].values()}
+    _check_use(linkages, lines, {d.item for d in parts["documents"].values()}, told)
     for name in files:
-        if name not in (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS, *disclosure.SHEETS) and not name.startswith(
-            ("specifications/", *NOT_LAW)
-        ):
+        known = (*SHEETS, DOCUMENTS, SUBSCRIPTIONS, *counter.SHEETS, *disclosure.SHEETS, *letters.SHEETS)
+        if name not in known and not name.startswith(("specifications/", *NOT_LAW)):
             faults.append(Fault(name, 0, "This file is no part of a pack.", "Remove it, or correct its name."))
     if header:
         faults += _check_own(header, parts, tables.line_finder(files["pack.toml"]))
+        if header.letters.kind and header.letters.kind not in parts["kinds"]:
+            at = tables.line_finder(files["pack.toml"])("[letters]")
+            faults.append(Fault("pack.toml", at, "`kind` of [letters] is none of kinds.csv.", "Correct the code."))
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:
@@ -356,7 +371,7 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
         if key in seen:
             r.fault(f"The same linkage stands on line {seen[key]}.", "Remove one of the two lines.")
         seen[key] = r.number
-        if not ROW.fullmatch(r["row"]) or r["row"].startswith(EXCEPTION) or r["row"] == OWN:
+        if not ROW.fullmatch(r["row"]) or r["row"].startswith(EXCEPTION) or r["row"] in (OWN, LETTER):
             r.fault("`row` is not a row number.", "Write the number of the statute's row, e.g. 56-2.")
         affair, where = affairs.setdefault(r["row"], (r["affair"], r.number))
         if affair != r["affair"]:
@@ -386,10 +401,10 @@ def _linkages(sheet: Any, parts: Mapping[str, dict[str, Any]]) -> list[Linkage]:
 
 
 def _check_use(
-    linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet], printed: Container[str], own: Container[str]
+    linkages: Sequence[Linkage], lines: Mapping[tuple[str, str], Sheet], printed: Container[str], told: Container[str]
 ) -> None:
     """Every affair and item is linked by some row, and items say truly where they are defined. One that is only printed is in none, nor
-    is the affair of whoever asks for their own."""
+    is an affair that is only ``told``: of whoever asks for their own, of a letter."""
     if not linkages:
         return
     rows = {r.row for r in linkages}
@@ -397,7 +412,7 @@ def _check_use(
     for (what, code), line in lines.items():
         if what == "item" and not line["defined_in"] and code in printed and (what, code) not in used:
             continue
-        if what != "kind" and (what, code) not in used and not (what == "affair" and code in own):
+        if what != "kind" and (what, code) not in used and not (what == "affair" and code in told):
             line.fault(f"No linkage names the {what} {code!r}.", "Add its row to linkages.csv, or remove the line.")
         if what == "item" and line["defined_in"] not in rows:
             line.fault("`defined_in` is no row of linkages.csv.", "Name the row that defines the item first.")

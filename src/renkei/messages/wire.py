@@ -29,6 +29,10 @@ MAX_PAYLOAD = 500_000
 """Largest signed body, bytes."""
 MAX_ANSWER = 600_000
 """Largest sealed answer, bytes."""
+MAX_ENCLOSED = 2_500_000
+"""Largest content of a letter with all that is attached, bytes."""
+MAX_ATTACHED = 2_000_000
+"""What is attached to one letter together, bytes."""
 
 Code = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9-]+\Z")]
 """A body's, affair's, item's or purpose's code, or a row's number."""
@@ -124,6 +128,21 @@ class Changed(Wire, frozen=True, tag="changed/1"):
     purpose: Code
     ciphertext: Bytes64
     """The provider's own code of the person, encrypted to the provider's own key, fresh each time."""
+    issued_at: Moment
+
+
+class Letter(Wire, frozen=True, tag="letter/1"):
+    """A body writes to a resident through the portal, or a resident through it to a body: what it says goes around the hub (ADR 47)."""
+
+    source: DomainRef
+    receiver: Code
+    affair: Code
+    topic: Code
+    """A notice or a procedure of the law's pack."""
+    ciphertext: Bytes64
+    """The sender's own code of the person, encrypted to the sender's own key, fresh each time."""
+    document: Bytes32
+    """``document_hash`` of what it says (``Enclosure``)."""
     issued_at: Moment
 
 
@@ -358,7 +377,7 @@ class Retire(Wire, frozen=True, tag="retire/1"):
 Decision = Appoint | Order | Lift | ExceptionalPermit | Confirm | Measure
 """What officers sign."""
 Act = Enrol | LawVersion | DomainKeys | Assessment | Rotate | Retire | Decision | Trail
-Personal = Inquiry | Changed
+Personal = Inquiry | Changed | Letter
 """What is said about one person, whose code is converted from the sender's to the receiver's."""
 Signed = Personal | EndChanges | Outcomes | IssuanceBatch | Enrolment | Act
 
@@ -478,6 +497,21 @@ class OwnProof(Wire, frozen=True, tag="own-proof/1"):
     signature: Annotated[bytes, Meta(max_length=1024)]
 
 
+class Enclosure(Wire, frozen=True, tag="enclosure/1"):
+    """Sender → receiver, sealed to it: what a letter says, an encoded ``Said``. It is believed with the letter's permit, and not before."""
+
+    letter: Bytes32
+    salt: Bytes16
+    content: Annotated[bytes, Meta(max_length=MAX_ENCLOSED)]
+
+
+class Inboxed(Wire, frozen=True, tag="inboxed/1"):
+    """Portal → body: what became of these letters: ``shown`` in the person's inbox, or to be sent on ``paper``, as the person wants."""
+
+    letters: Annotated[list[Bytes32], Meta(min_length=1, max_length=MAX_BATCH)]
+    paper: bool = False
+
+
 class CodeRefused(Wire, frozen=True, tag="code-refused/1"):
     """Authority → body: for these handles there is no such person."""
 
@@ -494,7 +528,7 @@ class KeyShare(Wire, frozen=True, tag="key-share/1"):
     """δ of this converter, by which codes of the epoch before become those of this one; empty in the first epoch."""
 
 
-Letter = Annotated[str, Meta(max_length=8000)]
+Words = Annotated[str, Meta(max_length=8000)]
 """A text between two bodies, sealed to the receiver; no part of the record."""
 
 
@@ -504,7 +538,7 @@ class Demand(Wire, frozen=True, tag="demand/1"):
     case: Code
     kind: Code
     salt: Bytes16
-    text: Letter
+    text: Words
     due: Moment = 0
 
 
@@ -513,7 +547,7 @@ class Explanation(Wire, frozen=True, tag="explanation/1"):
 
     case: Code
     document: Bytes32
-    text: Letter
+    text: Words
 
 
 Noted = Annotated[str, Meta(max_length=2000)]
@@ -558,7 +592,7 @@ class Report(Wire, frozen=True, tag="report/1"):
     reference: Bytes16
     index: Count
     kind: Code
-    text: Letter = ""
+    text: Words = ""
 
 
 class Progress(Wire, frozen=True, tag="progress/1"):
@@ -614,6 +648,8 @@ Message = (
     | CodeRequest
     | CodeByCard
     | OwnProof
+    | Enclosure
+    | Inboxed
     | CodeRefused
     | KeyShare
     | Demand
@@ -634,6 +670,52 @@ class Content(Wire, frozen=True, tag="content/1"):
     item: Code
     specification: Count
     records: list[dict[str, str | int | bool]]
+
+
+# ------------------------------------------------------------------ what letters say
+
+Value = Annotated[str, Meta(max_length=10_000)] | Annotated[int, Meta(ge=-(2**53), lt=2**53)]
+FormName = Annotated[str, Meta(max_length=140, pattern=r"^[a-z0-9-]+(@[a-z0-9-]+)?\Z")]
+"""A question of the law's pack, and of whom it is asked: ``school-year@child-1``."""
+
+
+class Told(Wire, frozen=True, tag="told/1"):
+    """A body tells a resident: a notice of the pack with its values; or (``about``) what becomes of an application of theirs."""
+
+    values: Annotated[dict[FieldName, Value], Meta(max_length=50)] = {}
+    about: Annotated[bytes, Meta(max_length=32)] = b""
+    """The letter that brought the application."""
+    state: Word = ""
+    """Of an application: received, asked, granted, refused or withdrawn."""
+    words: Annotated[str, Meta(max_length=2000)] = ""
+    """What the body's clerk says of it, and asks."""
+
+
+class Attached(Wire, frozen=True, array_like=True):
+    """A paper that was sent along: what it is (of list ``attachment``), its name, its media type and its bytes."""
+
+    kind: Code
+    name: Annotated[str, Meta(max_length=100)]
+    type: Annotated[str, Meta(max_length=40)]
+    data: Annotated[bytes, Meta(max_length=MAX_ATTACHED)]
+
+
+class Applied(Wire, frozen=True, tag="applied/1"):
+    """A resident applies for something; answers what was asked back (``about``); or takes it back (``withdrawn``)."""
+
+    form: Annotated[dict[FormName, Value], Meta(max_length=500)] = {}
+    attached: Annotated[list[Attached], Meta(max_length=10)] = []
+    about: Annotated[bytes, Meta(max_length=32)] = b""
+    withdrawn: bool = False
+    words: Annotated[str, Meta(max_length=2000)] = ""
+    statement: Annotated[bytes, Meta(max_length=200_000)] = b""
+    """What the card has signed (UTF-8), where the law wants a signature; then:"""
+    certificate: Annotated[bytes, Meta(max_length=4000)] = b""
+    signature: Annotated[bytes, Meta(max_length=1024)] = b""
+
+
+Said = Told | Applied
+"""What a letter says."""
 
 
 # ------------------------------------------------------------------ calls between keepers, and of followers
@@ -932,6 +1014,7 @@ def context_hash(salt: bytes, clerk: str, case: str, text: str) -> bytes:
     return sha256(b"renkei/v1/context" + transcript(salt, clerk.encode(), case.encode(), text.encode())).digest()
 
 
-def document_hash(salt: bytes, text: str) -> bytes:
-    """The salted hash by which a text outside the record is tied to its act."""
-    return sha256(b"renkei/v1/document" + transcript(salt, text.encode())).digest()
+def document_hash(salt: bytes, text: str | bytes) -> bytes:
+    """The salted hash by which what stands outside the record is tied to its act, or letter."""
+    said = text.encode() if isinstance(text, str) else text
+    return sha256(b"renkei/v1/document" + transcript(salt, said)).digest()

@@ -70,6 +70,7 @@ def issue(folder: Path) -> None:
             _set(folder, body, dates=f"{base}/timestamps")
         _set(folder, body, portal=portal.url)
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
+        _set(folder, body, signature_authority=str((home / "signature-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
     _open_bank(folder, portal, bank, base, here.pack.header.time_zone)
     (folder / "nation.toml").write_bytes(

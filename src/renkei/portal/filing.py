@@ -24,6 +24,7 @@ from renkei.institution.subjects import Coded
 from renkei.ledger import merkle
 from renkei.ledger import store as log
 from renkei.messages.wire import (
+    Changed,
     EndChanges,
     Filed,
     FileHalf,
@@ -37,10 +38,11 @@ from renkei.messages.wire import (
 )
 from renkei.portal import store
 from renkei.record.entries import (
+    ChangeLeaf,
     EndLeaf,
     Entry,
+    InquiryLeaf,
     OutcomeLeaf,
-    PersonalLeaf,
     decode_entry,
     envelope_of,
     kind_of,
@@ -49,6 +51,8 @@ from renkei.record.entries import (
 from renkei.record.oversight import Linked
 from renkei.record.state import domain_of
 
+Accessed = InquiryLeaf | ChangeLeaf
+"""Somebody learnt something. Letters are in the inbox."""
 IDLE = 0.4
 FULL = 200
 """Leaves in one step from which on the next follows at once: residents see a record within a second, and few questions are asked."""
@@ -110,7 +114,7 @@ class Filing:
         halves = [
             (at, FileHalf(self.tree.size + at, leaf.half))
             for at, (leaf, entry) in enumerate(zip(tail.leaves, entries, strict=True))
-            if isinstance(entry, PersonalLeaf) and leaf.half
+            if isinstance(entry, Accessed) and leaf.half
         ]
         if not halves or tail.target is None:
             return {}
@@ -134,7 +138,7 @@ class Filing:
     def _rows(self, entries: Sequence[Entry | None], codes: dict[int, Coded]) -> Told:
         rows = Told([], [], [])
         for at, entry in enumerate(entries):
-            if isinstance(entry, PersonalLeaf):
+            if isinstance(entry, Accessed):
                 if at in codes:
                     rows.records.append({**codes[at]._asdict(), "position": self.tree.size + at, **_record(entry)})
             elif isinstance(entry, OutcomeLeaf):
@@ -177,9 +181,10 @@ class Filing:
             self._observe.count("records_of_unknown_codes", strangers)
 
 
-def _record(leaf: PersonalLeaf) -> dict[str, Any]:
+def _record(leaf: Accessed) -> dict[str, Any]:
     """What a leaf says of who learnt what from whom."""
     body, ruling, envelope = said(leaf), leaf.ruling, envelope_of(leaf)
+    assert isinstance(body, Inquiry | Changed)
     asked = body if isinstance(body, Inquiry) else None
     return {
         "id": envelope.id,

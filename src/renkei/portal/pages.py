@@ -17,9 +17,12 @@ from litestar.response import Redirect
 
 from renkei.errors import NotFound, Refused, RenkeiError, Unavailable
 from renkei.institution import subjects, wording
+from renkei.institution.letters import letters
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.portal import store
 from renkei.portal.account_pages import account_pages
+from renkei.portal.apply_pages import apply_pages
+from renkei.portal.inbox_pages import inbox_pages
 from renkei.portal.own_pages import own_pages
 from renkei.portal.record_pages import record_pages
 from renkei.portal.sessions import BY_PASSKEY, SESSION_SECONDS, mark_of
@@ -72,8 +75,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
         if found is None or found.code is None:
             raise _awaited()
-        epochs = await portal.database.read(lambda c: subjects.epochs(c, store.records.c.epoch))
-        return [portal.member.carry(*found.code, epoch) for epoch in epochs]
+        held = await portal.database.read(
+            lambda c: {e for column in (store.records.c.epoch, letters.c.epoch) for e in subjects.epochs(c, column)}
+        )
+        return [portal.member.carry(*found.code, epoch) for epoch in sorted(held)]
 
     @get("/", include_in_schema=False)
     async def start(request: Request[Any, Any, Any]) -> Redirect:
@@ -138,12 +143,14 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         *own_pages(portal, render, inside),
         *account_pages(portal, render, inside),
         *record_pages(portal, render, inside, codes_of),
+        *inbox_pages(portal, render, inside, codes_of),
+        *apply_pages(portal, render, inside),
     ]
     options = {
         "pages": pages,
         "csrf_secret": portal.keys.derive("csrf").hex(),
         # what comes from the reader program: the challenge in the session's cookie, which other sites' forms come without, is its proof
-        "csrf_exclude": ["^/signin/card", "^/own/(back|finish)$", "^/oidc/token$"],
+        "csrf_exclude": ["^/signin/card", "^/own/(back|finish)$", "^/apply/(signed|finish)$", "^/oidc/token$"],
         "middleware": [session.middleware],
     }
     return handlers, options

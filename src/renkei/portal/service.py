@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from renkei.errors import NotGenuine, RenkeiError
 from renkei.institution import entry, subjects
 from renkei.institution.entry import Entry
+from renkei.institution.letters import Letters, letters
 from renkei.institution.member import Member
 from renkei.institution.post import Parcel, Post
 from renkei.institution.rotation import CodeTable, Rotation
@@ -23,14 +24,16 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import Answer, CodeRefused, KeyShare, Message, Permit, Progress, Receipt, Report
+from renkei.messages.wire import Answer, CodeRefused, Enclosure, KeyShare, Message, Permit, Progress, Receipt, Report
 from renkei.portal import store
+from renkei.portal.applications import Applications
 from renkei.portal.filing import Filing
+from renkei.portal.inbox import Inbox
 from renkei.portal.oidc import Provider
 from renkei.portal.own import OwnInformation
 from renkei.portal.pages import portal_pages
 from renkei.portal.sessions import LISTED_DAYS, SESSION_SECONDS, Sessions
-from renkei.record.entries import IssuanceLeaf
+from renkei.record.entries import IssuanceLeaf, LetterLeaf
 
 MESSAGES_AT_ONCE = 256
 GRACE = 3_600_000
@@ -62,7 +65,7 @@ class Portal(Institution):
         self.post = Post(self.keys, self.bus, self.database, self.member.directory, self.observe)
         self.member.post = self.post
         self.post.unknown_sender = self.member.want
-        codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(store.records, "id")]
+        codes = [CodeTable(subjects.subjects, "local_id"), CodeTable(store.records, "id"), CodeTable(letters, "id")]
         self.rotation = Rotation(self.home, self.keys, self.member, self.database, self.post, self.observe, codes)
         self.filing = Filing(self.member, self.database, self.post, self.observe)
         self.sign_on = Provider(self.home, self.settings.origin, self.database, clock)
@@ -70,6 +73,19 @@ class Portal(Institution):
         self.own = OwnInformation(
             self.settings.origin, self.keys, self.member, self.database, self.post, self.entry, clock
         )
+        self.inbox = Inbox(self.member, self.database, self.post, self.observe, clock)
+        self.letters = Letters(
+            self.keys,
+            self.member,
+            self.database,
+            self.post,
+            self.observe,
+            clock,
+            self.inbox.arrived,
+            prove=self.settings.proves,
+        )
+        self.applications = Applications(self.keys, self.member, self.database, self.entry, clock)
+        self.inbox.letters = self.applications.letters = self.letters
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 
@@ -169,6 +185,9 @@ class Portal(Institution):
         codes: list[tuple[bytes, Coded]] = []
         refused: list[bytes] = []
         marks: list[Progress] = []
+        permits: list[Permit] = []
+        receipts: list[Receipt] = []
+        enclosures: list[tuple[str, Enclosure]] = []
         for parcel in parcels:
             for message in parcel.messages:
                 if isinstance(message, KeyShare):  # first: what else came may need the key
@@ -179,17 +198,26 @@ class Portal(Institution):
                     case KeyShare():
                         continue
                     case Permit() if parcel.sender == "hub":
-                        codes += await asyncio.to_thread(self._codes, message)
+                        found = await asyncio.to_thread(self._opened, message)
+                        codes += found or []
+                        permits += [message] if found is None else []
                     case CodeRefused() if self.member.state.body(parcel.sender).role == "authority":
                         refused += message.handles
                     case Answer() | Receipt():
                         self.own.take(parcel.sender, message)
+                        if isinstance(message, Receipt) and parcel.sender == "hub":
+                            receipts.append(message)
+                    case Enclosure():
+                        enclosures.append((parcel.sender, message))
                     case Progress() if parcel.sender == "commission":
                         marks.append(message)
                     case _:
                         self.observe.count("messages_unexpected")
 
+        letters_ = await asyncio.to_thread(self.letters.take, permits, enclosures, receipts)
+
         def commit(connection: sa.Connection) -> None:
+            letters_(connection)
             subjects.keep_codes(connection, self.member, codes, strangers=True)
             for mark in marks:
                 store.put_mark(connection, mark.index, mark.case, mark.state)
@@ -215,6 +243,8 @@ class Portal(Institution):
         """Tell the commission of accesses that after ``GRACE`` still concern nobody known here: someone may be made up."""
         while True:
             await self.database.write(lambda c: store.forget_sessions(c, self.clock() - 2 * LISTED_DAYS * 86_400_000))
+            await self.letters.forget()
+            await self.applications.forget()
             rows = await self.database.read(lambda c: store.unchecked(c, self.clock() - GRACE, CHECKED_AT_ONCE))
             if rows:
                 await self._check(rows)
@@ -232,6 +262,9 @@ class Portal(Institution):
 
         await self.database.write(commit)
 
-    def _codes(self, permit: Permit) -> list[tuple[bytes, Coded]]:
+    def _opened(self, permit: Permit) -> list[tuple[bytes, Coded]] | None:
+        """The codes that a permit brings; ``None`` if it brings a letter."""
         leaf = self.member.notary.open(permit)
+        if isinstance(leaf, LetterLeaf):
+            return None
         return subjects.opened(leaf, self.member, self.keys.body) if isinstance(leaf, IssuanceLeaf) else []

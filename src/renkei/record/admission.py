@@ -1,4 +1,4 @@
-"""Admission: the ruling on one inquiry, or one notice of a change. Hub and commission each reach it alone, from the same leaves.
+"""Admission: the ruling on one inquiry, one notice of a change, or one letter. Hub and commission each reach it alone.
 
 Order of reasons: form and time first, then standing, then the table or an exceptional permit, then the commission's orders, then
 assessments. Decisions use governance as of the end of the previous round, and the round's time.
@@ -12,9 +12,9 @@ from renkei.codes import Ciphertext, Domain
 from renkei.errors import Malformed
 from renkei.law import decide
 from renkei.law.decision import REASONS as LAW_REASONS
-from renkei.law.pack import Pack
+from renkei.law.pack import LETTER, Pack
 from renkei.messages import signing
-from renkei.messages.wire import Changed, Inquiry, Personal
+from renkei.messages.wire import Changed, Inquiry, Letter, Personal
 from renkei.record.entries import Ruling
 from renkei.record.oversight import Linked, row_of
 from renkei.record.state import State, domain_of
@@ -40,6 +40,14 @@ REASONS: dict[str, tuple[str, str]] = {
         "この事務でこの情報の変更通知を受けること、またはその日まで受けることは、法律上認められていません。",
     ),
     "subscriber": ("Who is to be told is not enrolled as one that asks.", "通知先が照会者として登録されていません。"),
+    "receiver": (
+        "Nobody of that name takes in letters about residents.",
+        "その宛先は、この種の通知・申請を受け付けていません。",
+    ),
+    "topic": (
+        "The law does not let the one write this to the other.",
+        "この通知・申請は、法律上認められていません。",
+    ),
     "order": (
         "The commission has ordered that this be stopped.",
         "委員会の命令により停止されています。",
@@ -64,6 +72,8 @@ def rule(state: State, sender: str, said: Personal, now: int, *, by: str) -> tup
     A notice that an answer is another now is ruled as the inquiry would be whose answer it is. ``now`` is the round's time (ms), ``by``
     the keeper that rules. Orders against a clerk are the commission's to see (``rounds.fill``).
     """
+    if isinstance(said, Letter):
+        return _rule_letter(state, sender, said, now, by)
     pack, oversight = state.pack, state.oversight
     reason, target = _standing(state, sender, said, now)
     linked, on = Linked.by(sender, said), pack.day(now)
@@ -85,10 +95,25 @@ def rule(state: State, sender: str, said: Personal, now: int, *, by: str) -> tup
     return ruling, target if allowed else None
 
 
+def _rule_letter(state: State, sender: str, letter: Letter, now: int, by: str) -> tuple[Ruling, Domain | None]:
+    """The same of a letter: the pack says who may write what; the body, whichever side it is, needs its assessment of the affair."""
+    pack, oversight = state.pack, state.oversight
+    reason, target = _standing(state, sender, letter, now)
+    rows, on = [LETTER], pack.day(now)
+    if not reason:
+        body = letter.receiver if state.bodies[sender].role == "portal" else sender
+        if number := oversight.against(Linked.by(sender, letter), now):
+            reason, rows = "order", [number]
+        elif not oversight.assessed(body, letter.affair, "", on):
+            reason = "requester-assessment"
+    ruling = Ruling(not reason, reason or "allowed", by, "" if reason else LETTER, 0, rows, pack.hash)
+    return ruling, target if not reason else None
+
+
 def _standing(state: State, sender: str, said: Personal, now: int) -> tuple[str, Domain | None]:
     """The reason for which it is refused whatever the table says, or the domain its code is converted to."""
     limits = state.pack.header.limits
-    to, is_inquiry = (said.provider, True) if isinstance(said, Inquiry) else (said.requester, False)
+    to = _addressee(said)
     if abs(now - said.issued_at) > limits.issued_within_seconds * 1000:
         return "issued-at", None
     if isinstance(said, Inquiry) and not now < said.expires <= said.issued_at + limits.expires_days_max * DAY:
@@ -98,17 +123,35 @@ def _standing(state: State, sender: str, said: Personal, now: int) -> tuple[str,
     target, receiver = state.domain(to), state.bodies.get(to)
     if to == sender:
         return "own-data", None
-    if receiver is None or target is None or receiver.role != "gateway":
-        return "provider" if is_inquiry else "subscriber", None
-    if said.purpose not in state.pack.purposes:
-        return "purpose", None
-    if reason := _asked(state, said, now) if isinstance(said, Inquiry) else _told(state, said):
+    if receiver is None or target is None or receiver.role not in _RECEIVERS[type(said)]:
+        return _NOBODY[type(said)], None
+    if isinstance(said, Letter):
+        may = state.pack.may_write(state.bodies[sender].kinds, receiver.kinds, said.topic, said.affair)
+        reason = "" if may else "topic"
+    elif said.purpose not in state.pack.purposes:
+        reason = "purpose"
+    else:
+        reason = _asked(state, said, now) if isinstance(said, Inquiry) else _told(state, said)
+    if reason:
         return reason, None
     try:
         Ciphertext.from_bytes(said.ciphertext)
     except Malformed:
         return "ciphertext", None
     return "", target
+
+
+def _addressee(said: Personal) -> str:
+    match said:
+        case Inquiry():
+            return said.provider
+        case Changed():
+            return said.requester
+    return said.receiver
+
+
+_NOBODY = {Inquiry: "provider", Changed: "subscriber", Letter: "receiver"}
+_RECEIVERS = {Inquiry: ("gateway",), Changed: ("gateway",), Letter: ("gateway", "portal")}
 
 
 def _asked(state: State, inquiry: Inquiry, now: int) -> str:

@@ -69,7 +69,20 @@ class ChangeLeaf(Wire, frozen=True, tag="change-leaf/1"):
     proofs: list[Small] = []
 
 
-PersonalLeaf = InquiryLeaf | ChangeLeaf
+class LetterLeaf(Wire, frozen=True, tag="letter-leaf/1"):
+    """A letter between a body and a resident, with its ruling: as an inquiry's, from its sender to its receiver."""
+
+    time: Moment
+    letter: Envelope
+    ruling: Ruling
+    target: DomainRef | None = None
+    half: Small = b""
+    converted: Small = b""
+    half_proofs: list[Small] = []
+    proofs: list[Small] = []
+
+
+PersonalLeaf = InquiryLeaf | ChangeLeaf | LetterLeaf
 """About one person: with a ruling, and conversions if it is allowed."""
 
 
@@ -114,11 +127,12 @@ class GenesisLeaf(Wire, frozen=True, tag="genesis-leaf/1"):
     commission_signature: bytes
 
 
-Entry = InquiryLeaf | ChangeLeaf | EndLeaf | OutcomeLeaf | IssuanceLeaf | ActLeaf | GenesisLeaf
+Entry = InquiryLeaf | ChangeLeaf | LetterLeaf | EndLeaf | OutcomeLeaf | IssuanceLeaf | ActLeaf | GenesisLeaf
 
 KINDS: dict[type[Entry], str] = {
     InquiryLeaf: "inquiry",
     ChangeLeaf: "change",
+    LetterLeaf: "letter",
     EndLeaf: "end",
     OutcomeLeaf: "outcome",
     IssuanceLeaf: "issuance",
@@ -140,7 +154,7 @@ def said(leaf: PersonalLeaf) -> Personal:
 def receiver_of(entry: Entry) -> str:
     """To whom the leaf is a permit, or what it is to learn from the record: nobody (empty) if it is refused."""
     match entry:
-        case InquiryLeaf() | ChangeLeaf():
+        case InquiryLeaf() | ChangeLeaf() | LetterLeaf():
             return entry.target.body if entry.ruling.allowed and entry.target else ""
         case IssuanceLeaf():
             return decode_as(entry.batch.payload, IssuanceBatch).target.body
@@ -163,6 +177,8 @@ def envelope_of(entry: Entry) -> Envelope:
             return entry.inquiry
         case ChangeLeaf():
             return entry.change
+        case LetterLeaf():
+            return entry.letter
         case EndLeaf():
             return entry.end
         case IssuanceLeaf():

@@ -23,6 +23,7 @@ from renkei.messages.wire import (
     Decision,
     ExceptionalPermit,
     Inquiry,
+    Letter,
     Lift,
     Measure,
     Officer,
@@ -52,7 +53,8 @@ class Standing(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """Who learns what from whom, and for which affair: the same of an inquiry and of a notice that its answer is another now."""
+    """Who learns what from whom, and for which affair: the same of an inquiry and of a notice that its answer is another now. A letter
+    is about no item."""
 
     requester: str
     provider: str
@@ -64,6 +66,8 @@ class Linked(NamedTuple):
         """What ``sender`` says."""
         if isinstance(said, Inquiry):
             return cls(sender, said.provider, said.affair, said.item)
+        if isinstance(said, Letter):
+            return cls(said.receiver, sender, said.affair, "")
         return cls(said.requester, sender, said.affair, said.item)
 
 

@@ -15,7 +15,7 @@ from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.ledger.merkle import commitment, leaf_hash
 from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, cosigners, verify_note
 from renkei.messages import signing
-from renkei.messages.wire import Changed, Inquiry, Permit
+from renkei.messages.wire import Changed, Enclosure, Inquiry, Letter, Permit, document_hash
 from renkei.record.entries import Entry, PersonalLeaf, decode_entry, envelope_of, said
 from renkei.record.rounds import demand_proofs
 from renkei.record.state import CONVERTERS, State, domain_of
@@ -128,6 +128,33 @@ def authorise_change(permit: Permit, notary: Notary, state: State, own: str, *, 
     if not isinstance(changed, Changed) or changed.requester != own:
         raise Refused("The leaf tells this body of no change.", code="not-allowed")
     return Notified(envelope.id, envelope.sender, changed, leaf.time, target, ciphertext)
+
+
+class Delivered(NamedTuple):
+    """A letter that is in the record, for this receiver; ``time`` is its round's (ms), when it counts as delivered."""
+
+    id: bytes
+    sender: str
+    letter: Letter
+    time: int
+    target: Domain
+    ciphertext: Ciphertext
+
+    def opens(self, enclosure: Enclosure) -> bool:
+        """Whether this is what the letter says."""
+        said = document_hash(enclosure.salt, enclosure.content)
+        return enclosure.letter == self.id and said == self.letter.document
+
+
+def authorise_letter(permit: Permit, notary: Notary, state: State, own: str, *, prove: bool = False) -> Delivered:
+    """What a receiver checks, alone, before it believes that a letter was sent: as ``authorise``."""
+    leaf = notary.open(permit)
+    target, ciphertext = _allowed(leaf, state, own, prove)
+    assert isinstance(leaf, PersonalLeaf)
+    envelope, letter = envelope_of(leaf), said(leaf)
+    if not isinstance(letter, Letter) or letter.receiver != own:
+        raise Refused("The leaf brings this body no letter.", code="not-allowed")
+    return Delivered(envelope.id, envelope.sender, letter, leaf.time, target, ciphertext)
 
 
 def _allowed(leaf: Entry, state: State, own: str, prove: bool) -> tuple[Domain, Ciphertext]:

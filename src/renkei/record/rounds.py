@@ -22,6 +22,7 @@ from renkei.messages.wire import (
     Fill,
     Inquiry,
     IssuanceBatch,
+    Letter,
     Outcomes,
     Personal,
     decode_as,
@@ -35,6 +36,7 @@ from renkei.record.entries import (
     Entry,
     InquiryLeaf,
     IssuanceLeaf,
+    LetterLeaf,
     OutcomeLeaf,
     PersonalLeaf,
     Ruling,
@@ -44,6 +46,7 @@ from renkei.record.entries import (
 from renkei.record.oversight import Linked
 from renkei.record.state import State, domain_of, ref_of
 
+LEAVES: dict[type[Personal], type[PersonalLeaf]] = {Inquiry: InquiryLeaf, Changed: ChangeLeaf, Letter: LetterLeaf}
 OUTCOMES = ("provided", "nothing", "expired")
 OUTCOME_AHEAD = 120_000
 """Milliseconds by which a provider's clock may be ahead of the round's time."""
@@ -72,8 +75,8 @@ def draft(
 def _draft(state: State, converter: Converter, permitted: Permitted, envelope: Envelope, now: int) -> Draft:
     body, sender = _open(state, envelope)
     match body:
-        case Inquiry() | Changed():
-            kind = InquiryLeaf if isinstance(body, Inquiry) else ChangeLeaf
+        case Inquiry() | Changed() | Letter():
+            kind = LEAVES[type(body)]
             ruling, target = rule(state, sender, body, now, by="hub")
             if target is None:
                 return Draft(kind(now, envelope, ruling), body)
@@ -138,6 +141,8 @@ def _fill(
             return _fill_personal(state, converter, entry, body, now, unveil)
         case ChangeLeaf(), Changed():
             return _fill_personal(state, converter, entry, body, now, unveil)
+        case LetterLeaf(), Letter():
+            return _fill_personal(state, converter, entry, body, now, unveil)
         case IssuanceLeaf(), IssuanceBatch():
             source, target = _issuance(state, sender, body)
             if len(entry.half) != len(body.codes) or entry.converted or entry.proofs:
@@ -193,7 +198,7 @@ class Conversion(NamedTuple):
 def conversions(entry: Entry, by: str) -> list[Conversion]:
     """The conversions a leaf (for the hub's also a draft) says ``by`` (hub or commission) has made."""
     match entry:
-        case InquiryLeaf() | ChangeLeaf() if entry.half and entry.target:
+        case InquiryLeaf() | ChangeLeaf() | LetterLeaf() if entry.half and entry.target:
             body = said(entry)
             source, target = domain_of(body.source), domain_of(entry.target)
             given, half, made = [body.ciphertext], [entry.half], [entry.converted]
@@ -237,11 +242,11 @@ def demand_proofs(state: State, entry: Entry, by: str, *, always: bool) -> None:
 def complete(entry: Entry, filled: Fill) -> Entry:
     """The final entry: what both keepers encode and hash."""
     match entry:
-        case InquiryLeaf() | ChangeLeaf() if filled.refusal:
+        case InquiryLeaf() | ChangeLeaf() | LetterLeaf() if filled.refusal:
             ruling = entry.ruling
             refused = Ruling(False, filled.refusal, "commission", ruling.row, ruling.line, filled.rows, ruling.pack)
             return type(entry)(entry.time, envelope_of(entry), refused)
-        case InquiryLeaf() | ChangeLeaf() if entry.ruling.allowed:
+        case InquiryLeaf() | ChangeLeaf() | LetterLeaf() if entry.ruling.allowed:
             if len(filled.converted) != 1 or len(filled.converted[0]) != 64:
                 raise Malformed("The commission's conversion is missing.", code="round-fill")
             return msgspec.structs.replace(entry, converted=filled.converted[0], proofs=filled.proofs)

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from renkei.certification import ceremony, profiles
+from renkei.certification import ceremony
 from renkei.certification.office import Happening
 from renkei.errors import Conflict, Malformed, NotFound, SetupError
+from renkei.institution.relying import attributes_of
 from renkei.ledger import store as log
 from renkei.ledger.notes import Checkpoint, verify_note
 from tests.oracle import log as oracle
@@ -92,12 +93,12 @@ def test_the_authentication_certificate_says_nothing_of_its_holder(bureau):
     assert first.subject != second.subject
     assert "TLS Web Client Authentication" in text
     with pytest.raises(Malformed):
-        profiles.attributes_of(bureau.pack.header.cards, first)
+        attributes_of(bureau.pack.header.cards, first)
 
 
 def test_the_signature_certificate_carries_the_four_attributes(bureau):
     made = bureau.issue("signature")
-    assert profiles.attributes_of(bureau.pack.header.cards, made) == HANAKO
+    assert attributes_of(bureau.pack.header.cards, made) == HANAKO
     text = openssl("x509", "-noout", "-text", "-in", pem(bureau, made))[1]
     assert "Non Repudiation" in text
     assert "TLS Web Client" not in text

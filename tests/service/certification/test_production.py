@@ -8,9 +8,10 @@ from cryptography import x509
 from renkei.card.chip import Chip
 from renkei.card.client import AUTHENTICATION, SIGNATURE, CardClient
 from renkei.card.layout import AUTHENTICATION_AID, AUTHENTICATION_PIN
-from renkei.certification import profiles, store
+from renkei.certification import store
 from renkei.certification.production import Pins, Producer
 from renkei.errors import Malformed, RenkeiError
+from renkei.institution.relying import attributes_of
 from tests.service.certification.conftest import HANAKO, NEEDS_TOKEN
 
 pytestmark = NEEDS_TOKEN
@@ -76,7 +77,7 @@ def test_after_a_move_the_signature_certificate_is_another_and_sign_in_goes_on(b
     bureau.do(producer.rewrite(client, holder._replace(attributes=MOVED), "moved"))
     after = x509.load_der_x509_certificate(client.certificate(SIGNATURE, "ABC123"))
     rules = bureau.pack.header.cards
-    assert (profiles.attributes_of(rules, before), profiles.attributes_of(rules, after)) == (HANAKO, MOVED)
+    assert (attributes_of(rules, before), attributes_of(rules, after)) == (HANAKO, MOVED)
     assert before.public_key() != after.public_key()
     assert client.attributes("9876") == MOVED
     assert client.certificate(AUTHENTICATION) == signs_in

@@ -1,0 +1,238 @@
+"""What residents apply for: taken in, looked at, asked back, decided; and told to them, step by step (ADR 48).
+
+What always holds: an application is what its letter in the record brought, checked again here; it is answered only to the person who sent
+it, by their code; who is not known here yet is not turned away; nobody's follow-up moves another's application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from cryptography import x509
+
+from renkei.card.layout import Attributes
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
+from renkei.gateway import notice_store as store
+from renkei.institution import applying, letters, subjects
+from renkei.institution.database import Database
+from renkei.institution.letters import Arrived, Letters
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.relying import Presented, Verifier, attributes_of
+from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
+from renkei.law import Pack
+from renkei.law.counter import APPLICANT, Procedure
+from renkei.messages.wire import Applied, Told
+
+RECEIVED, ASKED, ANSWERED, GRANTED, REFUSED, WITHDRAWN = (
+    "received",
+    "asked",
+    "answered",
+    "granted",
+    "refused",
+    "withdrawn",
+)
+STEPS = (ASKED, GRANTED, REFUSED)
+"""What a clerk may say of one."""
+UNSIGNED, UNCHECKED, GOOD = "", "unchecked", "good"
+LISTED = 100
+CHECK_EVERY = 30.0
+CHECKED_AT_ONCE = 20
+WORDS_MOST = 2000
+
+
+class Application(NamedTuple):
+    """One application as it stands."""
+
+    row: Any
+    letter: Any
+    procedure: Procedure | None
+    """Of today's pack; ``None`` if it has it no more."""
+    said: Applied
+    local_id: str
+    """Empty: nobody of this code is known here (yet)."""
+    holder: Attributes | None
+    """Whose card signed it, once that was found good."""
+    steps: list[tuple[Any, Any]]
+    """What followed: letters and what they say."""
+
+
+class Applications:
+    """The applications at one body."""
+
+    def __init__(
+        self,
+        member: Member,
+        database: Database,
+        observe: Observer,
+        clock: Clock,
+        verifier: Callable[[], Verifier | None],
+    ) -> None:
+        self._member, self._database, self._observe, self._clock = member, database, observe, clock
+        self._verifier = verifier
+        self.letters: Letters
+        """Set by who makes both."""
+        self._to_check = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def _pack(self) -> Pack:
+        return self._member.pack
+
+    # ------------------------------------------------------------------ taking in
+
+    def arrived(self, connection: sa.Connection, came: Sequence[Arrived]) -> None:
+        """Letters that were received: applications, and what follows them."""
+        for one in came:
+            if not isinstance(one.said, Applied):
+                self._observe.count("letters_unexpected")
+            elif one.about:
+                self._follow(connection, one, one.said)
+            else:
+                self._begin(connection, one, one.said)
+
+    def _begin(self, connection: sa.Connection, one: Arrived, said: Applied) -> None:
+        procedure = self._pack.procedures.get(one.topic)
+        if procedure is None or said.withdrawn or said.about:
+            self._observe.count("letters_unexpected")
+            return
+        row = {
+            "letter": one.id,
+            "procedure": one.topic,
+            "office": procedure.office,
+            "at": one.at,
+            "signed": UNCHECKED if procedure.signed else UNSIGNED,
+            "state": RECEIVED,
+            "changed": one.at,
+        }
+        store.add_application(connection, row)
+        self._observe.count("applications_received")
+        if wrong := self._wrong(
+            procedure, said
+        ):  # the portal checks as we do: what comes here all the same is turned back at once
+            store.move(connection, one.id, REFUSED, one.at)
+            self._reply(connection, one, REFUSED, wrong)
+            return
+        self._reply(connection, one, RECEIVED, "")
+        if procedure.signed and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._to_check.set)
+
+    def _wrong(self, procedure: Procedure, said: Applied) -> str:
+        body = self._member.domain.body
+        if applying.faults(self._pack, procedure, said.form) or applying.attachment_fault(procedure, said.attached):
+            return "記入内容に不備があります。 / The form is not filled in as this procedure asks."
+        if procedure.signed and said.statement != applying.statement(
+            self._pack, procedure, body, said.form, said.attached
+        ):
+            return "署名された内容が申請の内容と異なります。 / What was signed is not what was sent."
+        return ""
+
+    def _follow(self, connection: sa.Connection, one: Arrived, said: Applied) -> None:
+        if said.withdrawn:
+            if store.move(connection, one.about, WITHDRAWN, one.at):
+                self._reply(connection, one, WITHDRAWN, "", about=one.about)
+        else:
+            store.move(connection, one.about, ANSWERED, one.at, of=(ASKED,))
+
+    def _reply(self, connection: sa.Connection, one: Arrived, state: str, words: str, about: bytes = b"") -> None:
+        said = Told(about=about or one.id, state=state, words=words)
+        self.letters.send(connection, [self.letters.write(one.sender, one.affair, one.topic, one.code, said)])
+
+    # ------------------------------------------------------------------ signatures
+
+    async def run(self) -> None:
+        """Check signatures as they come, for ever; what could not be asked today is asked again."""
+        self._loop = asyncio.get_running_loop()
+        await self._member.until_ready()
+        while True:
+            self._to_check.clear()
+            try:
+                await self.check()
+            except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+                self._observe.log.warning("applications.retry", reason=getattr(error, "code", "") or "database")
+            try:
+                async with asyncio.timeout(CHECK_EVERY):
+                    await self._to_check.wait()
+            except TimeoutError:
+                pass
+
+    async def check(self) -> None:
+        """Look at the signatures that were not looked at yet."""
+        rows = await self._database.read(lambda c: store.unchecked(c, CHECKED_AT_ONCE))
+        verifier = self._verifier() if rows else None
+        for row in rows if verifier else ():
+            letter = await self._database.read(lambda c, i=bytes(row.letter): letters.get(c, i))  # type: ignore[misc]
+            said = self.letters.said(letter)
+            assert isinstance(said, Applied)
+            assert verifier is not None
+            try:
+                shown = Presented(said.certificate, said.signature)
+                certificate = await verifier.checked(shown, "signature", said.statement, at=row.at)
+                found = (
+                    GOOD if self._is_applicant(attributes_of(self._pack.header.cards, certificate), said) else "other"
+                )
+            except RenkeiError as error:
+                if error.status >= 500:
+                    self._observe.log.info("applications.unchecked", reason=error.code)
+                    return  # the authority does not answer now
+                found = "bad"
+            await self._database.write(lambda c, i=bytes(row.letter), f=found: store.set_signed(c, i, f))  # type: ignore[misc]
+
+    @staticmethod
+    def _is_applicant(holder: Attributes, said: Applied) -> bool:
+        """Whether who signed is who the form says: by name and, where it is asked, date of birth."""
+        name, born = said.form.get(f"full-name@{APPLICANT}"), said.form.get(f"date-of-birth@{APPLICANT}")
+        same_name = name is None or "".join(str(name).split()) == "".join(holder.name.split())
+        return same_name and (born is None or str(born).replace("-", "") == holder.birth)
+
+    # ------------------------------------------------------------------ the clerk's side
+
+    async def get(self, letter: bytes) -> Application:
+        """``NotFound`` if there is no such application."""
+        row = await self._database.read(lambda c: store.application(c, letter))
+        if row is None:
+            raise NotFound("There is no such application.", ja="この申請はありません。")
+        first, *steps = await self._database.read(lambda c: letters.thread(c, letter))
+        said = self.letters.said(first)
+        assert isinstance(said, Applied)
+        holder = None
+        if row.signed in (GOOD, "other"):
+            holder = attributes_of(self._pack.header.cards, x509.load_der_x509_certificate(said.certificate))
+        found = await self._whose([first])
+        followed = [(s, self.letters.said(s)) for s in steps]
+        return Application(
+            row, first, self._pack.procedures.get(row.procedure), said, found.get(letter, ""), holder, followed
+        )
+
+    async def _whose(self, rows: Sequence[Any]) -> dict[bytes, str]:
+        """Local ids of those who are known here, by the letter."""
+        codes = {bytes(r.id): Coded(bytes(r.code), r.epoch) for r in rows}
+        known = await self._database.read(lambda c: subjects.by_code(c, self._member, list(codes.values())))
+        return {i: known[code].local_id for i, code in codes.items() if code in known}
+
+    async def say(self, letter: bytes, state: str, words: str, clerk: str) -> None:
+        """Ask something back, grant or refuse: the applicant is told, and the application goes on with it."""
+        words = words.strip()
+        if state not in STEPS or len(words) > WORDS_MOST or (not words and state != GRANTED):
+            raise Malformed(
+                "Say what you ask, or why it is refused.",
+                ja="質問又は理由を入力してください。",
+                code="words",
+                field="words",
+            )
+        application = await self.get(letter)
+        first = application.letter
+        code, said = Coded(bytes(first.code), first.epoch), Told(about=letter, state=state, words=words)
+        written = await asyncio.to_thread(lambda: self.letters.write(first.peer, first.affair, first.topic, code, said))
+
+        def commit(connection: sa.Connection) -> None:
+            if not store.move(connection, letter, state, self._clock(), clerk=clerk):
+                raise Conflict("This application is closed.", ja="この申請は処理済みです。", code="moved-on")
+            self.letters.send(connection, [written])
+
+        await self._database.write(commit)
+        self._observe.count(f"applications_{state}")

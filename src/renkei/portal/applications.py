@@ -1,0 +1,350 @@
+"""One-stop applications: a life event once, sent to every body concerned (ADR 48).
+
+A case is a draft until its parts are sent, each as a letter of its own to one body, which sees only its part. What was sent stays as it
+is; what becomes of it is what the body says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from renkei.errors import Conflict, Malformed, NotFound, Unavailable
+from renkei.institution import applying, letters, subjects
+from renkei.institution.applying import Asked
+from renkei.institution.database import Database
+from renkei.institution.entry import Entry
+from renkei.institution.keys import Keys
+from renkei.institution.letters import Letters
+from renkei.institution.member import Member
+from renkei.institution.relying import Presented
+from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
+from renkei.law import Pack
+from renkei.law.counter import Procedure
+from renkei.law.tables import Title
+from renkei.messages.wire import MAX_ATTACHED, Applied, Attached
+from renkei.portal import apply_store as store
+
+CASES_MOST = 50
+"""Of one resident, at a time."""
+DRAFT_KEPT = 30 * 86_400_000
+"""Milliseconds for which a draft that nobody touches is kept."""
+SENT = "sent"
+OPEN = ("sent", "received", "asked", "answered")
+WORDS_MOST = 2000
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What was chosen and filled in so far; ``places``: the body for each place, or for a procedure that names none."""
+
+    chosen: list[str] = []
+    people: dict[str, int] = {}
+    places: dict[str, str] = {}
+    form: dict[str, str] = {}
+
+
+class Part(NamedTuple):
+    """A procedure of a case: what it asks, whom it goes to, and what became of it."""
+
+    procedure: Procedure
+    body: str
+    """Empty: still to be chosen."""
+    asked: tuple[Asked, ...]
+    row: Any
+    """Of what was sent; ``None`` before."""
+    refused: str
+    """Why the record did not take it; empty: it did."""
+
+    @property
+    def state(self) -> str:
+        if self.row is None:
+            return "draft"
+        return "turned-away" if self.refused else str(self.row.state)
+
+
+class Case(NamedTuple):
+    """A case as it stands."""
+
+    row: Any
+    draft: Draft
+    parts: tuple[Part, ...]
+    attached: tuple[Any, ...]
+    faults: Mapping[str, Title]
+    """What is missing or wrong of what is still to be sent, by name of the field."""
+
+    @property
+    def unsent(self) -> list[Part]:
+        return [p for p in self.parts if p.row is None]
+
+    @property
+    def questions(self) -> list[Asked]:
+        """Every question of what is still to be sent, once."""
+        found = {a.name: a for p in self.unsent for a in p.asked}
+        return list(found.values())
+
+
+class Applications:
+    """The portal's part."""
+
+    def __init__(self, keys: Keys, member: Member, database: Database, entry: Entry, clock: Clock) -> None:
+        self._keys, self._member, self._database, self._entry, self._clock = keys, member, database, entry, clock
+        self.letters: Letters
+        """Set by who makes both."""
+
+    @property
+    def _pack(self) -> Pack:
+        return self._member.pack
+
+    def events(self) -> list[tuple[Any, list[Procedure]]]:
+        """Life events of which something can be sent, with their procedures."""
+        found = ((e, applying.online(self._pack, e.code)) for e in self._pack.events.values())
+        return [(e, procedures) for e, procedures in found if procedures and self._pack.header.letters.kind]
+
+    def takers(self, procedure: Procedure) -> list[str]:
+        """Enrolled bodies that take in this procedure."""
+        pack, state = self._pack, self._member.state
+        return sorted(
+            b.body
+            for b in state.bodies.values()
+            if b.role == "gateway" and not pack.standing(b.kinds).isdisjoint(procedure.to)
+        )
+
+    # ------------------------------------------------------------------ drafts
+
+    async def begin(self, account: str, event: str) -> str:
+        """A new case; its id."""
+        if event not in {e.code for e, _ in self.events()}:
+            raise Malformed("Choose what has happened.", ja="出来事を選んでください。", code="event", field="event")
+        now, id_ = self._clock(), os.urandom(16).hex()
+        locked = self._keys.lock(msgspec.json.encode(Draft()))
+        row = {"id": id_, "account": account, "event": event, "draft": locked, "made": now, "changed": now}
+
+        def commit(connection: sa.Connection) -> None:
+            if len(store.cases_of(connection, account, CASES_MOST)) >= CASES_MOST:
+                raise Conflict(
+                    "You have begun too many applications.",
+                    ja="作成中・送信済みの手続が多すぎます。",
+                    code="too-many",
+                    remedy="Throw away drafts you do not need.",
+                    remedy_ja="不要な下書きを削除してください。",
+                )
+            store.add_case(connection, row)
+
+        await self._database.write(commit)
+        return id_
+
+    async def get(self, account: str, id_: str) -> Case:
+        """``NotFound`` unless it is this resident's."""
+        row = await self._database.read(lambda c: store.case(c, account, id_))
+        if row is None or row.event not in self._pack.events:
+            raise NotFound("There is no such application.", ja="この手続はありません。")
+        draft = msgspec.json.decode(self._keys.unlock(bytes(row.draft)), type=Draft)
+        sent = {p.procedure: p for p in await self._database.read(lambda c: store.parts_of(c, [id_]))}
+        known = {bytes(p.letter): p for p in sent.values()}
+        refused = await self._database.read(lambda c: letters.refused(c, list(known)))
+        attached = tuple(await self._database.read(lambda c: store.attached(c, id_)))
+        parts = tuple(
+            self._part(p, draft, sent.get(p.code), refused)
+            for p in applying.online(self._pack, row.event)
+            if p.code in draft.chosen or p.code in sent
+        )
+        case = Case(row, draft, parts, attached, {})
+        faults = {
+            a.name: fault
+            for a in case.questions
+            if (fault := applying.fault_of(self._pack, a.question, draft.form.get(a.name, "")))
+        }
+        return case._replace(faults=faults)
+
+    def _part(self, procedure: Procedure, draft: Draft, row: Any, refused: Mapping[bytes, str]) -> Part:
+        takers = self.takers(procedure)
+        wanted = draft.places.get(procedure.place or procedure.code, "")
+        body = row.body if row is not None else wanted if wanted in takers else takers[0] if len(takers) == 1 else ""
+        asked = tuple(applying.asked(self._pack, [procedure], draft.people))
+        reason = refused.get(bytes(row.letter), "") if row is not None else ""
+        return Part(procedure, body, asked, row, reason)
+
+    async def listed(self, account: str) -> list[Case]:
+        """A resident's cases, last changed first."""
+        rows = await self._database.read(lambda c: store.cases_of(c, account))
+        return [await self.get(account, r.id) for r in rows if r.event in self._pack.events]
+
+    async def choose(
+        self, account: str, id_: str, chosen: Sequence[str], people: Mapping[str, str], places: Mapping[str, str]
+    ) -> Case:
+        """Which procedures, how many people of each role, and which bodies."""
+        case = await self.get(account, id_)
+        offered = applying.online(self._pack, case.row.event)
+        known = {p.code for p in offered}
+        roles = applying.roles_asked(self._pack, offered)
+        counted = {r: int(people[r]) for r in roles if people.get(r, "").isdecimal() and len(people[r]) < 3}
+        counted = {r: min(n, applying.OF_ROLE_MOST) for r, n in counted.items() if n}
+        takers = {p.place or p.code: self.takers(p) for p in offered}
+        placed = {k: v for k, v in places.items() if v in takers.get(k, ())}
+        draft = msgspec.structs.replace(
+            case.draft, chosen=[c for c in chosen if c in known], people=counted, places=placed
+        )
+        if not draft.chosen:
+            raise Malformed("Choose what you want to do.", ja="手続を選んでください。", code="chosen", field="chosen")
+        await self._keep(id_, draft)
+        return await self.get(account, id_)
+
+    async def fill(self, account: str, id_: str, form: Mapping[str, str]) -> Case:
+        """Keep what was filled in, wrong or not: nothing that was typed is lost."""
+        case = await self.get(account, id_)
+        kept = dict(case.draft.form)
+        for one in case.questions:
+            if one.name in form:
+                kept[one.name] = applying.tidy(one.question, form[one.name])[: applying.ANSWER_MOST * 2]
+        await self._keep(id_, msgspec.structs.replace(case.draft, form=kept))
+        return await self.get(account, id_)
+
+    async def _keep(self, id_: str, draft: Draft) -> None:
+        locked = self._keys.lock(msgspec.json.encode(draft))
+        await self._database.write(lambda c: store.put_draft(c, id_, locked, self._clock()))
+
+    async def discard(self, account: str, id_: str) -> None:
+        """Throw a draft away. ``Conflict`` if something of it was sent."""
+        case = await self.get(account, id_)
+        if any(p.row is not None for p in case.parts):
+            raise Conflict("Something of it was sent.", ja="送信済みの手続があるため削除できません。", code="moved-on")
+        await self._database.write(lambda c: store.drop_case(c, id_))
+
+    async def forget(self) -> None:
+        """Drafts that nobody has touched for long."""
+        old = await self._database.read(lambda c: store.stale(c, self._clock() - DRAFT_KEPT, 100))
+        for id_ in old:
+            await self._database.write(lambda c, i=id_: store.drop_case(c, i))  # type: ignore[misc]
+
+    # ------------------------------------------------------------------ papers
+
+    async def attach(self, account: str, id_: str, kind: str, name: str, data: bytes) -> None:
+        """Keep a paper to be sent along; ``Malformed`` for what may not be."""
+        case = await self.get(account, id_)
+        kinds = {k for p in case.unsent for k in p.procedure.attaches}
+        media = applying.media_type(data)
+        name = "".join(c for c in name.rsplit("/")[-1].rsplit("\\")[-1] if c.isprintable() and c not in '"<>')[-100:]
+        if kind not in kinds or not media or not name:
+            raise Malformed(
+                "Attach PDF, PNG or JPEG.", ja="添付できるのはPDF・PNG・JPEGです。", code="attachment", field="file"
+            )
+        size = sum(a.size for a in case.attached) + len(data)
+        if size > MAX_ATTACHED or len(case.attached) >= applying.ATTACHED_MOST:
+            raise Malformed(
+                "Too much is attached: 2 MB together, and ten papers, at most.",
+                ja="添付は合計2MB、10件までです。",
+                code="attachment-size",
+                field="file",
+                status=413,
+            )
+        row = {"id": os.urandom(16).hex(), "case_id": id_, "kind": kind, "name": name, "type": media, "size": len(data)}
+        locked = await asyncio.to_thread(self._keys.lock, data)
+        await self._database.write(lambda c: store.attach(c, {**row, "data": locked}))
+
+    async def detach(self, account: str, id_: str, attachment: str) -> None:
+        await self.get(account, id_)
+        await self._database.write(lambda c: store.detach(c, id_, attachment))
+
+    def _papers(self, case: Case, procedure: Procedure) -> list[Attached]:
+        mine = (a for a in case.attached if a.kind in procedure.attaches)
+        return [Attached(a.kind, a.name, a.type, self._keys.unlock(bytes(a.data))) for a in mine]
+
+    # ------------------------------------------------------------------ sending
+
+    def _ready(self, case: Case, code: str) -> tuple[Part, dict[str, str | int], list[Attached]]:
+        """The part to be sent, its form and papers; ``Malformed`` while something is missing."""
+        part = next((p for p in case.unsent if p.procedure.code == code), None)
+        if part is None:
+            raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
+        if not part.body:
+            raise Malformed("Choose where to send it.", ja="提出先を選んでください。", code="place", field="place")
+        names = {a.name: a.question for a in part.asked}
+        if any(n in case.faults for n in names):
+            raise Malformed("Something is missing.", ja="記入が足りません。", code="incomplete")
+        filled = {n: case.draft.form[n] for n in names if case.draft.form.get(n)}
+        form = {n: int(v) if names[n].type == "integer" else v for n, v in filled.items()}
+        return part, form, self._papers(case, part.procedure)
+
+    async def statement(self, account: str, id_: str, code: str) -> bytes:
+        """What the card is to sign of one procedure."""
+        part, form, papers = self._ready(await self.get(account, id_), code)
+        return applying.statement(self._pack, part.procedure, part.body, form, papers)
+
+    async def send(self, account: str, id_: str, code: str, shown: Presented | None = None) -> None:
+        """Send one procedure's part; signed by the card where the law wants it. ``NotGenuine`` if the signature is not good."""
+        part, form, papers = self._ready(await self.get(account, id_), code)
+        procedure = part.procedure
+        said = Applied(form=form, attached=papers)
+        if procedure.signed:
+            statement = applying.statement(self._pack, procedure, part.body, form, papers)
+            verifier = self._entry.signatures()
+            if shown is None or verifier is None:
+                raise Malformed(
+                    "This must be signed with your card.", ja="カードによる署名が必要です。", code="unsigned"
+                )
+            await verifier.checked(shown, "signature", statement)
+            said = msgspec.structs.replace(
+                said, statement=statement, certificate=shown.certificate, signature=shown.signature
+            )
+        await self._write(account, part.body, procedure, said, case_id=id_)
+
+    async def _write(self, account: str, body: str, procedure: Procedure, said: Applied, *, case_id: str = "") -> None:
+        known = (await self._database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
+        if known is None or known.code is None:
+            raise Unavailable("Your file is still being set up.", ja="準備中です。", code="no-code")
+        code: Coded = known.code
+        written = await asyncio.to_thread(
+            lambda: self.letters.write(body, procedure.affair, procedure.code, code, said)
+        )
+        now = self._clock()
+
+        def commit(connection: sa.Connection) -> None:
+            if case_id:
+                row = {
+                    "letter": written.id,
+                    "case_id": case_id,
+                    "procedure": procedure.code,
+                    "body": body,
+                    "state": SENT,
+                }
+                if not store.add_part(connection, {**row, "sent": now, "changed": now}):
+                    raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
+            elif not store.move_part(connection, said.about, "answered", now, of=("asked",)) and not said.withdrawn:
+                raise Conflict("Nothing is asked any more.", ja="この質問は終了しています。", code="moved-on")
+            self.letters.send(connection, [written])
+
+        await self._database.write(commit)
+
+    async def _sent(self, account: str, id_: str, code: str) -> Part:
+        case = await self.get(account, id_)
+        part = next((p for p in case.parts if p.procedure.code == code and p.row is not None), None)
+        if part is None:
+            raise NotFound("This was not sent.", ja="この手続は送信されていません。")
+        return part
+
+    async def answer(self, account: str, id_: str, code: str, words: str) -> None:
+        """Answer what the body has asked."""
+        part, words = await self._sent(account, id_, code), words.strip()
+        if not 0 < len(words) <= WORDS_MOST:
+            raise Malformed("Write an answer.", ja="回答を入力してください。", code="words", field="words")
+        said = Applied(about=bytes(part.row.letter), words=words)
+        await self._write(account, part.body, part.procedure, said)
+
+    async def withdraw(self, account: str, id_: str, code: str) -> None:
+        """Take back what was not decided yet. The body confirms it."""
+        part = await self._sent(account, id_, code)
+        if part.row.state not in OPEN or part.refused:
+            raise Conflict("It is decided already.", ja="この手続は終了しています。", code="moved-on")
+        said = Applied(about=bytes(part.row.letter), withdrawn=True)
+        await self._write(account, part.body, part.procedure, said)
+
+    async def steps(self, part: Part) -> list[tuple[Any, Any]]:
+        """All letters of a part that was sent, with what they say."""
+        rows = await self._database.read(lambda c: letters.thread(c, bytes(part.row.letter)))
+        return [(r, self.letters.said(r)) for r in rows]

@@ -1,0 +1,90 @@
+"""The resident's inbox, and how they want to be written to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+
+from renkei.errors import NotFound
+from renkei.institution.entry import Form, Render
+from renkei.institution.web import language
+from renkei.institution.wording import notice_text
+from renkei.portal import apply_store as store
+from renkei.portal.inbox import PAGE
+
+if TYPE_CHECKING:
+    from renkei.portal.service import Portal
+
+Ask = Request[Any, Any, Any]
+
+
+def letter_of(text: str) -> bytes:
+    """The 32 bytes of a letter's id in hexadecimal; ``NotFound`` for anything else."""
+    try:
+        id_ = bytes.fromhex(text)
+    except ValueError:
+        id_ = b""
+    if len(id_) != 32:
+        raise NotFound("There is no such letter.", ja="このお知らせはありません。")
+    return id_
+
+
+def inbox_pages(
+    portal: Portal, render: Render, inside: list[Any], codes_of: Callable[[Ask], Awaitable[list[bytes]]]
+) -> list[Any]:
+    """``/inbox``."""
+    inbox = portal.inbox
+
+    @get("/inbox", guards=inside, include_in_schema=False)
+    async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
+        codes = await codes_of(request)
+        await inbox.came(request.state.account)
+        shown = await inbox.listed(codes, below)
+        return render(
+            request,
+            "inbox.html",
+            letters=shown,
+            unread=await inbox.unread(codes),
+            page_size=PAGE,
+            below=below,
+            paper=await inbox.prefers_paper(request.state.account),
+        )
+
+    @get("/inbox/{id:str}", guards=inside, include_in_schema=False)
+    async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
+        letter = await inbox.open(await codes_of(request), letter_of(id))
+        lang, pack = language(request, portal.settings.language), portal.member.pack
+        case = None
+        if letter.said.about:
+            found = await portal.database.read(lambda c: store.part(c, letter.said.about))
+            case = found.case_id if found else None
+        due = None
+        if letter.notice and letter.notice.days:
+            due = pack.day(letter.row.at) + dt.timedelta(days=letter.notice.days)
+        return render(
+            request,
+            "letter.html",
+            letter=letter,
+            text=notice_text(pack, letter.notice, letter.said.values, lang) if letter.notice else "",
+            due=due,
+            over=due is not None and due < pack.day(portal.clock()),
+            case=case,
+        )
+
+    @post("/inbox/{id:str}/unread", guards=inside, include_in_schema=False)
+    async def unread(request: Ask, id: FromPath[str]) -> Redirect:
+        await inbox.unopen(await codes_of(request), letter_of(id))
+        return Redirect("/inbox", status_code=303)
+
+    @post("/inbox/preference", guards=inside, include_in_schema=False)
+    async def prefer(request: Ask, data: Form) -> Redirect:
+        await codes_of(request)  # nobody's cards all have the same account, which is nobody's to set
+        await inbox.prefer(request.state.account, data.get("way") == "paper")
+        return Redirect("/inbox", status_code=303)
+
+    return [listed, one, unread, prefer]
