@@ -28,12 +28,14 @@ class Browser:
     def get(self, path: str) -> tuple[int, Any]:
         return self._do(urllib.request.Request(self.url + path))
 
-    def form(self, path: str, to: str = "", /, **fields: str) -> tuple[int, Any]:
+    def form(self, path: str, to: str = "", /, **fields: str | list[str]) -> tuple[int, Any]:
         """Open the page at ``path``, fill in its form, send it (``to``); follow on."""
         _, page = self.get(path)
         token = re.search(r'name="_csrf_token" value="([^"]*)"', page) if isinstance(page, str) else None
         data = {"_csrf_token": html.unescape(token[1]) if token else "", "passphrase": self.passphrase, **fields}
-        return self._do(urllib.request.Request(self.url + (to or path), urllib.parse.urlencode(data).encode()))
+        return self._do(
+            urllib.request.Request(self.url + (to or path), urllib.parse.urlencode(data, doseq=True).encode())
+        )
 
     def _do(self, request: urllib.request.Request) -> tuple[int, Any]:
         request.add_header("Accept", "text/html")

@@ -100,7 +100,10 @@ def test_common_items_have_a_data_specification(pack):
 
 def test_titles_are_in_both_languages_and_codes_are_used(pack):
     printed = {d.item for d in pack.documents.values()}
-    used = {r.item for r in pack.linkages} | printed, {r.affair for r in pack.linkages} | {pack.header.own.affair}
+    used = {r.item for r in pack.linkages} | printed, {r.affair for r in pack.linkages}
+    used[1].update(
+        {pack.header.own.affair}, (t.affair for t in (*pack.notices.values(), *pack.procedures.values()) if t.affair)
+    )
     assert used == (set(pack.items), set(pack.affairs))
     for table in (pack.items, pack.affairs, pack.kinds, pack.bodies):
         for entry in table.values():

@@ -18,15 +18,16 @@ from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
 from renkei.gateway import notice_store as store
 from renkei.institution import applying, letters, subjects
 from renkei.institution.database import Database
-from renkei.institution.letters import Arrived, Letters
+from renkei.institution.letters import Arrived, Letters, Written
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
+from renkei.institution.post import Post
 from renkei.institution.relying import Presented, Verifier, attributes_of
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.law import Pack
 from renkei.law.counter import APPLICANT, Procedure
-from renkei.messages.wire import Applied, Told
+from renkei.messages.wire import Applied, Received, Told
 
 RECEIVED, ASKED, ANSWERED, GRANTED, REFUSED, WITHDRAWN = (
     "received",
@@ -68,11 +69,13 @@ class Applications:
         self,
         member: Member,
         database: Database,
+        post: Post,
         observe: Observer,
         clock: Clock,
         verifier: Callable[[], Verifier | None],
     ) -> None:
-        self._member, self._database, self._observe, self._clock = member, database, observe, clock
+        self._member, self._database, self._post = member, database, post
+        self._observe, self._clock = observe, clock
         self._verifier = verifier
         self.letters: Letters
         """Set by who makes both."""
@@ -117,7 +120,7 @@ class Applications:
             store.move(connection, one.id, REFUSED, one.at)
             self._reply(connection, one, REFUSED, wrong)
             return
-        self._reply(connection, one, RECEIVED, "")
+        self._post.put(connection, one.sender, [Received([one.id])], later=True)
         if procedure.signed and self._loop is not None:
             self._loop.call_soon_threadsafe(self._to_check.set)
 
@@ -134,13 +137,21 @@ class Applications:
     def _follow(self, connection: sa.Connection, one: Arrived, said: Applied) -> None:
         if said.withdrawn:
             if store.move(connection, one.about, WITHDRAWN, one.at):
-                self._reply(connection, one, WITHDRAWN, "", about=one.about)
+                self._post.put(connection, one.sender, [Received([one.id])], later=True)
         else:
             store.move(connection, one.about, ANSWERED, one.at, of=(ASKED,))
 
-    def _reply(self, connection: sa.Connection, one: Arrived, state: str, words: str, about: bytes = b"") -> None:
-        said = Told(about=about or one.id, state=state, words=words)
-        self.letters.send(connection, [self.letters.write(one.sender, one.affair, one.topic, one.code, said)])
+    def _reply(self, connection: sa.Connection, one: Arrived, state: str, words: str) -> None:
+        said = Told(about=one.id, state=state, words=words)
+        written = self.letters.write(one.sender, one.affair, one.topic, one.code, said)
+        known = subjects.by_code(connection, self._member, [one.code]).get(one.code)
+        self._send(connection, written, known.local_id if known else "", "")
+
+    def _send(self, connection: sa.Connection, written: Written, local_id: str, by: str) -> None:
+        """Whoever wants paper is told on paper of this, too."""
+        self.letters.send(connection, [written])
+        row = {"letter": written.id, "local_id": local_id, "by": by, "made": written.row["made"]}
+        store.add_notices(connection, [row])
 
     # ------------------------------------------------------------------ signatures
 
@@ -232,7 +243,7 @@ class Applications:
         def commit(connection: sa.Connection) -> None:
             if not store.move(connection, letter, state, self._clock(), clerk=clerk):
                 raise Conflict("This application is closed.", ja="この申請は処理済みです。", code="moved-on")
-            self.letters.send(connection, [written])
+            self._send(connection, written, application.local_id, clerk)
 
         await self._database.write(commit)
         self._observe.count(f"applications_{state}")

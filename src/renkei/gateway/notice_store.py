@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from renkei.gateway.store import metadata
+from renkei.institution.letters import letters
 
 told = sa.Table(
     "notices_told",
@@ -75,10 +76,17 @@ def set_way(connection: sa.Connection, ids: Sequence[bytes], way: str) -> None:
     connection.execute(notices.update().where(notices.c.letter.in_(list(ids))).values(way=way))
 
 
-def to_print(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
-    """Letters of whoever wants paper that were not printed, oldest first."""
+def recent(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
+    """What was told last, newest first, with what the record says of it."""
+    n, c = notices.c, letters.c
+    query = sa.select(notices, c.topic, c.state, c.reason, c.about).join(letters, c.id == n.letter)
+    return list(connection.execute(query.order_by(n.made.desc()).limit(limit)))
+
+
+def to_print(connection: sa.Connection, limit: int, until: int) -> list[sa.Row[Any]]:
+    """Letters of whoever wants paper that were not printed and are made ``until`` (ms), oldest first."""
     n = notices.c
-    where = n.way == "paper", n.printed.is_(None)
+    where = n.way == "paper", n.printed.is_(None), n.made <= until
     return list(connection.execute(sa.select(notices).where(*where).order_by(n.made).limit(limit)))
 
 

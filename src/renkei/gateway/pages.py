@@ -22,6 +22,7 @@ from renkei.gateway.api import Position, inquiry_id, provision, view
 from renkei.gateway.change_pages import change_pages
 from renkei.gateway.counter_pages import counter_pages
 from renkei.gateway.desk import Ask
+from renkei.gateway.letter_pages import letter_pages
 from renkei.gateway.queue import Queue
 from renkei.gateway.queue_pages import queue_pages
 from renkei.gateway.source_pages import source_pages
@@ -313,6 +314,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
     if gateway.entry.open:
         handlers += counter_pages(gateway, render, inside)
     handlers += change_pages(gateway, render, inside)
+    handlers += letter_pages(gateway, render, inside)
     queue = Queue(gateway.member, gateway.database, gateway.clock)
     handlers += visit_pages(gateway, gateway.visits, queue, render, inside)
     if gateway.settings.queue:

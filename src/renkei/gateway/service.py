@@ -49,7 +49,6 @@ from renkei.messages.wire import (
     Enclosure,
     GetPermit,
     GetProofs,
-    Inboxed,
     KeyShare,
     Message,
     OwnProof,
@@ -57,6 +56,7 @@ from renkei.messages.wire import (
     Permitted,
     Proofs,
     Receipt,
+    Received,
     Remind,
     decode_as,
 )
@@ -112,7 +112,9 @@ class Gateway(Institution):
         """Inquiries whose permit is being fetched from the hub."""
         self.entry = Entry(s, self.member, self.database, self.post, clock)
         self.own = self._open_own()
-        self.applications = Applications(self.member, self.database, self.observe, clock, self.entry.signatures)
+        self.applications = Applications(
+            self.member, self.database, self.post, self.observe, clock, self.entry.signatures
+        )
         self.letters = Letters(
             self.keys,
             self.member,
@@ -370,7 +372,7 @@ class Gateway(Institution):
             works.append(self.subscriptions.take(changes))
         if delivered or receipts or Enclosure in by_type:
             works.append(self.letters.take(delivered, by_type.get(Enclosure, []), receipts))
-        works += [self._inboxed(m) for sender, m in by_type.get(Inboxed, []) if self._is_portal(sender)]
+        works += [self._received(m) for sender, m in by_type.get(Received, []) if self._is_portal(sender)]
         if receipts or ends:  # an inquiry that came with the end of its subscription is answered first
             works.append(self.subscribers.take(receipts, ends))
         works += [self.supervision.take(d) for sender, d in by_type.get(Demand, []) if sender == "commission"]
@@ -385,7 +387,7 @@ class Gateway(Institution):
         return self.member.state.body(sender).role == "portal"
 
     @staticmethod
-    def _inboxed(told: Inboxed) -> Callable[[sa.Connection], None]:
+    def _received(told: Received) -> Callable[[sa.Connection], None]:
         return lambda c: notice_store.set_way(c, told.letters, "paper" if told.paper else "shown")
 
     def _reminded(self, requester: str, inquiry: bytes) -> Callable[[sa.Connection], None]:

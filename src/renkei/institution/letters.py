@@ -26,6 +26,7 @@ from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.institution.store import metadata
 from renkei.institution.subjects import Coded
+from renkei.messages.signing import open_letter, seal_letter
 from renkei.messages.wire import (
     Applied,
     Enclosure,
@@ -157,7 +158,8 @@ class Letters:
             "state": SENT,
             "made": now,
         }
-        return Written(envelope.id, row, Submit(envelope), Enclosure(envelope.id, salt, content))
+        sealed = seal_letter(content, self._member.state.body(receiver).seal, envelope.id)
+        return Written(envelope.id, row, Submit(envelope), Enclosure(envelope.id, salt, sealed))
 
     def send(self, connection: sa.Connection, written: Sequence[Written], *, later: bool = False) -> None:
         """Send letters with the caller's transaction."""
@@ -180,7 +182,7 @@ class Letters:
     ) -> Callable[[sa.Connection], None]:
         """Verify what came, on a thread; answers work for the writer."""
         found = [d for permit in permits if (d := self._open(permit)) is not None]
-        halves = [(sender, e, document_hash(e.salt, e.content), self._keys.lock(e.content)) for sender, e in came]
+        halves = [half for sender, e in came if (half := self._unseal(sender, e)) is not None]
         now = self._clock()
         if self._under_way is None:
             self._under_way = self._database.read_now(_under_way)
@@ -194,6 +196,15 @@ class Letters:
             self._match(connection, [d.id for d, *_ in found] + [e.letter for _, e in came])
 
         return commit
+
+    def _unseal(self, sender: str, enclosure: Enclosure) -> tuple[str, Enclosure, bytes, bytes] | None:
+        """What came, with the hash it must have in the record, and locked; ``None`` if it is not for us."""
+        try:
+            content = open_letter(enclosure.sealed, self._keys.seal, enclosure.letter)
+        except RenkeiError:
+            self._observe.count("enclosures_dropped")
+            return None
+        return sender, enclosure, document_hash(enclosure.salt, content), self._keys.lock(content)
 
     def _open(self, permit: Permit) -> tuple[Delivered, Coded, int] | None:
         member = self._member

@@ -71,6 +71,16 @@ APPLICATION: dict[str, tuple[str, str]] = {
 """Where a resident's application stands."""
 
 
+DESK_APPLICATION: dict[str, tuple[str, str]] = {
+    "received": ("To be looked at", "未処理"),
+    "asked": ("Asked back", "質問中"),
+    "answered": ("Answered", "回答あり"),
+    "granted": ("Granted", "認定"),
+    "refused": ("Refused", "不認定"),
+    "withdrawn": ("Taken back", "取下げ"),
+}
+
+
 def measure(code: str, language: str) -> str:
     """A step of the commission's supervision."""
     return _say(MEASURES, code, language)
@@ -89,6 +99,11 @@ def reason(code: str, language: str) -> str:
 def application(code: str, language: str) -> str:
     """Where an application stands."""
     return _say(APPLICATION, code, language)
+
+
+def desk_application(code: str, language: str) -> str:
+    """Where an application stands, for who decides it."""
+    return _say(DESK_APPLICATION, code, language)
 
 
 def _say(words: dict[str, tuple[str, str]], code: str, language: str) -> str:

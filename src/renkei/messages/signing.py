@@ -188,6 +188,9 @@ def own_of(document: bytes) -> tuple[str, str]:
     return provider, day
 
 
+LETTER = b"renkei/v1/letter"
+LETTER_STEP = 262_144
+"""Bytes, of which letters with papers are a multiple."""
 ANSWER = b"renkei/v1/answer"
 
 
@@ -199,3 +202,18 @@ def seal_answer(content: msgspec.Struct, reply_key: bytes, inquiry: bytes) -> by
 def open_answer(sealed: bytes, key: SealKey, inquiry: bytes) -> bytes:
     """The content bytes of an answer; ``NotGenuine`` if it is for another inquiry or damaged."""
     return unpad(key.open(sealed, ANSWER, inquiry))
+
+
+def seal_letter(content: bytes, public: bytes, letter: bytes) -> bytes:
+    """What a letter says, sealed to its receiver and bound to the letter; filled up, so that its size says little of it."""
+    size = next((s for s in PADDED_SIZES if len(content) + 4 <= s), -(-(len(content) + 4) // LETTER_STEP) * LETTER_STEP)
+    return seal((len(content).to_bytes(4, "big") + content).ljust(size, b"\0"), public, LETTER, letter)
+
+
+def open_letter(sealed: bytes, key: SealKey, letter: bytes) -> bytes:
+    """The content of a letter; ``NotGenuine`` if it is of another, for somebody else, or damaged."""
+    padded = key.open(sealed, LETTER, letter)
+    length = int.from_bytes(padded[:4], "big")
+    if length + 4 > len(padded):
+        raise Malformed("The letter is not padded as agreed.", code="letter-padding")
+    return padded[4 : 4 + length]

@@ -498,15 +498,17 @@ class OwnProof(Wire, frozen=True, tag="own-proof/1"):
 
 
 class Enclosure(Wire, frozen=True, tag="enclosure/1"):
-    """Sender → receiver, sealed to it: what a letter says, an encoded ``Said``. It is believed with the letter's permit, and not before."""
+    """Sender → receiver: what a letter says, an encoded ``Said``, sealed to the receiver (``signing.seal_letter``). It is believed with the
+    letter's permit, and not before."""
 
     letter: Bytes32
     salt: Bytes16
-    content: Annotated[bytes, Meta(max_length=MAX_ENCLOSED)]
+    sealed: Annotated[bytes, Meta(max_length=MAX_ENCLOSED)]
 
 
-class Inboxed(Wire, frozen=True, tag="inboxed/1"):
-    """Portal → body: what became of these letters: ``shown`` in the person's inbox, or to be sent on ``paper``, as the person wants."""
+class Received(Wire, frozen=True, tag="received/1"):
+    """Receiver → sender, around the hub, which would else see from the time that two letters are about one person: these letters were
+    taken in. Of the portal: they are in the person's inbox, or (``paper``) the person wants them on paper."""
 
     letters: Annotated[list[Bytes32], Meta(min_length=1, max_length=MAX_BATCH)]
     paper: bool = False
@@ -649,7 +651,7 @@ Message = (
     | CodeByCard
     | OwnProof
     | Enclosure
-    | Inboxed
+    | Received
     | CodeRefused
     | KeyShare
     | Demand
@@ -686,7 +688,7 @@ class Told(Wire, frozen=True, tag="told/1"):
     about: Annotated[bytes, Meta(max_length=32)] = b""
     """The letter that brought the application."""
     state: Word = ""
-    """Of an application: received, asked, granted, refused or withdrawn."""
+    """Of an application: asked, granted or refused."""
     words: Annotated[str, Meta(max_length=2000)] = ""
     """What the body's clerk says of it, and asks."""
 

@@ -20,18 +20,20 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.law.letters import Notice
-from renkei.messages.wire import Inboxed, Told
+from renkei.messages.wire import Applied, Received, Told
 from renkei.portal import apply_store as store
 
 PAGE = 20
-MOVES = {
+MOVES: dict[str, tuple[str, ...]] = {
     "received": ("sent",),
     "asked": ("sent", "received", "answered"),
     "granted": ("sent", "received", "asked", "answered"),
     "refused": ("sent", "received", "asked", "answered"),
     "withdrawn": ("sent", "received", "asked", "answered"),
 }
-"""What a body may say of an application, and after what."""
+"""What becomes of an application, and after what."""
+SAID = ("asked", "granted", "refused")
+"""What a body may say of one."""
 
 
 class Shown(NamedTuple):
@@ -61,12 +63,25 @@ class Inbox:
             if not isinstance(one.said, Told):
                 self._observe.count("letters_unexpected")
                 continue
-            if one.about and one.said.state in MOVES:
+            if one.about and one.said.state in SAID:
                 store.move_part(connection, one.about, one.said.state, one.at, of=MOVES[one.said.state])
             person = known.get(one.code)
             ways.setdefault((one.sender, person is None or person.local_id in paper), []).append(one.id)
         for (sender, on_paper), ids in ways.items():
-            self._post.put(connection, sender, [Inboxed(ids, on_paper)], later=True)
+            self._post.put(connection, sender, [Received(ids, on_paper)], later=True)
+
+    def received(self, connection: sa.Connection, sender: str, message: Received) -> None:
+        """A body has taken in letters of ours: an application, or that one is taken back."""
+        now = self._clock()
+        for id_ in message.letters:
+            row = letters.get(connection, id_)
+            if row is None or not row.mine or row.peer != sender:
+                continue
+            said = self.letters.said(row)
+            if isinstance(said, Applied) and said.withdrawn:
+                store.move_part(connection, said.about, "withdrawn", now, of=MOVES["withdrawn"])
+            elif not said.about:
+                store.move_part(connection, id_, "received", now, of=MOVES["received"])
 
     async def listed(self, codes: Sequence[bytes], below: int | None) -> list[Shown]:
         """A person's letters, newest first."""

@@ -24,7 +24,18 @@ from renkei.institution.runtime import Institution
 from renkei.institution.settings import Clock, system_clock
 from renkei.institution.subjects import Coded
 from renkei.institution.web import Health, serve
-from renkei.messages.wire import Answer, CodeRefused, Enclosure, KeyShare, Message, Permit, Progress, Receipt, Report
+from renkei.messages.wire import (
+    Answer,
+    CodeRefused,
+    Enclosure,
+    KeyShare,
+    Message,
+    Permit,
+    Progress,
+    Receipt,
+    Received,
+    Report,
+)
 from renkei.portal import store
 from renkei.portal.applications import Applications
 from renkei.portal.filing import Filing
@@ -188,6 +199,7 @@ class Portal(Institution):
         permits: list[Permit] = []
         receipts: list[Receipt] = []
         enclosures: list[tuple[str, Enclosure]] = []
+        received: list[tuple[str, Received]] = []
         for parcel in parcels:
             for message in parcel.messages:
                 if isinstance(message, KeyShare):  # first: what else came may need the key
@@ -209,6 +221,8 @@ class Portal(Institution):
                             receipts.append(message)
                     case Enclosure():
                         enclosures.append((parcel.sender, message))
+                    case Received():
+                        received.append((parcel.sender, message))
                     case Progress() if parcel.sender == "commission":
                         marks.append(message)
                     case _:
@@ -218,6 +232,8 @@ class Portal(Institution):
 
         def commit(connection: sa.Connection) -> None:
             letters_(connection)
+            for sender, told in received:
+                self.inbox.received(connection, sender, told)
             subjects.keep_codes(connection, self.member, codes, strangers=True)
             for mark in marks:
                 store.put_mark(connection, mark.index, mark.case, mark.state)

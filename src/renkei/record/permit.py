@@ -15,7 +15,7 @@ from renkei.errors import Malformed, NotGenuine, Refused
 from renkei.ledger.merkle import commitment, leaf_hash
 from renkei.ledger.notes import COSIGNATURE, NOTE, Checkpoint, Proof, Verifier, cosigners, verify_note
 from renkei.messages import signing
-from renkei.messages.wire import Changed, Enclosure, Inquiry, Letter, Permit, document_hash
+from renkei.messages.wire import Changed, Inquiry, Letter, Permit
 from renkei.record.entries import Entry, PersonalLeaf, decode_entry, envelope_of, said
 from renkei.record.rounds import demand_proofs
 from renkei.record.state import CONVERTERS, State, domain_of
@@ -139,11 +139,6 @@ class Delivered(NamedTuple):
     time: int
     target: Domain
     ciphertext: Ciphertext
-
-    def opens(self, enclosure: Enclosure) -> bool:
-        """Whether this is what the letter says."""
-        said = document_hash(enclosure.salt, enclosure.content)
-        return enclosure.letter == self.id and said == self.letter.document
 
 
 def authorise_letter(permit: Permit, notary: Notary, state: State, own: str, *, prove: bool = False) -> Delivered:
