@@ -80,7 +80,7 @@ class Applications:
         self.letters: Letters
         """Set by who makes both."""
         self._to_check = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signed_came = False
 
     @property
     def _pack(self) -> Pack:
@@ -121,8 +121,7 @@ class Applications:
             self._reply(connection, one, REFUSED, wrong)
             return
         self._post.put(connection, one.sender, [Received([one.id])], later=True)
-        if procedure.signed and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._to_check.set)
+        self._signed_came = self._signed_came or procedure.signed
 
     def _wrong(self, procedure: Procedure, said: Applied) -> str:
         body = self._member.domain.body
@@ -157,7 +156,6 @@ class Applications:
 
     async def run(self) -> None:
         """Check signatures as they come, for ever; what could not be asked today is asked again."""
-        self._loop = asyncio.get_running_loop()
         await self._member.until_ready()
         while True:
             self._to_check.clear()
@@ -170,6 +168,12 @@ class Applications:
                     await self._to_check.wait()
             except TimeoutError:
                 pass
+
+    def committed(self) -> None:
+        """What was taken in is in the database: its signatures are looked at soon."""
+        if self._signed_came:
+            self._signed_came = False
+            self._to_check.set()
 
     async def check(self) -> None:
         """Look at the signatures that were not looked at yet."""

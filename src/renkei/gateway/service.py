@@ -325,6 +325,7 @@ class Gateway(Institution):
             self.post.committed(connection, parcels)
 
         await self.database.write(commit)
+        self.applications.committed()
         self.desk.tell(told)
 
     async def _accept_share(self, sender: str, share: KeyShare) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
+import msgspec
+
 from renkei.institution.forms import FAULTS, KINDS, Blank
 from renkei.institution.wording import UNITS
 from renkei.law import Pack
@@ -172,9 +174,10 @@ def statement(pack: Pack, procedure: Procedure, body: str, form: Form, attached:
     lines = [procedure.title.ja, f"{title}（{body}）", f"手続: {procedure.code}", ""]
     for one in asked(pack, [procedure], people_in(form)):
         if one.name in form:
-            lines.append(f"{one.title(pack, 'ja')} [{one.name}]: {_said(pack, one.question, str(form[one.name]))}")
+            lines.append(f"{one.title(pack, 'ja')}: {_said(pack, one.question, str(form[one.name]))}")
     lines += [f"添付: {a.name} {len(a.data)} バイト SHA-256 {sha256(a.data).hexdigest()}" for a in attached]
-    return ("\n".join(lines) + "\n").encode()
+    exact = msgspec.json.encode([procedure.code, body, dict(form)], order="deterministic")
+    return "\n".join([*lines, "", f"SHA-256 {sha256(exact).hexdigest()}", ""]).encode()
 
 
 def _said(pack: Pack, question: Question, value: str) -> str:

@@ -5,11 +5,12 @@ import datetime as dt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import PACK
 
-from renkei.law import Pack, pack as packs
+from renkei.law import Pack
+from renkei.law import pack as packs
 from renkei.law.letters import Condition, Notice, Rule, meets, placeholders
 from renkei.law.tables import Title
-from tests.conftest import PACK
 
 TODAY = dt.date(2026, 11, 26)
 TITLE = Title("題", "Title")
