@@ -176,6 +176,7 @@ def test_with_the_keyboard_alone(nation, page):
     page.wait_for_selector("section.card")
     tab_to(page, "main > form button")
     page.keyboard.press("Enter")
+    page.wait_for_selector("ol.timeline")
     reloaded(page, "Received")
 
 
