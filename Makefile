@@ -49,6 +49,7 @@ bench: setup  ## Measure, and how it grows in short; writes bench/results/latest
 	@$(BIN)/python -m bench.cards
 	@$(BIN)/python -m bench.visits
 	@$(BIN)/python -m bench.changes
+	@$(BIN)/python -m bench.notices --residents 20000
 	@$(BIN)/python -m bench.portal
 	@$(BIN)/python -m bench.adapter --rows 200000
 	@$(BIN)/python -m bench.catalogue --datasets 20000 --corporations 200000

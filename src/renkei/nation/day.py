@@ -61,6 +61,31 @@ def visits(plan: Plan, demography: Demography) -> list[Asked]:
     ]
 
 
+async def write_letters(plan: Plan, demography: Demography, on: dt.date) -> int:
+    """The personas' notices of the first day; how many were sent."""
+    faces = {f.id: f for f in plan.personas}
+    for letter in demography.letter:
+        place = plan.place(letter.body)
+        day = {"day": (on + dt.timedelta(days=letter.in_days)).isoformat()} if letter.in_days else {}
+        data = {
+            "notice": letter.notice,
+            "local_id": faces[letter.persona].local_ids[letter.body],
+            "values": {**letter.values, **day},
+        }
+        await call(f"{place.url}/letters", place.token, data)
+    return len(demography.letter)
+
+
+async def push(plan: Plan) -> int:
+    """Every body looks by the pack's rules whom to tell something; how many were told."""
+    told = 0
+    for place in plan.places:
+        if place.role == "gateway":
+            done = await call(f"{place.url}/letters/check", place.token, {})
+            told += sum(done["told"].values())
+    return told
+
+
 def sample(
     folder: Path, plan: Plan, pack: Pack, demography: Demography, count: int, seed: int, on: dt.date
 ) -> list[Asked]:

@@ -235,6 +235,11 @@ async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) ->
         ends = await day.ask_all(world.plan, day.visits(world.plan, demography), name="visit")
         out.print(f"The personas' inquiries: {_tally(ends)}")
         visited.touch()
+    on = dt.date.fromisoformat(world.plan.created)
+    told, pushed = world.folder / "told", world.folder / "pushed"
+    if not told.exists():
+        out.print(f"The personas' notices: {await day.write_letters(world.plan, demography, on)}")
+        told.touch()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     have, want = await world.codes()
     if have < want:
@@ -247,13 +252,15 @@ async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) ->
     out.print(f"All {want:,} linkage codes are issued.")
     await asyncio.to_thread(_open, world, pack)
     if inquiries and not lived.exists():
-        on = dt.date.fromisoformat(world.plan.created)
         asked = day.sample(world.folder, world.plan, pack, demography, inquiries, world.plan.seed, on)
         with Progress(*columns, console=out, transient=True) as progress:
             bar = progress.add_task("a day's inquiries", total=len(asked))
             ends = await day.ask_all(world.plan, asked, name="day", report=lambda _: progress.advance(bar))
         out.print(f"A day's inquiries: {_tally(ends)}")
         lived.touch()
+    if not pushed.exists():
+        out.print(f"Residents told of something without asking: {await day.push(world.plan):,}")
+        pushed.touch()
     out.print("Ctrl-C stops. In another terminal: `renkei inquire`, `renkei nation status`.")
 
 

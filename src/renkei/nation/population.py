@@ -57,6 +57,17 @@ class Visit(msgspec.Struct, frozen=True):
     purpose: str
 
 
+class LetterOf(msgspec.Struct, frozen=True):
+    """A notice to a persona on the first day."""
+
+    persona: str
+    body: str
+    notice: str
+    values: dict[str, str] = {}
+    in_days: int = 0
+    """Days ahead of the first day (negative: ago) at which its ``day`` is; 0 if it says none."""
+
+
 class OfficerOf(msgspec.Struct, frozen=True):
     """An officer of the invented nation's commission."""
 
@@ -74,6 +85,7 @@ class Demography(msgspec.Struct, frozen=True):
     persona: tuple[Persona, ...]
     visit: tuple[Visit, ...]
     officer: tuple[OfficerOf, ...]
+    letter: tuple[LetterOf, ...] = ()
 
     @classmethod
     def read(cls, pack_folder: Path) -> Demography:
