@@ -139,6 +139,48 @@ def test_retiring_is_told_once_signed_where_it_must_be_and_decided(nation, page,
     shot(page, "apply-granted")
 
 
+@pytest.mark.parametrize(("lang", "width"), BOTH, ids=IDS)
+def test_what_a_body_holds_need_not_be_written(nation, browser, lang, width):
+    """Asked with the card, opened in the browser; the form is filled in with what the resident wants to use, and no more."""
+    context = browser.new_context(locale=lang, viewport={"width": width, "height": 800}, bypass_csp=True)
+    page = context.new_page()
+    page.lang = lang
+    page.goto(f"{nation.url('portal')}/signin?lang={lang}")
+    page.locator("form[action$='/ask'] button").click()
+    page.wait_for_selector("#pin")
+    page.fill("#pin", "1234")
+    page.press("#pin", "Enter")
+    page.wait_for_url("**/records*")
+    page.goto(f"{nation.url('portal')}/apply")
+    page.locator("button[value=retirement]").click()
+    page.wait_for_selector("form[action$='/choose']")
+    for code in ("old-age-pension", "insurance-continued", "resident-tax-payment"):
+        page.uncheck(f"input[value={code}]")
+    page.locator("form[action$='/choose'] button").click()
+    page.wait_for_selector("button[value=check]")
+    assert page.input_value("[name='income-total@applicant']") == ""
+    page.locator("section.notice a[href*='of=tax-union']").click()
+    page.wait_for_selector("#ask:not([hidden])")
+    sound(page)
+    assert violations(page) == []
+    page.locator("#ask button").click()
+    page.wait_for_selector("#pin")
+    page.fill("#pin", "1234")
+    page.press("#pin", "Enter")
+    page.wait_for_selector("#fill:not([hidden])", timeout=30_000)
+    sound(page)
+    assert violations(page) == []
+    shot(page, "apply-fill")
+    shown = page.inner_text("#fill")
+    page.locator("#fill button").click()
+    page.wait_for_selector("button[value=check]")
+    income = page.input_value("[name='income-total@applicant']")
+    assert f"{int(income):,}" in shown
+    assert page.input_value("[name='full-name@applicant']") == ""
+    sound(page)
+    context.close()
+
+
 @pytest.mark.parametrize("page", [("en", 320)], indirect=True, ids=["en-320"])
 def test_a_notice_s_button_begins_what_it_asks_for(nation, page):
     by_card(nation, page)

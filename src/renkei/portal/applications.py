@@ -26,7 +26,7 @@ from renkei.institution.relying import Presented
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.law import Pack
-from renkei.law.counter import Procedure
+from renkei.law.counter import APPLICANT, Procedure
 from renkei.law.tables import Title
 from renkei.messages.wire import MAX_ATTACHED, Applied, Attached
 from renkei.portal import apply_store as store
@@ -208,6 +208,15 @@ class Applications:
     async def _keep(self, id_: str, draft: Draft) -> None:
         locked = self._keys.lock(msgspec.json.encode(draft))
         await self._database.write(lambda c: store.put_draft(c, id_, locked, self._clock()))
+
+    @staticmethod
+    def fills(case: Case) -> dict[str, dict[str, list[Asked]]]:
+        """What is held about the applicant that answers questions of the case: by item and field, the questions."""
+        found: dict[str, dict[str, list[Asked]]] = {}
+        for one in case.questions:
+            for item, field in one.question.fills if one.who in ("", APPLICANT) else ():
+                found.setdefault(item, {}).setdefault(field, []).append(one)
+        return found
 
     async def discard(self, account: str, id_: str) -> None:
         """Throw a draft away. ``Conflict`` if something of it was sent."""

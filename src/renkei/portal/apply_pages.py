@@ -77,6 +77,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             applying.blank(pack, a, lang, case.draft.form.get(a.name, ""), case.faults.get(a.name) if told else None)
             for a in case.questions
         ]
+        fills = applications.fills(case)
+        known = portal.own.bodies() if portal.own.open and step == "form" else {}
         kinds = list(dict.fromkeys(k for p in case.unsent for k in p.procedure.attaches))
         return render(
             request,
@@ -88,6 +90,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             takers={p.place or p.code: applications.takers(p) for p in offered},
             blanks=blanks,
             kinds=kinds,
+            sources=sorted((b for b, items in known.items() if not fills.keys().isdisjoint(items))),
             can_sign=portal.entry.signatures() is not None,
             lacks=lambda p: _lacks(case, p),
             value=lambda a: _value(pack, a, case, lang),
@@ -135,6 +138,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         case = await applications.fill(account_of(request), id, data)
         if data.get("act") == "save":
             return Redirect("/apply", status_code=303)
+        if data.get("act") == "fill":  # with what the resident's own browser has opened, and they want to use
+            return Redirect(f"/apply/{id}?step=form", status_code=303)
         if case.faults:
             return await case_page(request, case, "form", told=True, status=400)
         return Redirect(f"/apply/{id}?step=send", status_code=303)

@@ -29,8 +29,17 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     def words_of(request: Ask) -> PackWords:
         return PackWords(portal.member.pack, language(request, portal.settings.language))
 
-    def choose(request: Ask, body: str, problem: Any = None, status: int = 200) -> Response[bytes]:
-        bodies = own.bodies()
+    async def fills_of(request: Ask, case: str) -> dict[str, dict[str, list[Any]]]:
+        """What an application of the resident's could be filled in with; nothing without one."""
+        if not case:
+            return {}
+        return portal.applications.fills(await portal.applications.get(request.state.account, case))
+
+    async def choose(request: Ask, body: str, problem: Any = None, status: int = 200) -> Response[bytes]:
+        bodies, case = own.bodies(), request.query_params.get("for", "")
+        if fills := await fills_of(request, case):
+            useful = ((b, [i for i in items if i in fills]) for b, items in bodies.items())
+            bodies = {b: items for b, items in useful if items}
         page = render(
             request,
             "own.html",
@@ -39,6 +48,7 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             items=bodies.get(body, []),
             reader=portal.settings.reader,
             open=own.open,
+            case=case if fills else "",
             problem=problem,
             status=status,
         )
@@ -46,7 +56,7 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
 
     @get("/own", guards=inside, include_in_schema=False)
     async def start(request: Ask, of: FromQuery[str] = "") -> Response[bytes]:
-        return choose(request, of)
+        return await choose(request, of)
 
     @post("/own/begin", guards=inside, include_in_schema=False, status_code=200)
     async def begin(request: Ask, data: Form) -> Response[Any]:
@@ -56,7 +66,7 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             name, wish = await own.begin(request.state.account, data.get("body", ""), keys)
         except RenkeiError as error:
             return Response(error.problem(language(request, portal.settings.language)), status_code=error.status)
-        request.set_session({**request.session, "own": name})
+        request.set_session({**request.session, "own": name, "own_for": data.get("for", "")[:32]})
         return Response({"wish": name, "document": b64encode(wish.document).decode()})
 
     @post("/own/back", include_in_schema=False)
@@ -75,7 +85,7 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         try:
             await own.prove(request.state.account, name, presented(data))
         except RenkeiError as error:
-            return choose(request, "", error.problem(language(request, portal.settings.language)), error.status)
+            return await choose(request, "", error.problem(language(request, portal.settings.language)), error.status)
         return Redirect(f"/own/{name}", status_code=303)
 
     @get("/own/{wish:str}", guards=inside, include_in_schema=False)
@@ -83,9 +93,21 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         try:
             found = own.wish(request.state.account, wish)
         except RenkeiError as error:
-            return choose(request, "", error.problem(language(request, portal.settings.language)), error.status)
-        words = words_of(request)
-        return render(request, "own_answers.html", wish=found, words_in=_dictionary(words, sorted(found.keys)))
+            return await choose(request, "", error.problem(language(request, portal.settings.language)), error.status)
+        words, case = words_of(request), request.session.get("own_for", "")
+        named = {
+            item: {field: [[a.name, a.title(words.pack, words.lang)] for a in asked] for field, asked in fields.items()}
+            for item, fields in (await fills_of(request, case)).items()
+            if item in found.keys
+        }
+        return render(
+            request,
+            "own_answers.html",
+            wish=found,
+            words_in=_dictionary(words, sorted(found.keys)),
+            fills=named,
+            case=case if named else "",
+        )
 
     @get("/own/{wish:str}/answers", guards=inside, include_in_schema=False)
     async def answers(request: Ask, wish: FromPath[str]) -> Response[Any]:

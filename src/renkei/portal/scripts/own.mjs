@@ -39,6 +39,7 @@ async function begin(form, to) {
   const items = [...form.querySelectorAll("input[name=item]:checked")].map((box) => box.value);
   const pairs = await Promise.all(items.map(() => crypto.subtle.generateKey("X25519", false, ["deriveBits"])));
   const body = new URLSearchParams({ _csrf_token: form.elements._csrf_token.value, body: form.elements.body.value });
+  if (form.elements.for) body.append("for", form.elements.for.value);
   for (const [at, item] of items.entries())
     body.append(`key-${item}`, base64(await crypto.subtle.exportKey("raw", pairs[at].publicKey)));
   const answer = await fetch("/own/begin", { method: "POST", body, headers: { Accept: "application/json" } });
@@ -94,6 +95,28 @@ function table(record, words) {
   return list;
 }
 
+// For an application of the resident's: what all records say alike answers its questions, if the resident then says so.
+function offer(content) {
+  const page = document.getElementById("answers"), form = document.getElementById("fill");
+  if (!form) return;
+  const list = form.querySelector("dl"), words = JSON.parse(page.dataset.words).items[content.item];
+  for (const [field, asked] of Object.entries(JSON.parse(page.dataset.fills)[content.item] ?? {})) {
+    const values = new Set(content.records.map((record) => record[field]).filter((value) => value !== undefined));
+    if (values.size !== 1) continue;
+    const [value] = values;
+    for (const [name, title] of asked) {
+      if (form.elements.namedItem(name)) continue;
+      const input = document.createElement("input");
+      Object.assign(input, { type: "hidden", name, value });
+      const [, said] = table({ [field]: value }, words).children, head = document.createElement("dt");
+      head.textContent = title;
+      list.append(head, said);
+      form.append(input);
+    }
+  }
+  form.hidden = !list.children.length;
+}
+
 async function show(section, answer, words) {
   const place = section.querySelector(".answer"), name = `${location.pathname.split("/").pop()}/${answer.item}`;
   const pair = await kept("readonly", (store) => store.get(name));
@@ -103,6 +126,7 @@ async function show(section, answer, words) {
     const content = await open(bytes(answer.sealed), pair, answer.id);
     if (content.item !== section.dataset.item) throw new Error("item");
     place.replaceChildren(...content.records.map((record) => table(record, words.items[content.item])));
+    offer(content);
     if (!content.records.length) place.textContent = words.nothing;
     await kept("readwrite", (store) => store.delete(name));
   }
