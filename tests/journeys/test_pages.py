@@ -250,6 +250,9 @@ def test_accessibility_of_every_page(nation, browser):
             f"{portal}/records",
             portal + record,
             f"{portal}/nothing",
+            f"{portal}/proxies",
+            f"{portal}/inbox",
+            f"{portal}/apply",
         ]
         addresses += [
             f"{city}/signin",

@@ -128,7 +128,7 @@ class Applications:
         if applying.faults(self._pack, procedure, said.form) or applying.attachment_fault(procedure, said.attached):
             return "記入内容に不備があります。 / The form is not filled in as this procedure asks."
         if procedure.signed and said.statement != applying.statement(
-            self._pack, procedure, body, said.form, said.attached
+            self._pack, procedure, body, said.form, said.attached, said.by
         ):
             return "署名された内容が申請の内容と異なります。 / What was signed is not what was sent."
         return ""
@@ -200,6 +200,8 @@ class Applications:
     @staticmethod
     def _is_applicant(holder: Attributes, said: Applied) -> bool:
         """Whether who signed is who the form says: by name and, where it is asked, date of birth."""
+        if said.by:  # a representative signs in their own name: who that is, the clerk sees
+            return True
         name, born = said.form.get(f"full-name@{APPLICANT}"), said.form.get(f"date-of-birth@{APPLICANT}")
         same_name = name is None or "".join(str(name).split()) == "".join(holder.name.split())
         return same_name and (born is None or str(born).replace("-", "") == holder.birth)

@@ -36,6 +36,14 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: Annotated[str, msgspec.Meta(max_length=2000)] = ""
 
 
+class Guardianship(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is whose guardian, by local ids; ``over``: is no more."""
+
+    child: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    guardian: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    over: bool = False
+
+
 class AttachedView(msgspec.Struct, frozen=True, kw_only=True):
     """A paper that came with an application; ``data`` is base64."""
 
@@ -59,6 +67,8 @@ class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     local_id: str
     signed: str
+    by: str
+    """As what somebody else sent it for the applicant: attorney or guardian; empty: nobody did."""
     form: dict[str, str | int]
     attached: list[AttachedView]
     steps: list[dict[str, Any]]
@@ -107,12 +117,19 @@ def _view(found: Application) -> ApplicationView:
         for a in found.said.attached
     ]
     steps = [
-        {"at": letter.at or letter.made, "ours": letter.mine, "state": getattr(said, "state", ""), "words": said.words}
+        {
+            "at": letter.at or letter.made,
+            "ours": letter.mine,
+            "by": getattr(said, "by", ""),
+            "state": getattr(said, "state", ""),
+            "words": said.words,
+        }
         for letter, said in found.steps
     ]
     return ApplicationView(
         id=bytes(row.letter).hex(),
         local_id=found.local_id,
+        by=found.said.by,
         form=dict(found.said.form),
         attached=attached,
         steps=steps,
@@ -135,6 +152,17 @@ def letter_api(gateway: Gateway) -> Router:
         done = await gateway.notices.check()
         return {"people": done.people, "told": done.told}
 
+    @post(
+        "/letters/guardians",
+        guards=[json_body, duty("register")],
+        status_code=202,
+        summary="Say who is a child's guardian",
+    )
+    async def guardian(data: JSONBody[Guardianship], request: Request[Any, Any, Any]) -> dict[str, str]:
+        """They may act for the child on the portal until it comes of age; both are told. Not of who is protected here."""
+        clerk = request.state.clerk.name
+        return {"until": await gateway.guardians.declare(clerk, data.child, data.guardian, over=data.over)}
+
     @get("/applications", guards=[duty("decide")], summary="What residents apply for")
     async def listed(status: FromQuery[Shown] = "open", office: FromQuery[str] = "") -> list[ApplicationLine]:
         """``open``: oldest first; ``closed``: last changed first."""
@@ -155,4 +183,6 @@ def letter_api(gateway: Gateway) -> Router:
         await gateway.applications.say(letter_id(id), data.state, data.words, request.state.clerk.name)
         return {"state": data.state}
 
-    return Router("/", route_handlers=[send, check, listed, one, say], guards=[token_guard(gateway.settings.clerks)])
+    return Router(
+        "/", route_handlers=[send, check, guardian, listed, one, say], guards=[token_guard(gateway.settings.clerks)]
+    )

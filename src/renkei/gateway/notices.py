@@ -68,7 +68,9 @@ class Notices:
         """What this body may tell, by the pack."""
         known = self._member.state.bodies.get(self._body)
         standing = self._member.pack.standing(known.kinds) if known else frozenset()
-        return [n for n in self._member.pack.notices.values() if not standing.isdisjoint(n.sender)]
+        law, every = self._member.pack.header.letters, self._member.pack.notices.values()
+        apart = law.guardian, law.guarded  # told by ``guardians`` alone, which looks at who it is
+        return [n for n in every if not standing.isdisjoint(n.sender) and n.code not in apart]
 
     def rules(self) -> list[Rule]:
         """The rules this body can look by: it may tell their notices, and holds what they ask for."""

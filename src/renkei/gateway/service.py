@@ -21,6 +21,7 @@ from renkei.gateway.desk import Desk
 from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
 from renkei.gateway.eligibility import Eligibility, eligibility_api
+from renkei.gateway.guardians import Guardians
 from renkei.gateway.letter_api import letter_api
 from renkei.gateway.notices import Notices
 from renkei.gateway.offering import Offering
@@ -127,6 +128,7 @@ class Gateway(Institution):
         )
         self.applications.letters = self.letters
         self.notices = self._open_notices()
+        self.guardians = Guardians(self.letters, self.member, self.database, clock, self.answering.current)
         self.documents = self._open_documents()
         back = f"{s.origin}/signin/directory/back"
         self.directory = Directory(s.directory, back) if s.directory is not None else None

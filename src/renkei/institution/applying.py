@@ -168,10 +168,19 @@ def attachment_fault(procedure: Procedure, attached: Sequence[Attached]) -> Titl
     return None
 
 
-def statement(pack: Pack, procedure: Procedure, body: str, form: Form, attached: Sequence[Attached]) -> bytes:
-    """What an applicant's card signs (UTF-8): readable, the same for the same application, and of use for no other."""
+def statement(
+    pack: Pack, procedure: Procedure, body: str, form: Form, attached: Sequence[Attached], by: str = ""
+) -> bytes:
+    """What an applicant's card signs (UTF-8), or (``by``) a representative's: readable, the same for the same application, and of use for
+    no other."""
     title = pack.bodies[body].title.ja if body in pack.bodies else body
-    lines = [procedure.title.ja, f"{title}（{body}）", f"手続: {procedure.code}", ""]
+    lines = [
+        procedure.title.ja,
+        f"{title}（{body}）",
+        f"手続: {procedure.code}",
+        *([f"代理人による申請: {by}"] if by else []),
+        "",
+    ]
     for one in asked(pack, [procedure], people_in(form)):
         if one.name in form:
             lines.append(f"{one.title(pack, 'ja')}: {_said(pack, one.question, str(form[one.name]))}")

@@ -25,7 +25,7 @@ TABLES = {
     "certification": "renkei.certification.store",
     "commission": "renkei.commission.store",
     "gateway": "renkei.gateway.visit_store renkei.gateway.subscription_store renkei.gateway.notice_store",
-    "portal": "renkei.portal.store renkei.portal.apply_store",
+    "portal": "renkei.portal.store renkei.portal.apply_store renkei.portal.proxy_store",
 }
 """Modules in which a package declares the tables of its ``metadata``. The hub keeps only what ledger, record and institution declare."""
 

@@ -31,6 +31,12 @@ class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str = ""
     """The kind of body residents are written to through; empty: there is no such law."""
     cite: Title = Title("", "")
+    guardian: str = ""
+    """The notice by which a body tells somebody that they are a child's guardian; empty: no body says so."""
+    guarded: str = ""
+    """The notice by which it tells the child. Both have the fields ``pair`` and ``until``."""
+    born: str = ""
+    """Item and field with the day of birth, ``item.field``, by which the body knows who is a child."""
 
 
 class Notice(NamedTuple):

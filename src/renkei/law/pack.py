@@ -347,6 +347,16 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if header.letters.kind and header.letters.kind not in parts["kinds"]:
             at = tables.line_finder(files["pack.toml"])("[letters]")
             faults.append(Fault("pack.toml", at, "`kind` of [letters] is none of kinds.csv.", "Correct the code."))
+        item, _, name = header.letters.born.partition(".")
+        if header.letters.born and not ((s := parts["specifications"].get(item)) and s.field(name)):
+            at = tables.line_finder(files["pack.toml"])("[letters]")
+            faults.append(Fault("pack.toml", at, "`born` names no field.", "Write item.field of a specification."))
+        for code in filter(None, (header.letters.guardian, header.letters.guarded)):
+            notice = parts["notices"].get(code)
+            if notice is None or not {"pair", "until"} <= set(notice.fields):
+                at = tables.line_finder(files["pack.toml"])("[letters]")
+                remedy = "Name a notice of notices.csv with the fields pair:text and until:date."
+                faults.append(Fault("pack.toml", at, f"{code!r} of [letters] is no such notice.", remedy))
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))
     if faults or header is None:

@@ -710,6 +710,8 @@ class Applied(Wire, frozen=True, tag="applied/1"):
     about: Annotated[bytes, Meta(max_length=32)] = b""
     withdrawn: bool = False
     words: Annotated[str, Meta(max_length=2000)] = ""
+    by: Annotated[str, Meta(max_length=12, pattern=r"^[a-z]*\Z")] = ""
+    """Who wrote it, if not the applicant: attorney or guardian."""
     statement: Annotated[bytes, Meta(max_length=200_000)] = b""
     """What the card has signed (UTF-8), where the law wants a signature; then:"""
     certificate: Annotated[bytes, Meta(max_length=4000)] = b""

@@ -280,18 +280,19 @@ class Applications:
         form = {n: int(v) if names[n].type == "integer" else v for n, v in filled.items()}
         return part, form, self._papers(case, part.procedure)
 
-    async def statement(self, account: str, id_: str, code: str) -> bytes:
+    async def statement(self, account: str, id_: str, code: str, by: str = "") -> bytes:
         """What the card is to sign of one procedure."""
         part, form, papers = self._ready(await self.get(account, id_), code)
-        return applying.statement(self._pack, part.procedure, part.body, form, papers)
+        return applying.statement(self._pack, part.procedure, part.body, form, papers, by)
 
-    async def send(self, account: str, id_: str, code: str, shown: Presented | None = None) -> None:
-        """Send one procedure's part; signed by the card where the law wants it. ``NotGenuine`` if the signature is not good."""
+    async def send(self, account: str, id_: str, code: str, shown: Presented | None = None, by: str = "") -> None:
+        """Send one procedure's part; signed by the card where the law wants it. ``by``: as what somebody else sends it. ``NotGenuine`` if
+        the signature is not good."""
         part, form, papers = self._ready(await self.get(account, id_), code)
         procedure = part.procedure
-        said = Applied(form=form, attached=papers)
+        said = Applied(form=form, attached=papers, by=by)
         if procedure.signed:
-            statement = applying.statement(self._pack, procedure, part.body, form, papers)
+            statement = applying.statement(self._pack, procedure, part.body, form, papers, by)
             verifier = self._entry.signatures()
             if shown is None or verifier is None:
                 raise Malformed(
@@ -337,20 +338,20 @@ class Applications:
             raise NotFound("This was not sent.", ja="この手続は送信されていません。")
         return part
 
-    async def answer(self, account: str, id_: str, code: str, words: str) -> None:
+    async def answer(self, account: str, id_: str, code: str, words: str, by: str = "") -> None:
         """Answer what the body has asked."""
         part, words = await self._sent(account, id_, code), words.strip()
         if not 0 < len(words) <= WORDS_MOST:
             raise Malformed("Write an answer.", ja="回答を入力してください。", code="words", field="words")
-        said = Applied(about=bytes(part.row.letter), words=words)
+        said = Applied(about=bytes(part.row.letter), words=words, by=by)
         await self._write(account, part.body, part.procedure, said)
 
-    async def withdraw(self, account: str, id_: str, code: str) -> None:
+    async def withdraw(self, account: str, id_: str, code: str, by: str = "") -> None:
         """Take back what was not decided yet. The body confirms it."""
         part = await self._sent(account, id_, code)
         if part.row.state not in OPEN or part.refused:
             raise Conflict("It is decided already.", ja="この手続は終了しています。", code="moved-on")
-        said = Applied(about=bytes(part.row.letter), withdrawn=True)
+        said = Applied(about=bytes(part.row.letter), withdrawn=True, by=by)
         await self._write(account, part.body, part.procedure, said)
 
     async def steps(self, part: Part) -> list[tuple[Any, Any]]:

@@ -43,6 +43,16 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             )
         return account
 
+    def by(request: Ask) -> str:
+        """As what somebody else acts here for the resident; empty: nobody does."""
+        grant = request.state.get("grant")
+        return str(grant.row.kind) if grant else ""
+
+    async def did(request: Ask, what: str, code: str) -> None:
+        """List what a representative has done."""
+        if grant := request.state.get("grant"):
+            await portal.proxies.note(grant, what, code)
+
     async def start_page(request: Ask, problem: Any = None, status: int = 200, begin: str = "") -> Response[bytes]:
         cases = await applications.listed(account_of(request))
         return render(
@@ -78,7 +88,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             for a in case.questions
         ]
         fills = applications.fills(case)
-        known = portal.own.bodies() if portal.own.open and step == "form" else {}
+        known = portal.own.bodies() if portal.own.open and step == "form" and not by(request) else {}
         kinds = list(dict.fromkeys(k for p in case.unsent for k in p.procedure.attaches))
         return render(
             request,
@@ -179,7 +189,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         ]
         try:
             for part in wanted:
-                await applications.send(account, id, part.procedure.code)
+                await applications.send(account, id, part.procedure.code, by=by(request))
+                await did(request, "sent", part.procedure.code)
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -190,7 +201,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         """What is to be signed, to be read before the card is used."""
         account = account_of(request)
         try:
-            document = await applications.statement(account, id, code)
+            document = await applications.statement(account, id, code, by(request))
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -222,7 +233,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         id_, code = request.session.get("signing", ["", ""])
         account = account_of(request)
         try:
-            await applications.send(account, id_, code, presented(data))
+            await applications.send(account, id_, code, presented(data), by=by(request))
+            await did(request, "sent", code)
         except RenkeiError as error:
             case = await applications.get(account, id_)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -233,7 +245,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     async def answer(request: Ask, id: FromPath[str], code: FromPath[str], data: Form) -> Response[Any]:
         account = account_of(request)
         try:
-            await applications.answer(account, id, code, data.get("words", ""))
+            await applications.answer(account, id, code, data.get("words", ""), by(request))
+            await did(request, "answered", code)
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -241,7 +254,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
 
     @post("/apply/{id:str}/withdraw/{code:str}", guards=inside, include_in_schema=False)
     async def withdraw(request: Ask, id: FromPath[str], code: FromPath[str]) -> Redirect:
-        await applications.withdraw(account_of(request), id, code)
+        await applications.withdraw(account_of(request), id, code, by(request))
+        await did(request, "withdrawn", code)
         return Redirect(f"/apply/{id}?step=send", status_code=303)
 
     return [

@@ -6,7 +6,7 @@ says nothing of whether it was read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -53,6 +53,8 @@ class Inbox:
         self._observe, self._clock = observe, clock
         self.letters: Letters
         """Set by who makes both."""
+        self.follow: Callable[[sa.Connection, Arrived, str | None], None] = lambda *_: None
+        """What else follows from a letter to an account (``None``: to nobody known here)."""
 
     def arrived(self, connection: sa.Connection, came: Sequence[Arrived]) -> None:
         """Letters that were received: an application goes on with what is said of it; the senders of notices learn how they go."""
@@ -60,6 +62,7 @@ class Inbox:
         paper = store.prefers_paper(connection, [s.local_id for s in known.values()])
         ways: dict[tuple[str, bool], list[bytes]] = {}
         for one in came:
+            self.follow(connection, one, known[one.code].local_id if one.code in known else None)
             if not isinstance(one.said, Told):
                 self._observe.count("letters_unexpected")
                 continue

@@ -35,15 +35,20 @@ def letter_of(text: str) -> bytes:
 
 
 def inbox_pages(
-    portal: Portal, render: Render, inside: list[Any], codes_of: Callable[[Ask], Awaitable[list[bytes]]]
+    portal: Portal,
+    render: Render,
+    inside: list[Any],
+    alone: list[Any],
+    codes_of: Callable[[Ask], Awaitable[list[bytes]]],
 ) -> list[Any]:
-    """``/inbox``."""
+    """``/inbox``. ``alone`` lets in nobody who acts for another."""
     inbox = portal.inbox
 
     @get("/inbox", guards=inside, include_in_schema=False)
     async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
         codes = await codes_of(request)
-        await inbox.came(request.state.account)
+        if "grant" not in request.state:
+            await inbox.came(request.state.account)
         shown = await inbox.listed(codes, below)
         return render(
             request,
@@ -81,7 +86,7 @@ def inbox_pages(
         await inbox.unopen(await codes_of(request), letter_of(id))
         return Redirect("/inbox", status_code=303)
 
-    @post("/inbox/preference", guards=inside, include_in_schema=False)
+    @post("/inbox/preference", guards=alone, include_in_schema=False)
     async def prefer(request: Ask, data: Form) -> Redirect:
         await codes_of(request)  # nobody's cards all have the same account, which is nobody's to set
         await inbox.prefer(request.state.account, data.get("way") == "paper")

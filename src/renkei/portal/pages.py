@@ -24,6 +24,8 @@ from renkei.portal.account_pages import account_pages
 from renkei.portal.apply_pages import apply_pages
 from renkei.portal.inbox_pages import inbox_pages
 from renkei.portal.own_pages import own_pages
+from renkei.portal.proxies import APPLY, READ
+from renkei.portal.proxy_pages import proxy_pages
 from renkei.portal.record_pages import record_pages
 from renkei.portal.sessions import BY_PASSKEY, SESSION_SECONDS, mark_of
 from renkei.portal.sign_on_pages import sign_on_pages
@@ -34,14 +36,30 @@ if TYPE_CHECKING:
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 
 
-def signed_in(portal: Portal) -> Any:
-    """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more."""
+SELF = "self"
+
+
+def signed_in(portal: Portal, scope: str = "") -> Any:
+    """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more.
+
+    Whoever acts for somebody else is let into what the grant's ``scope`` says, as that person; into pages of oneself (``SELF``) as who they
+    are; and into no others.
+    """
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         account = await portal.resident(connection.session, connection.headers.get("user-agent", ""))
         if account is None:
             raise NotAuthorizedException
         connection.state.account = account
+        grant = await portal.proxies.acting(connection.session, account) if "acting" in connection.session else None
+        if grant is None or scope == SELF:
+            if "acting" in connection.session and scope != SELF:  # it ended: nothing is done as oneself by mistake
+                raise _acts_no_more()
+            return
+        if scope not in grant.scopes:
+            raise _acting()
+        connection.state.account, connection.state.grant = grant.row.principal, grant
+        await portal.proxies.note(grant, scope)
 
     return guard
 
@@ -59,7 +77,8 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
     def render(request: Request[Any, Any, Any], template: str, **values: Any) -> Response[bytes]:
         lang = language(request, portal.settings.language)
         words = wording.PackWords(portal.member.pack, lang)
-        return pages.render(request, template, words=words, wording=wording, **values)
+        grant = request.state.get("grant")
+        return pages.render(request, template, words=words, wording=wording, grant=grant, **values)
 
     async def codes_of(request: Request[Any, Any, Any]) -> list[bytes]:
         """The codes under which the resident's records are filed: one, but while they go over to a new epoch."""
@@ -142,9 +161,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         signout,
         *own_pages(portal, render, inside),
         *account_pages(portal, render, inside),
-        *record_pages(portal, render, inside, codes_of),
-        *inbox_pages(portal, render, inside, codes_of),
-        *apply_pages(portal, render, inside),
+        *record_pages(portal, render, [signed_in(portal, READ)], codes_of),
+        *inbox_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
+        *apply_pages(portal, render, [signed_in(portal, APPLY)]),
+        *proxy_pages(portal, render, [signed_in(portal, SELF)]),
     ]
     options = {
         "pages": pages,
@@ -154,6 +174,28 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         "middleware": [session.middleware],
     }
     return handlers, options
+
+
+def _acting() -> Refused:
+    return Refused(
+        "You act for somebody else, who has not left this to you.",
+        ja="代理中です。この機能は代理では使えません。",
+        remedy="Stop acting for them first.",
+        remedy_ja="代理を終了してからご利用ください。",
+        code="acting",
+        back="/proxies",
+    )
+
+
+def _acts_no_more() -> Refused:
+    return Refused(
+        "You do not act for them any more.",
+        ja="代理の期限が切れたか、終了しました。",
+        remedy="Stop acting for them, to go on for yourself.",
+        remedy_ja="「代理を終了」を押すと、自分の画面に戻ります。",
+        code="acting-over",
+        back="/proxies",
+    )
 
 
 def _awaited() -> Unavailable:

@@ -43,6 +43,7 @@ from renkei.portal.inbox import Inbox
 from renkei.portal.oidc import Provider
 from renkei.portal.own import OwnInformation
 from renkei.portal.pages import portal_pages
+from renkei.portal.proxies import Proxies
 from renkei.portal.sessions import LISTED_DAYS, SESSION_SECONDS, Sessions
 from renkei.record.entries import IssuanceLeaf, LetterLeaf
 
@@ -97,6 +98,8 @@ class Portal(Institution):
         )
         self.applications = Applications(self.keys, self.member, self.database, self.entry, clock)
         self.inbox.letters = self.applications.letters = self.letters
+        self.proxies = Proxies(self.keys, self.member, self.database, self.observe, clock)
+        self.inbox.follow = self.proxies.arrived
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 

@@ -1,4 +1,4 @@
-"""Inbox and applications."""
+"""Inbox applications proxies."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,5 +52,44 @@ def upgrade() -> None:
         sa.Column("paper", sa.Boolean(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("account"),
+    )
+    op.create_table(
+        "proxies",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("principal", sa.String(length=64), nullable=False),
+        sa.Column("agent", sa.String(length=64), nullable=True),
+        sa.Column("kind", sa.String(length=12), nullable=False),
+        sa.Column("named", sa.LargeBinary(), nullable=False),
+        sa.Column("scopes", sa.String(length=40), nullable=False),
+        sa.Column("until", sa.String(length=10), nullable=False),
+        sa.Column("invitation", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("by", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("made", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("invitation"),
+    )
+    op.create_index("proxies_agent", "proxies", ["agent"], unique=False)
+    op.create_index("proxies_principal", "proxies", ["principal"], unique=False)
+    op.create_table(
+        "proxy_acts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("grant_id", sa.String(length=32), nullable=False),
+        sa.Column("what", sa.String(length=16), nullable=False),
+        sa.Column("subject", sa.String(length=80), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("proxy_acts_grant", "proxy_acts", ["grant_id", "at"], unique=False)
+    op.create_table(
+        "proxy_pairings",
+        sa.Column("token", sa.String(length=64), nullable=False),
+        sa.Column("sender", sa.String(length=64), nullable=False),
+        sa.Column("side", sa.String(length=8), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("until", sa.String(length=10), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("token", "sender", "side"),
     )
     # ### end Alembic commands ###

@@ -1,0 +1,103 @@
+"""Who is a child's guardian, told to the portal by the body that keeps the register: two letters, one to either (ADR 49).
+
+The portal knows neither; both letters carry a random pair by which it ties the two accounts. The keepers see two letters and no pair.
+
+What always holds: only for who is under age by this body's own data, and until they are not; never of a child or guardian who is
+protected here: whoever a child hides from gains no way to look at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from renkei.errors import NotFound, Refused
+from renkei.gateway import notice_store as store
+from renkei.gateway.adapter import SourceFault
+from renkei.institution import subjects
+from renkei.institution.database import Database
+from renkei.institution.letters import Letters
+from renkei.institution.member import Member
+from renkei.institution.settings import Clock
+from renkei.institution.subjects import Subject
+from renkei.messages.wire import Told
+
+
+class Guardians:
+    """What this body says of guardians."""
+
+    def __init__(
+        self,
+        letters: Letters,
+        member: Member,
+        database: Database,
+        clock: Clock,
+        look_up: Callable[[str, Sequence[str]], Mapping[str, Any]],
+    ) -> None:
+        self._letters, self._member, self._database = letters, member, database
+        self._clock, self._look_up = clock, look_up
+
+    async def declare(self, clerk: str, child: str, guardian: str, *, over: bool = False) -> str:
+        """``guardian`` may act for ``child`` until it comes of age, or (``over``) may no more; the last day (ISO).
+
+        ``NotFound`` for who has no code here; ``Refused`` if the law knows no such letters, the child is of age by our data or unknown in
+        them, the guardian is not, or either is protected.
+        """
+        law, pack = self._member.pack.header.letters, self._member.pack
+        if not (law.guardian and law.guarded and law.born):
+            raise Refused(
+                "The law's pack has no guardians.", ja="保護者の登録の定めがありません。", code="no-guardians"
+            )
+        known = await self._database.read(lambda c: subjects.by_local_id(c, [child, guardian]))
+        if child == guardian or any(i not in known or known[i].code is None for i in (child, guardian)):
+            raise NotFound("One of them has no linkage code here.", ja="符号のない方がいます。", code="no-subject")
+        today = pack.day(self._clock())
+        if not over and any(known[i].withheld or known[i].manual for i in (child, guardian)):
+            raise Refused(
+                "One of them is protected here.",
+                ja="保護の対象となっている方がいます。",
+                remedy="Somebody who may protect persons decides this, at the counter.",
+                remedy_ja="保護の担当者が窓口で判断してください。",
+                code="protected",
+            )
+        of_age = await asyncio.to_thread(self._of_age, [child, guardian])
+        if of_age.get(child, today) <= today or of_age.get(guardian, dt.date.max) > today:
+            raise Refused("By our data this is no child and its guardian.", ja="年齢が確認できません。", code="of-age")
+        until = (today if over else of_age[child]) - dt.timedelta(days=1)
+        pair = secrets.token_hex(16)
+        told = ((child, law.guarded), (guardian, law.guardian))
+        said = Told(values={"pair": pair, "until": until.isoformat()})
+        written = [(i, await asyncio.to_thread(self._write, known[i], topic, said)) for i, topic in told]
+
+        def commit(connection: sa.Connection) -> None:
+            self._letters.send(connection, [w for _, w in written])
+            rows = [{"letter": w.id, "local_id": i, "by": clerk, "made": w.row["made"]} for i, w in written]
+            store.add_notices(connection, rows)
+
+        await self._database.write(commit)
+        return until.isoformat()
+
+    def _write(self, person: Subject, topic: str, said: Told) -> Any:
+        assert person.code is not None
+        affair = self._member.pack.notices[topic].affair
+        return self._letters.write(self._member.state.of_role("portal"), affair, topic, person.code, said)
+
+    def _of_age(self, local_ids: Sequence[str]) -> dict[str, dt.date]:
+        """On which day each comes, or came, of age, by our own data; nobody of whom it does not say so for sure."""
+        item, _, name = self._member.pack.header.letters.born.partition(".")
+        years, found = self._member.pack.header.cards.adult_from, {}
+        for local_id, records in self._look_up(item, local_ids).items():
+            days = set() if isinstance(records, SourceFault) else {str(r.get(name, "")) for r in records}
+            try:
+                (text,) = days
+                born = dt.date.fromisoformat(text)
+                found[local_id] = born.replace(year=born.year + years)
+            except ValueError:  # not known, or 29 February
+                if len(days) == 1 and text.endswith("-02-29"):
+                    found[local_id] = dt.date(int(text[:4]) + years, 3, 1)
+        return found

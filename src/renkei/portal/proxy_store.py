@@ -1,0 +1,119 @@
+"""Tables of who may act for whom, and of what was done in another's name.
+
+Invariants: a grant is one person's to another; an invitation is kept as a hash and taken up once; what was done stays listed when the grant
+has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from renkei.portal.store import metadata
+
+grants = sa.Table(
+    "proxies",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("principal", sa.String(64), nullable=False),
+    sa.Column("agent", sa.String(64)),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("named", sa.LargeBinary, nullable=False),
+    sa.Column("scopes", sa.String(40), nullable=False),
+    sa.Column("until", sa.String(10), nullable=False),
+    sa.Column("invitation", sa.LargeBinary(32), unique=True),
+    sa.Column("by", sa.String(64), nullable=False, server_default=""),
+    sa.Column("made", sa.BigInteger, nullable=False),
+    sa.Column("since", sa.BigInteger),
+    sa.Column("ended", sa.BigInteger),
+)
+"""``principal`` lets ``agent`` act for them; ``named`` (locked): what each calls the other; ``by``: the body that says so of a guardian."""
+sa.Index("proxies_principal", grants.c.principal)
+sa.Index("proxies_agent", grants.c.agent)
+acts = sa.Table(
+    "proxy_acts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("grant_id", sa.String(32), nullable=False),
+    sa.Column("what", sa.String(16), nullable=False),
+    sa.Column("subject", sa.String(80), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+sa.Index("proxy_acts_grant", acts.c.grant_id, acts.c.at)
+pairings = sa.Table(
+    "proxy_pairings",
+    metadata,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("sender", sa.String(64), primary_key=True),
+    sa.Column("side", sa.String(8), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("until", sa.String(10), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Of two letters by which a body says who is whose guardian, the one that came first."""
+
+INVITED = grants.c.agent.is_(None)
+
+
+def add(connection: sa.Connection, row: dict[str, Any]) -> None:
+    connection.execute(grants.insert(), [row])
+
+
+def get(connection: sa.Connection, id_: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(grants).where(grants.c.id == id_)).one_or_none()
+
+
+def of(connection: sa.Connection, account: str) -> list[sa.Row[Any]]:
+    """All of a person's, as either, newest first."""
+    where = sa.or_(grants.c.principal == account, grants.c.agent == account)
+    return list(connection.execute(sa.select(grants).where(where).order_by(grants.c.made.desc()).limit(100)))
+
+
+def invited(connection: sa.Connection, digest: bytes) -> sa.Row[Any] | None:
+    """The grant of an invitation nobody has taken up."""
+    query = sa.select(grants).where(grants.c.invitation == digest, INVITED, grants.c.ended.is_(None))
+    return connection.execute(query).one_or_none()
+
+
+def accept(connection: sa.Connection, id_: str, agent: str, at: int) -> bool:
+    where = grants.c.id == id_, INVITED, grants.c.ended.is_(None)
+    values = {"agent": agent, "since": at, "invitation": None}
+    return bool(connection.execute(grants.update().where(*where).values(values)).rowcount)
+
+
+def end(connection: sa.Connection, id_: str, account: str, at: int) -> bool:
+    """End a grant, by either of the two."""
+    g = grants.c
+    where = g.id == id_, g.ended.is_(None), sa.or_(g.principal == account, g.agent == account)
+    return bool(connection.execute(grants.update().where(*where).values(ended=at, invitation=None)).rowcount)
+
+
+def note(connection: sa.Connection, grant: str, what: str, subject: str, at: int) -> None:
+    connection.execute(acts.insert(), [{"grant_id": grant, "what": what, "subject": subject, "at": at}])
+
+
+def acts_of(connection: sa.Connection, ids: list[str]) -> list[sa.Row[Any]]:
+    query = sa.select(acts).where(acts.c.grant_id.in_(ids)).order_by(acts.c.at.desc()).limit(200)
+    return list(connection.execute(query))
+
+
+def pair(connection: sa.Connection, row: dict[str, Any], other: str) -> sa.Row[Any] | None:
+    """The other side of a pairing, if it has come, which is then used up; otherwise this one waits for it."""
+    p = pairings.c
+    theirs = p.token == row["token"], p.sender == row["sender"], p.side == other
+    found = connection.execute(sa.select(pairings).where(*theirs)).one_or_none()
+    if found is not None:
+        connection.execute(pairings.delete().where(p.token == row["token"], p.sender == row["sender"]))
+        return found
+    mine = p.token == row["token"], p.sender == row["sender"], p.side == row["side"]
+    connection.execute(pairings.delete().where(*mine))
+    connection.execute(pairings.insert(), [row])
+    return None
+
+
+def guards(connection: sa.Connection, principal: str, agent: str) -> sa.Row[Any] | None:
+    """The guardianship between these two that stands."""
+    g = grants.c
+    where = g.principal == principal, g.agent == agent, g.kind == "guardian", g.ended.is_(None)
+    return connection.execute(sa.select(grants).where(*where).limit(1)).one_or_none()

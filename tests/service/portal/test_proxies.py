@@ -1,0 +1,261 @@
+"""Representatives on a running nation: what was left to them, listed for both, ended at once; and guardians, by a town's record."""
+
+import datetime as dt
+import re
+
+import pytest
+import sqlalchemy as sa
+
+from renkei.institution import subjects
+from renkei.portal import proxy_store
+from renkei.portal.proxies import INVITED_FOR
+from tests.console import Browser
+from tests.world import until
+
+CITY = "ohashi-city"
+SOON = (dt.datetime.now(dt.UTC) + dt.timedelta(days=30)).date().isoformat()
+
+
+def come(nation, persona):
+    browser = Browser(nation.url("portal"))
+    assert browser.form("/signin", secret=nation.plan.personas[persona].secret)[0] == 200
+    return browser
+
+
+def invited(browser, *, until_=SOON, **scopes):
+    given = {"theirs": "my neighbour", "mine": "Hanako", "until": until_, **{f"scope-{s}": "yes" for s in scopes}}
+    status, text = browser.form("/proxies", "/proxies/invite", **given)
+    assert status == 200, text
+    return re.search(r'class="ticket">([0-9a-f-]+)<', text)[1]
+
+
+def accepted(agent, code):
+    return agent.form("/proxies", "/proxies/accept", code=code)
+
+
+def grant_ids(browser):
+    return re.findall(r'action="/proxies/([0-9a-f]{32})/act"', browser.get("/proxies")[1])
+
+
+@pytest.fixture
+def pair(nation):
+    """Kenji may read and apply for Hanako; both browsers, and the grant."""
+    hanako, kenji = come(nation, 0), come(nation, 1)
+    before = set(grant_ids(kenji))
+    assert accepted(kenji, invited(hanako, read=True, apply=True))[0] == 200
+    (grant,) = set(grant_ids(kenji)) - before
+    yield hanako, kenji, grant
+    hanako.form("/proxies", f"/proxies/{grant}/end")
+
+
+def act(browser, grant):
+    return browser.form("/proxies", f"/proxies/{grant}/act")
+
+
+def test_an_agent_acts_within_what_was_left_and_both_see_what_was_done(nation, pair):
+    hanako, kenji, grant = pair
+    told = nation.http(
+        CITY, "/letters", {"notice": "care-renewal", "local_id": nation.local_id(CITY), "values": {"day": "2027-01-31"}}
+    )[1]["id"]
+    until(lambda: told in hanako.get("/inbox")[1])
+    assert told not in kenji.get("/inbox")[1]
+    status, text = act(kenji, grant)
+    assert status == 200
+    assert "You act for: Hanako" in text
+    assert told in kenji.get("/inbox")[1]
+    assert kenji.get(f"/inbox/{told}")[0] == 200
+    assert kenji.get("/records")[0] == 200
+    assert kenji.form("/apply", event="care")[0] == 200
+    case = kenji.at
+    form = {"chosen": "care-certification", "place-home": CITY}
+    assert kenji.form(f"{case}?step=choose", f"{case}/choose", **form)[0] == 200
+    filled = {
+        "full-name@applicant": "大橋 花子",
+        "date-of-birth@applicant": "1991-05-14",
+        "home-address": "大橋市",
+        "care-kind": "first",
+    }
+    assert kenji.form(f"{case}?step=form", f"{case}/form", act="check", **filled)[0] == 200
+    assert kenji.form(f"{case}?step=send", f"{case}/send")[0] == 200
+    until(lambda: any(a["state"] == "received" for a in nation.http(CITY, "/applications")[1]))
+    views = [nation.http(CITY, f"/applications/{a['id']}")[1] for a in nation.http(CITY, "/applications")[1]]
+    mine = next(v for v in views if v["by"])
+    assert mine["by"] == "attorney"
+    assert mine["local_id"] == nation.local_id(CITY)
+    assert hanako.get(f"{case}?step=send")[0] == 200
+    for browser in (hanako, kenji):
+        assert "Certification of the need for care" in browser.get("/proxies")[1]
+    assert "Your representative" in hanako.get(f"{case}?step=send")[1]
+
+
+@pytest.mark.parametrize("path", ["/own", "/account", "/sites"])
+def test_what_is_never_left_to_anybody(pair, path):
+    _, kenji, grant = pair
+    act(kenji, grant)
+    assert kenji.get(path)[0] == 403
+    assert kenji.form("/inbox", "/inbox/preference", way="paper")[0] == 403
+    assert kenji.form("/proxies", "/proxies/stop")[0] == 200
+    assert kenji.get(path)[0] == 200
+
+
+def test_only_what_was_left(nation):
+    hanako, kenji = come(nation, 0), come(nation, 1)
+    before = set(grant_ids(kenji))
+    accepted(kenji, invited(hanako, apply=True))
+    (grant,) = set(grant_ids(kenji)) - before
+    act(kenji, grant)
+    assert kenji.get("/apply")[0] == 200
+    for path in ("/records", "/records.csv", "/inbox"):
+        assert kenji.get(path)[0] == 403, path
+    assert hanako.form("/proxies", f"/proxies/{grant}/end")[0] == 200
+
+
+def test_an_end_is_at_once_and_nothing_is_done_as_oneself_by_mistake(pair):
+    hanako, kenji, grant = pair
+    act(kenji, grant)
+    assert hanako.form("/proxies", f"/proxies/{grant}/end")[0] == 200
+    status, text = kenji.get("/apply")
+    assert status == 403
+    assert "You do not act for them any more" in text
+    assert kenji.form("/proxies", "/apply", event="care")[0] == 403
+    assert act(kenji, grant)[0] == 404
+    kenji.form("/proxies", "/proxies/stop")
+    assert kenji.get("/apply")[0] == 200
+
+
+def test_it_ends_by_itself(nation, pair):
+    _, kenji, grant = pair
+    act(kenji, grant)
+    portal = nation.world.institutions["portal"]
+    clock = portal.proxies._clock
+    try:
+        portal.proxies._clock = lambda: clock() + 32 * 86_400_000
+        assert kenji.get("/inbox")[0] == 403
+    finally:
+        portal.proxies._clock = clock
+    assert kenji.get("/inbox")[0] == 200
+
+
+def test_an_invitation_is_taken_up_once_in_time_and_not_by_oneself(nation):
+    hanako, kenji, nagisa = (come(nation, n) for n in range(3))
+    code = invited(hanako, read=True)
+    status, text = accepted(hanako, code)
+    assert status == 409
+    assert accepted(nagisa, code.upper())[0] == 200
+    assert accepted(kenji, code)[0] == 404
+    late = invited(hanako, read=True)
+    portal = nation.world.institutions["portal"]
+    clock = portal.proxies._clock
+    try:
+        portal.proxies._clock = lambda: clock() + INVITED_FOR + 1
+        assert accepted(kenji, late)[0] == 404
+    finally:
+        portal.proxies._clock = clock
+    for wrong in ("", "0" * 20, "' OR 1=1", "x" * 40):
+        assert accepted(kenji, wrong)[0] in (400, 404), wrong
+    ended = invited(hanako, read=True)
+    for id_ in re.findall(r'action="/proxies/([0-9a-f]{32})/end"', hanako.get("/proxies")[1]):
+        hanako.form("/proxies", f"/proxies/{id_}/end")
+    assert accepted(kenji, ended)[0] == 404
+    kept = b"".join(p.read_bytes() for p in (nation.folder / "portal").glob("portal.db*"))
+    assert ended.replace("-", "").encode() not in kept
+    assert b"my neighbour" not in kept
+    del text
+
+
+def test_another_s_grant_is_nobody_s_to_use_or_end(nation, pair):
+    _, _, grant = pair
+    nagisa = come(nation, 2)
+    assert act(nagisa, grant)[0] == 404
+    assert nagisa.form("/proxies", f"/proxies/{grant}/end")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"until": "2020-01-01"}, "within a year"),
+        ({"until": "2099-01-01"}, "within a year"),
+        ({"until": "soon"}, "within a year"),
+        ({"theirs": ""}, "who they are"),
+        ({"mine": "x" * 41}, "who they are"),
+        ({"scope-read": ""}, "Choose what they may do"),
+    ],
+)
+def test_what_cannot_be_left_is_told(nation, change, said):
+    hanako = come(nation, 0)
+    given = {"theirs": "a", "mine": "b", "until": SOON, "scope-read": "yes", **change}
+    status, text = hanako.form("/proxies", "/proxies/invite", **given)
+    assert status == 400
+    assert said in text
+
+
+# ------------------------------------------------------------------ guardians
+
+
+def local_ids(nation, young):
+    """Persons of the city, by its own data: of age or not, without another date of birth, with a code and an account."""
+    city, portal = nation.world.institutions[CITY], nation.world.institutions["portal"]
+    known = city.database.read_now(lambda c: [r.local_id for r in c.execute(sa.select(subjects.subjects)).all()])
+    of_age = city.guardians._of_age(known)
+    today = dt.datetime.now(dt.UTC).date()
+    assert portal
+    return [i for i in known if i in of_age and (of_age[i] > today) == young]
+
+
+@pytest.fixture(scope="module")
+def family(nation):
+    return local_ids(nation, True)[:2], nation.local_id(CITY)
+
+
+def guards(nation):
+    portal = nation.world.institutions["portal"].database
+    return portal.read_now(
+        lambda c: c.execute(sa.select(proxy_store.grants).where(proxy_store.grants.c.kind == "guardian")).all()
+    )
+
+
+def say(nation, child, guardian, **more):
+    return nation.http(CITY, "/letters/guardians", {"child": child, "guardian": guardian, **more})
+
+
+def test_a_town_says_who_is_whose_guardian_and_takes_it_back(nation, family):
+    (child, _), guardian = family
+    status, told = say(nation, child, guardian)
+    assert status == 202, told
+    (row,) = until(lambda: guards(nation))
+    assert (row.by, row.until, row.ended) == (CITY, told["until"], None)
+    hanako = come(nation, 0)
+    text = hanako.get("/proxies")[1]
+    assert "A child in your care" in text
+    assert act(hanako, row.id)[0] == 200
+    assert "a child in your care" in hanako.get("/inbox")[1]
+    assert "A guardian acts for you" in hanako.get("/inbox")[1]
+    assert say(nation, child, guardian, over=True)[0] == 202
+    until(lambda: all(r.ended for r in guards(nation)))
+    assert hanako.get("/inbox")[0] == 403
+    assert len(guards(nation)) == 1
+
+
+def test_not_of_whom_it_is_not_so(nation, family):
+    (child, other), guardian = family
+    adult = local_ids(nation, False)[-1]
+    assert say(nation, adult, guardian)[1]["title"] == "of-age"
+    assert say(nation, child, other)[1]["title"] == "of-age"
+    assert say(nation, child, child)[1]["title"] == "no-subject"
+    assert say(nation, child, "nobody")[1]["title"] == "no-subject"
+
+
+def test_not_of_whom_the_town_protects(nation, family):
+    """A parent whom a child hides from has no clerk open the child's inbox."""
+    (_, child), guardian = family
+    for flags in ({"manual": True, "withheld": False}, {"manual": False, "withheld": True}):
+        assert nation.http(CITY, "/flags", {"local_id": child, **flags})[0] == 200
+        assert say(nation, child, guardian)[1]["title"] == "protected"
+    assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
+
+
+def test_no_clerk_says_so_by_hand(nation):
+    values = {"pair": "x", "until": SOON}
+    for notice in ("guardian-of", "guarded-by"):
+        told = {"notice": notice, "local_id": nation.local_id(CITY), "values": values}
+        assert nation.http(CITY, "/letters", told)[1]["title"] == "notice"
