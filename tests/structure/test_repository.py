@@ -131,6 +131,7 @@ def test_there_is_one_file_of_attacks_per_adversary():
         "hub",
         "commission",
         "portal",
+        "correspondent",
         "network",
         "clerk",
         "site",
