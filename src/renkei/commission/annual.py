@@ -22,13 +22,14 @@ from renkei.messages.wire import (
     ExceptionalPermit,
     Inquiry,
     LawVersion,
+    Letter,
     Lift,
     Order,
     Outcomes,
     decode_as,
     decode_signed,
 )
-from renkei.record.entries import ActLeaf, ChangeLeaf, InquiryLeaf, OutcomeLeaf
+from renkei.record.entries import ActLeaf, ChangeLeaf, InquiryLeaf, LetterLeaf, OutcomeLeaf
 from renkei.record.oversight import MEASURES, published
 from renkei.record.state import State
 
@@ -51,6 +52,8 @@ class Year:
     """By reason."""
     results: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    letters: Counter[str] = field(default_factory=Counter)
+    """By what they are about: notices to residents, and what was written of each procedure."""
     """Change notices, by item."""
     exceptional: Counter[str] = field(default_factory=Counter)
     """Uses by exceptional permit."""
@@ -83,6 +86,8 @@ def fold(archive: Archive, year: int) -> Year:
                 _inquiry(told, entry)
             case ChangeLeaf() if at == year and entry.ruling.allowed:
                 told.changes[decode_as(entry.change.payload, Changed).item] += 1
+            case LetterLeaf() if at == year and entry.ruling.allowed:
+                told.letters[decode_as(entry.letter.payload, Letter).topic] += 1
             case OutcomeLeaf() if at == year:
                 told.results.update(o.result for o in decode_as(entry.outcomes.payload, Outcomes).outcomes)
     return told

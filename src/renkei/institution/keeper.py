@@ -121,7 +121,7 @@ YEAR = 366 * 86_400_000
 """Milliseconds, rounded up: nothing is erased too early."""
 RETAIN_EVERY = 3600.0
 ERASED_AT_ONCE = 4096
-ERASABLE = ("inquiry", "change", "end", "outcome", "issuance")
+ERASABLE = ("inquiry", "change", "letter", "end", "outcome", "issuance")
 
 
 class Staged(NamedTuple):

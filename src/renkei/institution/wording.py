@@ -191,6 +191,11 @@ class PackWords:
     def procedure(self, code: str) -> str:
         return self.pack.procedures[code].title.text(self.lang) if code in self.pack.procedures else code
 
+    def topic(self, code: str) -> str:
+        """Of a letter: a notice or a procedure."""
+        known = self.pack.notices.get(code)
+        return known.title.text(self.lang) if known else self.procedure(code)
+
     def event(self, code: str) -> str:
         return self.pack.events[code].title.text(self.lang) if code in self.pack.events else code
 
