@@ -11,6 +11,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ class Authority(Institution):
         if self.settings.roll and not await self.database.read(store.count):
             await asyncio.to_thread(self.load_roll, Path(self.settings.roll))
         await self._certify_those_given()
+        await self._take_in_corporations()
         await self.join()
         await self.post.start()
         self.keep(self.member.follow_always, "follow")
@@ -150,6 +152,18 @@ class Authority(Institution):
                 for row in csv.DictReader(file):
                     await self.certify(row["number"], bytes.fromhex(row["certificate"]))
             path.unlink()
+
+    async def _take_in_corporations(self) -> None:
+        """Take in ``corporations.csv`` (``number``), which the operator put there, and remove it. ``Malformed`` for a wrong number."""
+        path = self.home / "corporations.csv"
+        if not path.exists():
+            return
+        format_ = number_format(self.member.pack.header.corporate_number)
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            while given := [format_.parse(row["number"]) for row in islice(rows, MAX_BATCH)]:
+                await self.database.write(lambda c, given=given: store.add_corporations(c, given))  # type: ignore[misc]
+        path.unlink()
 
     # ------------------------------------------------------------------ codes
 

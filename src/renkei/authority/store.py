@@ -1,4 +1,4 @@
-"""Persons, every number ever issued, and whose each card's certificate is.
+"""Persons, every number ever issued, whose each card's certificate is; and corporations.
 
 Invariants: ``numbers`` only grows; ``persons.number`` is the one in use; ``persons.id`` never changes and leaves this database only
 through the PRF that mints codes, so that another number changes no code.
@@ -6,6 +6,7 @@ through the PRF that mints codes, so that another number changes no code.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
@@ -40,6 +41,13 @@ certificates = sa.Table(
     sa.Column("person", sa.LargeBinary(16), nullable=False),
 )
 """Whose a card's authentication certificate is, by its SHA-256."""
+corporations = sa.Table(
+    "corporations",
+    metadata,
+    sa.Column("number", sa.String(20), primary_key=True),
+    sa.Column("id", sa.LargeBinary(16), nullable=False, unique=True),
+)
+"""Corporations have linkage codes, too: what a body writes to one of them is nobody else's business, though its number is public."""
 REPLACED = ("leaked", "misused")
 """Why a number is replaced: it is feared to be, or is, used by another (Number Act art. 7)."""
 
@@ -59,9 +67,23 @@ def issued(connection: sa.Connection, among: Iterable[str] | None = None) -> set
 
 
 def ids_of(connection: sa.Connection, among: Sequence[str]) -> dict[str, bytes]:
-    """The internal id of each person with one of these numbers, current or retired."""
+    """The internal id of each person with one of these numbers, current or retired, and of each corporation."""
     rows = connection.execute(sa.select(numbers).where(numbers.c.number.in_(list(among))))
-    return {r.number: bytes(r.person) for r in rows}
+    found = {r.number: bytes(r.person) for r in rows}
+    if left := [n for n in among if n not in found]:
+        rows = connection.execute(sa.select(corporations).where(corporations.c.number.in_(left)))
+        found |= {r.number: bytes(r.id) for r in rows}
+    return found
+
+
+def add_corporations(connection: sa.Connection, given: Sequence[str]) -> int:
+    """Take in corporations by number; how many are new."""
+    c = corporations.c.number
+    known = set(connection.execute(sa.select(c).where(c.in_(list(given)))).scalars())
+    fresh = [{"number": n, "id": secrets.token_bytes(16)} for n in dict.fromkeys(given) if n not in known]
+    if fresh:
+        connection.execute(corporations.insert(), fresh)
+    return len(fresh)
 
 
 def number_of(connection: sa.Connection, person: bytes) -> str:

@@ -188,6 +188,13 @@ def wait_seconds(prefer: str | None, most: float) -> float:
     return 0.0
 
 
+def _number(person: str, corporation: str, text: str) -> str:
+    """A number of a person, or a corporation's where these have one; ``Malformed`` with what is wrong with it as a person's."""
+    if corporation and number_format(corporation).is_valid(text) and not number_format(person).is_valid(text):
+        return number_format(corporation).parse(text)
+    return number_format(person).parse(text)
+
+
 def _subscription(row: Any) -> dict[str, Any]:
     shared = {name: getattr(row, name) for name in ("local_id", "provider", "affair", "item", "purpose")}
     return {"inquiry": bytes(row.inquiry).hex(), **shared, "case": row.case_number}
@@ -296,11 +303,11 @@ def api(gateway: Gateway) -> Router:
         "/subjects",
         guards=[json_body, duty("register")],
         status_code=202,
-        summary="Register persons and ask for their codes",
+        summary="Register persons, or corporations, and ask for their codes",
     )
     async def create_subjects(data: JSONBody[People]) -> dict[str, int]:
-        number = number_format(gateway.member.pack.header.person_number)
-        people = [(p.local_id, number.parse(p.number)) for p in data.subjects]
+        header = gateway.member.pack.header
+        people = [(p.local_id, _number(header.person_number, header.corporate_number, p.number)) for p in data.subjects]
         return {"requested": await gateway.request_codes(people)}
 
     @get("/notices", summary="Fields of items this body may ask for that are to go")

@@ -44,6 +44,16 @@ class Guardianship(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     over: bool = False
 
 
+class Appointment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who acts for a corporation, both by local id; until a day (ISO), one that is past to end it."""
+
+    corporation: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    officer: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    number: Annotated[str, msgspec.Meta(max_length=20)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    until: Annotated[str, msgspec.Meta(max_length=10)]
+
+
 class AttachedView(msgspec.Struct, frozen=True, kw_only=True):
     """A paper that came with an application; ``data`` is base64."""
 
@@ -161,7 +171,19 @@ def letter_api(gateway: Gateway) -> Router:
     async def guardian(data: JSONBody[Guardianship], request: Request[Any, Any, Any]) -> dict[str, str]:
         """They may act for the child on the portal until it comes of age; both are told. Not of who is protected here."""
         clerk = request.state.clerk.name
-        return {"until": await gateway.guardians.declare(clerk, data.child, data.guardian, over=data.over)}
+        return {"until": await gateway.representation.guard(clerk, data.child, data.guardian, over=data.over)}
+
+    @post(
+        "/letters/officers",
+        guards=[json_body, duty("register")],
+        status_code=202,
+        summary="Say who acts for a corporation",
+    )
+    async def officer(data: JSONBody[Appointment], request: Request[Any, Any, Any]) -> dict[str, str]:
+        """They may act for it on the portal, and let others act; both are told."""
+        values = {"number": data.number, "name": data.name, "until": data.until}
+        await gateway.representation.appoint(request.state.clerk.name, data.corporation, data.officer, values)
+        return {"until": data.until}
 
     @get("/applications", guards=[duty("decide")], summary="What residents apply for")
     async def listed(status: FromQuery[Shown] = "open", office: FromQuery[str] = "") -> list[ApplicationLine]:
@@ -184,5 +206,7 @@ def letter_api(gateway: Gateway) -> Router:
         return {"state": data.state}
 
     return Router(
-        "/", route_handlers=[send, check, guardian, listed, one, say], guards=[token_guard(gateway.settings.clerks)]
+        "/",
+        route_handlers=[send, check, guardian, officer, listed, one, say],
+        guards=[token_guard(gateway.settings.clerks)],
     )

@@ -69,7 +69,12 @@ class Notices:
         known = self._member.state.bodies.get(self._body)
         standing = self._member.pack.standing(known.kinds) if known else frozenset()
         law, every = self._member.pack.header.letters, self._member.pack.notices.values()
-        apart = law.guardian, law.guarded  # told by ``guardians`` alone, which looks at who it is
+        apart = (
+            law.guardian,
+            law.guarded,
+            law.officer,
+            law.officered,
+        )  # by ``representation`` alone, which looks at who it is
         return [n for n in every if not standing.isdisjoint(n.sender) and n.code not in apart]
 
     def rules(self) -> list[Rule]:
@@ -93,7 +98,7 @@ class Notices:
                 code="notice",
                 field="notice",
             )
-        said = Told(values=_filled(notice, values))
+        said = Told(values=filled(notice, values))
         known = (await self._database.read(lambda c: subjects.by_local_id(c, [local_id]))).get(local_id)
         if known is None or known.code is None:
             raise NotFound(
@@ -206,7 +211,7 @@ def _after(connection: sa.Connection, last: str) -> list[Subject]:
     return [subjects.subject_of(r) for r in rows]
 
 
-def _filled(notice: Notice, values: Mapping[str, str]) -> dict[str, str | int]:
+def filled(notice: Notice, values: Mapping[str, str]) -> dict[str, str | int]:
     """The values of a notice, as what they are; ``Malformed`` for what is missing or is none."""
     found: dict[str, str | int] = {}
     for name, kind in notice.fields.items():

@@ -88,6 +88,7 @@ def desk_pages(gateway: Gateway) -> tuple[list[Any], dict[str, Any]]:
             clerk=request.session.get("clerk", ""),
             by_card=gateway.entry.open,
             pack=gateway.member.pack,
+            events=gateway.visits.events(),
             adapts=gateway.adapter is not None,
             wording=wording,
             **values,

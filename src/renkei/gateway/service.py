@@ -21,12 +21,12 @@ from renkei.gateway.desk import Desk
 from renkei.gateway.document_pages import document_pages
 from renkei.gateway.documents import Documents
 from renkei.gateway.eligibility import Eligibility, eligibility_api
-from renkei.gateway.guardians import Guardians
 from renkei.gateway.letter_api import letter_api
 from renkei.gateway.notices import Notices
 from renkei.gateway.offering import Offering
 from renkei.gateway.own import Own
 from renkei.gateway.pages import SESSION_HOURS, desk_pages
+from renkei.gateway.representation import Representation
 from renkei.gateway.seal import Seal
 from renkei.gateway.subscriptions import Subscribers, Subscriptions
 from renkei.gateway.supervision import Supervision
@@ -128,7 +128,9 @@ class Gateway(Institution):
         )
         self.applications.letters = self.letters
         self.notices = self._open_notices()
-        self.guardians = Guardians(self.letters, self.member, self.database, clock, self.answering.current)
+        self.representation = Representation(
+            s.body, self.letters, self.member, self.database, clock, self.answering.current
+        )
         self.documents = self._open_documents()
         back = f"{s.origin}/signin/directory/back"
         self.directory = Directory(s.directory, back) if s.directory is not None else None

@@ -26,7 +26,7 @@ from renkei.institution.keys import Keys
 from renkei.institution.member import Member
 from renkei.institution.settings import Clock
 from renkei.law import Pack, decide
-from renkei.law.counter import APPLICANT, CASE, EVERYONE, Procedure, Question
+from renkei.law.counter import APPLICANT, CASE, EVERYONE, Event, Procedure, Question
 from renkei.law.tables import value_fault
 
 BY_CARD = "card"
@@ -127,7 +127,7 @@ class Visits:
 
         ``Refused`` if the documents do not prove who it is.
         """
-        known = self._pack.events.get(event)
+        known = {e.code: e for e in self.events()}.get(event)
         if known is None:
             raise Malformed("There is no such event.", ja="この手続のきっかけはありません。", code="event")
         proofing = self._pack.header.cards.proofing
@@ -189,7 +189,7 @@ class Visits:
         if row is None or row.event not in self._pack.events:
             raise NotFound("There is no such visit.", ja="この受付はありません。")
         persons = tuple(Person(*p) for p in people)
-        follow = [p for p in self._pack.procedures.values() if p.event == row.event]
+        follow = self._following(row.event)
         procedures = tuple((p, tuple(self._whom(p.who, persons))) for p in follow)
         had = {(f.procedure, f.local_id, f.item): inquiry for f, inquiry in fetched}
         fetches = tuple(
@@ -201,6 +201,20 @@ class Visits:
         told: dict[str, str] = msgspec.json.decode(self._keys.unlock(bytes(row.told))) if row.told else {}
         blanks = tuple(self._blanks([(p, whom) for p, whom in procedures if whom], persons, fetches, told))
         return Visit(row, persons, tuple((p, w) for p, w in procedures if w), fetches, blanks)
+
+    def events(self) -> list[Event]:
+        """The life events of people from which something follows here."""
+        return [e for e in self._pack.events.values() if not e.party and self._following(e.code)]
+
+    def _following(self, event: str) -> list[Procedure]:
+        """What follows from an event here: other bodies' procedures are theirs."""
+        ours = self._member.state.bodies.get(self._body)
+        standing = self._pack.standing(ours.kinds) if ours else frozenset()
+        return [
+            p
+            for p in self._pack.procedures.values()
+            if p.event == event and (not p.to or not standing.isdisjoint(p.to))
+        ]
 
     @staticmethod
     def _whom(who: str, persons: Sequence[Person]) -> list[Person]:

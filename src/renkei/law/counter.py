@@ -18,6 +18,7 @@ SHEETS = ("events.csv", "procedures.csv", "questions.csv")
 APPLICANT = "applicant"
 EVERYONE = "everyone"
 CASE = ""
+CORPORATION = "corporation"
 DAYS_MOST = 3650
 
 
@@ -36,6 +37,8 @@ class Event(NamedTuple):
     code: str
     title: Title
     roles: tuple[str, ...]
+    party: str = ""
+    """``corporation``: it happens to corporations; empty: to people."""
 
 
 class Procedure(NamedTuple):
@@ -87,10 +90,11 @@ def read(sheet: Any, files: Container[str], parts: Mapping[str, dict[str, Any]])
     if not any(name in files for name in SHEETS):
         return found
     roles = {APPLICANT, EVERYONE}
-    for r in sheet("events.csv", "event ja en roles", key="event"):
+    for r in sheet("events.csv", "event ja en roles party", key="event"):
+        r.one_of("party", ("", CORPORATION))
         r.refers("roles", parts["codelists"].get("role", {}), "list role of codelists.csv", empty=True)
         roles |= set(r.words("roles"))
-        found["events"][r["event"]] = Event(r["event"], r.title(), r.words("roles"))
+        found["events"][r["event"]] = Event(r["event"], r.title(), r.words("roles"), r["party"])
     for r in sheet("questions.csv", "question ja en hint_ja hint_en type codes each required fills", key="question"):
         r.one_of("type", [t for t in TYPES if t != "image"])
         r.one_of("each", [CASE, *sorted(roles)])

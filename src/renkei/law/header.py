@@ -160,6 +160,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cards: Cards = Cards()
     own: Own = Own()
     letters: Letters = Letters()
+    corporate_number: str = ""
+    """The format of corporations' numbers; empty: they have none."""
 
 
 def _strange_fields(insurance: Insurance, specifications: Mapping[str, Specification]) -> Iterator[tuple[str, str]]:
@@ -193,6 +195,8 @@ def check(
         fault("time_zone", "`time_zone` is not known.", "Give an IANA name, e.g. Asia/Tokyo.")
     if header.person_number not in FORMATS:
         fault("person_number", "`person_number` is no known format.", f"Use one of: {', '.join(FORMATS)}.")
+    if header.corporate_number and header.corporate_number not in FORMATS:
+        fault("corporate_number", "`corporate_number` is no known format.", f"Use one of: {', '.join(FORMATS)}.")
     for key in ("cite_ja", "cite_en"):
         try:
             named = getattr(header.statute, key).format(row="\0")

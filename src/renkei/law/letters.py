@@ -35,6 +35,10 @@ class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The notice by which a body tells somebody that they are a child's guardian; empty: no body says so."""
     guarded: str = ""
     """The notice by which it tells the child. Both have the fields ``pair`` and ``until``."""
+    officer: str = ""
+    """The notice by which a body tells somebody that they act for a corporation; empty: no body says so."""
+    officered: str = ""
+    """The notice by which it tells the corporation. Both have the fields ``pair``, ``until`` and ``number``, and ``name``."""
     born: str = ""
     """Item and field with the day of birth, ``item.field``, by which the body knows who is a child."""
 

@@ -351,11 +351,13 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if header.letters.born and not ((s := parts["specifications"].get(item)) and s.field(name)):
             at = tables.line_finder(files["pack.toml"])("[letters]")
             faults.append(Fault("pack.toml", at, "`born` names no field.", "Write item.field of a specification."))
-        for code in filter(None, (header.letters.guardian, header.letters.guarded)):
+        law, needed = header.letters, {"pair", "until"}
+        pairs = {law.guardian: needed, law.guarded: needed, law.officer: needed | {"number", "name"}}
+        for code, fields in {**pairs, law.officered: needed | {"number", "name"}}.items():
             notice = parts["notices"].get(code)
-            if notice is None or not {"pair", "until"} <= set(notice.fields):
+            if code and (notice is None or not fields <= set(notice.fields)):
                 at = tables.line_finder(files["pack.toml"])("[letters]")
-                remedy = "Name a notice of notices.csv with the fields pair:text and until:date."
+                remedy = f"Name a notice of notices.csv with the fields {', '.join(sorted(fields))}."
                 faults.append(Fault("pack.toml", at, f"{code!r} of [letters] is no such notice.", remedy))
         check_header(header, tables.line_finder(files["pack.toml"]), faults, parts["specifications"])
         faults += assessment.check(header.oversight, parts["kinds"], tables.line_finder(files["pack.toml"]))

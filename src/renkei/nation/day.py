@@ -76,6 +76,29 @@ async def write_letters(plan: Plan, demography: Demography, on: dt.date) -> int:
     return len(demography.letter)
 
 
+async def appoint(plan: Plan, demography: Demography, on: dt.date) -> None:
+    """A body knows of each corporation, and says which persona acts for it."""
+    faces = {f.id: f for f in plan.personas}
+    for c in demography.corporation:
+        place, local_id = plan.place(c.body), f"C{c.number}"
+        await call(f"{place.url}/subjects", place.token, {"subjects": [{"local_id": local_id, "number": c.number}]})
+        data = {
+            "corporation": local_id,
+            "officer": faces[c.persona].local_ids[c.body],
+            "number": c.number,
+            "name": c.name,
+            "until": (on + dt.timedelta(days=360)).isoformat(),
+        }
+        for _ in range(60):
+            try:
+                await call(f"{place.url}/letters/officers", place.token, data)
+                break
+            except RenkeiError as error:
+                if error.code != "no-subject":  # its code is on the way
+                    raise
+                await asyncio.sleep(0.5)
+
+
 async def push(plan: Plan) -> int:
     """Every body looks by the pack's rules whom to tell something; how many were told."""
     told = 0

@@ -239,6 +239,7 @@ async def _day(world: World, pack_folder: Path, inquiries: int, out: Console) ->
     told, pushed = world.folder / "told", world.folder / "pushed"
     if not told.exists():
         out.print(f"The personas' notices: {await day.write_letters(world.plan, demography, on)}")
+        await day.appoint(world.plan, demography, on)
         told.touch()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     have, want = await world.codes()

@@ -145,6 +145,7 @@ def lay_out(
     report("inventing residents")
     people = population.residents(pack, pack_folder, demography, residents, seed, today)
     population.write_roll(folder / "roll.csv", people, pack)
+    corporations = [c.number for c in demography.corporation]
     count = len(pack.bodies) + 1 + 2 * (bus_nodes - 1) + (bus_nodes > 1)
     ports = [base_port + i for i in range(count)] if base_port else free_ports(count)
     servers = [ports[0], *ports[len(pack.bodies) + 1 :]]
@@ -188,6 +189,9 @@ def lay_out(
         places.append(
             Place(body.code, body.role, url, tokens[body.code] if body.role in ("gateway", "authority") else "")
         )
+    if corporations:
+        authority = next(b.code for b in pack.bodies.values() if b.role == "authority")
+        (folder / authority / "corporations.csv").write_text("\n".join(["number", *corporations, ""]), "utf-8")
     origin = f"renkei.example/{pack.header.id}/{secrets.token_hex(4)}"
     officers = [Seat(o.name, o.role, o.ja, o.en, secrets.token_urlsafe(9)) for o in demography.officer]
     _genesis(folder, pack, origin, _enlist(folder, officers))

@@ -68,6 +68,15 @@ class LetterOf(msgspec.Struct, frozen=True):
     """Days ahead of the first day (negative: ago) at which its ``day`` is; 0 if it says none."""
 
 
+class CorporationOf(msgspec.Struct, frozen=True):
+    """An invented corporation, and which persona acts for it, as which body says."""
+
+    number: str
+    name: str
+    persona: str
+    body: str
+
+
 class OfficerOf(msgspec.Struct, frozen=True):
     """An officer of the invented nation's commission."""
 
@@ -86,6 +95,7 @@ class Demography(msgspec.Struct, frozen=True):
     visit: tuple[Visit, ...]
     officer: tuple[OfficerOf, ...]
     letter: tuple[LetterOf, ...] = ()
+    corporation: tuple[CorporationOf, ...] = ()
 
     @classmethod
     def read(cls, pack_folder: Path) -> Demography:

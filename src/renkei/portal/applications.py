@@ -26,10 +26,11 @@ from renkei.institution.relying import Presented
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.law import Pack
-from renkei.law.counter import APPLICANT, Procedure
+from renkei.law.counter import APPLICANT, CORPORATION, Procedure
 from renkei.law.tables import Title
 from renkei.messages.wire import MAX_ATTACHED, Applied, Attached
 from renkei.portal import apply_store as store
+from renkei.portal.proxies import CORPORATION as ACCOUNT
 
 CASES_MOST = 50
 """Of one resident, at a time."""
@@ -101,9 +102,10 @@ class Applications:
     def _pack(self) -> Pack:
         return self._member.pack
 
-    def events(self) -> list[tuple[Any, list[Procedure]]]:
-        """Life events of which something can be sent, with their procedures."""
-        found = ((e, applying.online(self._pack, e.code)) for e in self._pack.events.values())
+    def events(self, account: str) -> list[tuple[Any, list[Procedure]]]:
+        """What happens to people, or to corporations, of which something can be sent, with its procedures."""
+        party = CORPORATION if account.startswith(ACCOUNT) else ""
+        found = ((e, applying.online(self._pack, e.code)) for e in self._pack.events.values() if e.party == party)
         return [(e, procedures) for e, procedures in found if procedures and self._pack.header.letters.kind]
 
     def takers(self, procedure: Procedure) -> list[str]:
@@ -117,12 +119,12 @@ class Applications:
 
     # ------------------------------------------------------------------ drafts
 
-    async def begin(self, account: str, event: str) -> str:
-        """A new case; its id."""
-        if event not in {e.code for e, _ in self.events()}:
+    async def begin(self, account: str, event: str, given: Mapping[str, str] = {}) -> str:
+        """A new case, with some answers ``given``; its id."""
+        if event not in {e.code for e, _ in self.events(account)}:
             raise Malformed("Choose what has happened.", ja="出来事を選んでください。", code="event", field="event")
         now, id_ = self._clock(), os.urandom(16).hex()
-        locked = self._keys.lock(msgspec.json.encode(Draft()))
+        locked = self._keys.lock(msgspec.json.encode(Draft(form=dict(given))))
         row = {"id": id_, "account": account, "event": event, "draft": locked, "made": now, "changed": now}
 
         def commit(connection: sa.Connection) -> None:

@@ -15,6 +15,7 @@ from renkei.institution import applying, wording
 from renkei.institution.entry import Form, Render, no_answer, presented
 from renkei.institution.web import language
 from renkei.portal.applications import OPEN, Case
+from renkei.portal.proxies import CORPORATION
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
@@ -58,7 +59,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         return render(
             request,
             "apply.html",
-            events=applications.events(),
+            events=applications.events(account_of(request)),
             cases=cases,
             begin=begin,
             problem=problem,
@@ -72,7 +73,9 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     @post("/apply", guards=inside, include_in_schema=False)
     async def begin(request: Ask, data: Form) -> Response[Any]:
         try:
-            id_ = await applications.begin(account_of(request), data.get("event", ""))
+            account = account_of(request)
+            given = {"company-number": account.removeprefix(CORPORATION)} if account.startswith(CORPORATION) else {}
+            id_ = await applications.begin(account, data.get("event", ""), given)
         except RenkeiError as error:
             return await start_page(request, error.problem(lang_of(request)), error.status)
         return Redirect(f"/apply/{id_}", status_code=303)

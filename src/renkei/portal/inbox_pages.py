@@ -16,6 +16,7 @@ from renkei.institution.web import language
 from renkei.institution.wording import notice_text
 from renkei.portal import apply_store as store
 from renkei.portal.inbox import PAGE
+from renkei.portal.proxies import CORPORATION
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
@@ -47,7 +48,7 @@ def inbox_pages(
     @get("/inbox", guards=inside, include_in_schema=False)
     async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
         codes = await codes_of(request)
-        if "grant" not in request.state:
+        if "grant" not in request.state or request.state.account.startswith(CORPORATION):
             await inbox.came(request.state.account)
         shown = await inbox.listed(codes, below)
         return render(

@@ -24,7 +24,7 @@ from renkei.portal.account_pages import account_pages
 from renkei.portal.apply_pages import apply_pages
 from renkei.portal.inbox_pages import inbox_pages
 from renkei.portal.own_pages import own_pages
-from renkei.portal.proxies import APPLY, READ
+from renkei.portal.proxies import APPLY, READ, STAFF
 from renkei.portal.proxy_pages import proxy_pages
 from renkei.portal.record_pages import record_pages
 from renkei.portal.sessions import BY_PASSKEY, SESSION_SECONDS, mark_of
@@ -55,6 +55,8 @@ def signed_in(portal: Portal, scope: str = "") -> Any:
         if grant is None or scope == SELF:
             if "acting" in connection.session and scope != SELF:  # it ended: nothing is done as oneself by mistake
                 raise _acts_no_more()
+            if scope == STAFF:
+                raise _acting()
             return
         if scope not in grant.scopes:
             raise _acting()
@@ -164,7 +166,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         *record_pages(portal, render, [signed_in(portal, READ)], codes_of),
         *inbox_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
         *apply_pages(portal, render, [signed_in(portal, APPLY)]),
-        *proxy_pages(portal, render, [signed_in(portal, SELF)]),
+        *proxy_pages(portal, render, [signed_in(portal, SELF)], [signed_in(portal, STAFF)]),
     ]
     options = {
         "pages": pages,
@@ -178,10 +180,10 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
 def _acting() -> Refused:
     return Refused(
-        "You act for somebody else, who has not left this to you.",
-        ja="代理中です。この機能は代理では使えません。",
-        remedy="Stop acting for them first.",
-        remedy_ja="代理を終了してからご利用ください。",
+        "This was not left to you, or is for whoever acts for a corporation.",
+        ja="この機能は任されていないか、法人の代理中だけ使えます。",
+        remedy="Choose for whom you act, or stop acting for somebody else.",
+        remedy_ja="「代理人」の画面で、代理をはじめるか終了してください。",
         code="acting",
         back="/proxies",
     )

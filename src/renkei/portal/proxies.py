@@ -1,4 +1,5 @@
-"""Representatives: a person lets another act for them, for some things and until a day; a guardian acts for a child, as a body says.
+"""Representatives: a person lets another act for them, for some things and until a day; a guardian acts for a child, and an officer for a
+corporation, as a body says; an officer lets staff act.
 
 What always holds: an agent never has the account, only a way into some of its pages, and never its own information, sign-ins or sites; each
 thing done is listed for both; either ends it at once; what is sent says that a representative sent it.
@@ -16,18 +17,28 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import Conflict, Malformed, NotFound
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
+from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.letters import Arrived
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
+from renkei.institution.post import Post
 from renkei.institution.settings import Clock
+from renkei.institution.subjects import Coded
 from renkei.messages.wire import Told
+from renkei.numbers import number_format
 from renkei.portal import proxy_store as store
 
 READ, APPLY = SCOPES = ("read", "apply")
-ATTORNEY, GUARDIAN = "attorney", "guardian"
+STAFF = "staff"
+"""To let others act for a corporation."""
+ATTORNEY, GUARDIAN, OFFICER = "attorney", "guardian", "officer"
+"""Kinds, besides ``STAFF``: whom an officer lets act."""
+AGENT, PRINCIPAL = "agent", "of"
+CORPORATION = "corp-"
+"""How the account of a corporation begins; its number follows."""
 DAYS_MOST = 366
 INVITED_FOR = 7 * 86_400_000
 NAME_MOST = 40
@@ -57,8 +68,10 @@ class Grant(NamedTuple):
 class Proxies:
     """The portal's part."""
 
-    def __init__(self, keys: Keys, member: Member, database: Database, observe: Observer, clock: Clock) -> None:
-        self._keys, self._member, self._database = keys, member, database
+    def __init__(
+        self, keys: Keys, member: Member, database: Database, post: Post, observe: Observer, clock: Clock
+    ) -> None:
+        self._keys, self._member, self._database, self._post = keys, member, database, post
         self._observe, self._clock = observe, clock
         self._seen: dict[tuple[str, str], int] = {}
 
@@ -73,7 +86,9 @@ class Proxies:
 
     # ------------------------------------------------------------------ by oneself
 
-    async def invite(self, principal: str, mine: str, theirs: str, scopes: Sequence[str], until: str) -> str:
+    async def invite(
+        self, principal: str, mine: str, theirs: str, scopes: Sequence[str], until: str, kind: str = ATTORNEY
+    ) -> str:
         """Let whoever is given the code that is answered act for ``principal``, for these things, until a day (ISO)."""
         names = [" ".join(n.split()) for n in (mine, theirs)]
         if not all(0 < len(n) <= NAME_MOST and n.isprintable() for n in names):
@@ -90,7 +105,7 @@ class Proxies:
         if not 0 <= ahead <= DAYS_MOST:
             raise Malformed("Choose a last day within a year.", ja="1年以内の期限を指定してください。", code="until")
         code = secrets.token_hex(10)
-        row = self._row(principal, ATTORNEY, Named(*names), wanted, until, invitation=_digest(code))
+        row = self._row(principal, kind, Named(*names), wanted, until, invitation=_digest(code))
 
         def commit(connection: sa.Connection) -> None:
             live = [g for g in store.of(connection, principal) if g.principal == principal and g.ended is None]
@@ -175,27 +190,82 @@ class Proxies:
     # ------------------------------------------------------------------ by what a body says
 
     def arrived(self, connection: sa.Connection, one: Arrived, account: str | None) -> None:
-        """A letter that says whose guardian somebody is: of two, one to either. With both there, and both known here, it is so."""
-        letters, said = self._member.pack.header.letters, one.said
-        if not isinstance(said, Told) or one.topic not in (letters.guardian, letters.guarded):
+        """A letter that says who acts for whom: of two, one to either. With both there, and both known here, it is so."""
+        law, said = self._member.pack.header.letters, one.said
+        sides = {law.guardian: (GUARDIAN, AGENT), law.guarded: (GUARDIAN, PRINCIPAL)}
+        sides |= {law.officer: (OFFICER, AGENT), law.officered: (OFFICER, PRINCIPAL)}
+        if not isinstance(said, Told) or not one.topic or one.topic not in sides:
             return
-        side = GUARDIAN if one.topic == letters.guardian else "child"
-        token, until = str(said.values.get("pair", "")), str(said.values.get("until", ""))
-        if account is None or not token or len(token) > 64 or not _is_day(until):
+        kind, side = sides[one.topic]
+        values = {name: str(said.values.get(name, "")) for name in ("pair", "until", "number", "name")}
+        corporate = kind == OFFICER and side == PRINCIPAL
+        if not 0 < len(values["pair"]) <= 64 or not _is_day(values["until"]) or (account is None and not corporate):
             self._observe.count("pairings_unknown")
             return
-        row = {"token": token, "sender": one.sender, "side": side, "account": account, "until": until, "at": one.at}
-        other = store.pair(connection, row, "child" if side == GUARDIAN else GUARDIAN)
-        if other is None:
+        if kind == OFFICER and not self._ask_for(connection, values["number"]):
+            self._observe.count("pairings_unknown")
             return
-        child, guardian = (other.account, account) if side == GUARDIAN else (account, other.account)
-        if child == guardian:
+        row = {
+            "token": values["pair"],
+            "sender": one.sender,
+            "side": side,
+            "kind": kind,
+            "account": account or "",
+            **one.code._asdict(),
+            "until": values["until"],
+            "number": values["number"],
+            "named": self._keys.lock(values["name"].encode()),
+            "at": one.at,
+        }
+        store.put_pairing(connection, row)
+        self._complete(connection, values["pair"], one.sender)
+
+    def _ask_for(self, connection: sa.Connection, number: str) -> bool:
+        """Ask the authority for a corporation's code, if we have none; ``False`` if that is no number of one."""
+        try:
+            given = number_format(self._member.pack.header.corporate_number).parse(number)
+        except RenkeiError:
+            return False
+        subjects.request_codes(connection, self._post, self._member, [(CORPORATION + given, given)])
+        return given == number
+
+    def resolve(self, connection: sa.Connection) -> None:
+        """Codes have come: perhaps of corporations that letters wait for."""
+        for row in store.unresolved(connection):
+            code = Coded(bytes(row.code), row.epoch)
+            if (known := subjects.by_code(connection, self._member, [code]).get(code)) is not None:
+                store.resolve(connection, row, known.local_id)
+                self._complete(connection, row.token, row.sender)
+
+    def _complete(self, connection: sa.Connection, token: str, sender: str) -> None:
+        both = store.pairing(connection, token, sender)
+        agent, principal = both.get(AGENT), both.get(PRINCIPAL)
+        if agent is None or principal is None or not principal.account:
             return
-        if (standing := store.guards(connection, child, guardian)) is not None:
-            store.end(connection, standing.id, child, one.at)
-        if min(until, other.until) >= self._today:  # a day that is past ends it
-            made = self._row(child, GUARDIAN, Named(), SCOPES, min(until, other.until), by=one.sender)
-            store.add(connection, {**made, "agent": guardian, "since": one.at})
+        store.forget_pairing(connection, token, sender)
+        of, kind, until = principal.account, agent.kind, min(agent.until, principal.until)
+        alike = (agent.kind, agent.number) == (principal.kind, principal.number) and of != agent.account
+        # of a person nobody is made an officer, whatever a letter says: the code is that of the number's corporation
+        if (
+            not alike
+            or of.startswith(CORPORATION) != (kind == OFFICER)
+            or (kind == OFFICER and of != CORPORATION + agent.number)
+        ):
+            self._observe.count("pairings_refused")
+            return
+        if (standing := store.said(connection, of, agent.account, kind)) is not None:
+            store.end(connection, standing.id, of, agent.at)
+        if until < self._today:  # a day that is past ends it
+            return
+        name = self._keys.unlock(bytes(agent.named)).decode() if kind == OFFICER else ""
+        scopes = (*SCOPES, STAFF) if kind == OFFICER else SCOPES
+        made = self._row(of, kind, Named(f"{name} ({agent.number})" if name else ""), scopes, until, by=sender)
+        store.add(connection, {**made, "agent": agent.account, "since": agent.at})
+
+    async def forget(self) -> None:
+        """Pairs whose other half never came."""
+        before = self._clock() - INVITED_FOR
+        await self._database.write(lambda c: store.forget_old_pairings(c, before))
 
 
 def _digest(code: str) -> bytes:

@@ -11,7 +11,7 @@ from litestar.response import Redirect
 from renkei.errors import NotFound, RenkeiError
 from renkei.institution.entry import Form, Render
 from renkei.institution.web import language
-from renkei.portal.proxies import DAYS_MOST, READ, SCOPES
+from renkei.portal.proxies import DAYS_MOST, NAME_MOST, READ, SCOPES, STAFF
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Ask = Request[Any, Any, Any]
 
 
-def proxy_pages(portal: Portal, render: Render, alone: list[Any]) -> list[Any]:
-    """``/proxies``: pages of oneself."""
+def proxy_pages(portal: Portal, render: Render, alone: list[Any], staffing: list[Any]) -> list[Any]:
+    """``/proxies``: pages of oneself; ``/company``: whom the officer of a corporation lets act for it."""
     proxies = portal.proxies
 
     def account_of(request: Ask) -> str:
@@ -104,4 +104,50 @@ def proxy_pages(portal: Portal, render: Render, alone: list[Any]) -> list[Any]:
         request.set_session({k: v for k, v in request.session.items() if k != "acting"})
         return Redirect("/proxies", status_code=303)
 
-    return [start, invite, accept, end, act, stop]
+    async def company_page(
+        request: Ask, *, code: str = "", given: Any = None, problem: Any = None, status: int = 200
+    ) -> Response[bytes]:
+        grants = await proxies.listed(request.state.account)
+        return render(
+            request,
+            "company.html",
+            staff=[g for g in grants if g.row.principal == request.state.account],
+            acts=await proxies.acts(grants),
+            stands=proxies.stands,
+            fresh=portal.sessions.is_fresh(request.session),
+            scopes=SCOPES,
+            code=code,
+            given=given or {},
+            problem=problem,
+            status=status,
+        )
+
+    @get("/company", guards=staffing, include_in_schema=False)
+    async def company(request: Ask) -> Response[bytes]:
+        return await company_page(request)
+
+    @post("/company/invite", guards=staffing, include_in_schema=False)
+    async def employ(request: Ask, data: Form) -> Response[bytes]:
+        if not portal.sessions.is_fresh(request.session):
+            return await company_page(request, given=data, status=403)
+        chosen = [s for s in SCOPES if data.get(f"scope-{s}") == "yes"]
+        mine = request.state.grant.named.principal[:NAME_MOST]
+        try:
+            code = await proxies.invite(
+                request.state.account, mine, data.get("theirs", ""), chosen, data.get("until", ""), STAFF
+            )
+        except RenkeiError as error:
+            problem = error.problem(language(request, portal.settings.language))
+            return await company_page(request, given=data, problem=problem, status=error.status)
+        await proxies.note(request.state.grant, "invited", data.get("theirs", "")[:NAME_MOST])
+        return await company_page(request, code=code)
+
+    @post("/company/{id:str}/end", guards=staffing, include_in_schema=False)
+    async def dismiss(request: Ask, id: FromPath[str]) -> Redirect:
+        """Staff, at once; an officer is ended by the body that has said so, or gives it up."""
+        if (await proxies.get(id)).row.kind != STAFF:
+            raise NotFound("There is no such representation.", ja="この代理は登録されていません。")
+        await proxies.end(request.state.account, id)
+        return Redirect("/company", status_code=303)
+
+    return [start, invite, accept, end, act, stop, company, employ, dismiss]

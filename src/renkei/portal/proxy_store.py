@@ -47,11 +47,17 @@ pairings = sa.Table(
     sa.Column("token", sa.String(64), primary_key=True),
     sa.Column("sender", sa.String(64), primary_key=True),
     sa.Column("side", sa.String(8), primary_key=True),
+    sa.Column("kind", sa.String(12), nullable=False),
     sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("code", sa.LargeBinary(32), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="1"),
     sa.Column("until", sa.String(10), nullable=False),
+    sa.Column("number", sa.String(20), nullable=False),
+    sa.Column("named", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
-"""Of two letters by which a body says who is whose guardian, the one that came first."""
+"""Of two letters by which a body says who acts for whom, those of which the other has not come; ``account`` is empty while the code of a
+corporation is on its way to us."""
 
 INVITED = grants.c.agent.is_(None)
 
@@ -98,22 +104,42 @@ def acts_of(connection: sa.Connection, ids: list[str]) -> list[sa.Row[Any]]:
     return list(connection.execute(query))
 
 
-def pair(connection: sa.Connection, row: dict[str, Any], other: str) -> sa.Row[Any] | None:
-    """The other side of a pairing, if it has come, which is then used up; otherwise this one waits for it."""
+def put_pairing(connection: sa.Connection, row: dict[str, Any]) -> None:
     p = pairings.c
-    theirs = p.token == row["token"], p.sender == row["sender"], p.side == other
-    found = connection.execute(sa.select(pairings).where(*theirs)).one_or_none()
-    if found is not None:
-        connection.execute(pairings.delete().where(p.token == row["token"], p.sender == row["sender"]))
-        return found
-    mine = p.token == row["token"], p.sender == row["sender"], p.side == row["side"]
-    connection.execute(pairings.delete().where(*mine))
+    same = p.token == row["token"], p.sender == row["sender"], p.side == row["side"]
+    connection.execute(pairings.delete().where(*same))
     connection.execute(pairings.insert(), [row])
-    return None
 
 
-def guards(connection: sa.Connection, principal: str, agent: str) -> sa.Row[Any] | None:
-    """The guardianship between these two that stands."""
+def pairing(connection: sa.Connection, token: str, sender: str) -> dict[str, sa.Row[Any]]:
+    """What came of a pair, by side."""
+    p = pairings.c
+    rows = connection.execute(sa.select(pairings).where(p.token == token, p.sender == sender))
+    return {r.side: r for r in rows}
+
+
+def unresolved(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Those about a corporation whose code was not here when they came."""
+    return list(connection.execute(sa.select(pairings).where(pairings.c.account == "").limit(500)))
+
+
+def resolve(connection: sa.Connection, row: Any, account: str) -> None:
+    p = pairings.c
+    same = p.token == row.token, p.sender == row.sender, p.side == row.side
+    connection.execute(pairings.update().where(*same).values(account=account))
+
+
+def forget_pairing(connection: sa.Connection, token: str, sender: str) -> None:
+    p = pairings.c
+    connection.execute(pairings.delete().where(p.token == token, p.sender == sender))
+
+
+def forget_old_pairings(connection: sa.Connection, before: int) -> None:
+    connection.execute(pairings.delete().where(pairings.c.at < before))
+
+
+def said(connection: sa.Connection, principal: str, agent: str, kind: str) -> sa.Row[Any] | None:
+    """What a body has said of these two, if it stands."""
     g = grants.c
-    where = g.principal == principal, g.agent == agent, g.kind == "guardian", g.ended.is_(None)
+    where = g.principal == principal, g.agent == agent, g.kind == kind, g.ended.is_(None)
     return connection.execute(sa.select(grants).where(*where).limit(1)).one_or_none()

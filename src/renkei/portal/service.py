@@ -98,7 +98,7 @@ class Portal(Institution):
         )
         self.applications = Applications(self.keys, self.member, self.database, self.entry, clock)
         self.inbox.letters = self.applications.letters = self.letters
-        self.proxies = Proxies(self.keys, self.member, self.database, self.observe, clock)
+        self.proxies = Proxies(self.keys, self.member, self.database, self.post, self.observe, clock)
         self.inbox.follow = self.proxies.arrived
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
@@ -238,6 +238,8 @@ class Portal(Institution):
             for sender, told in received:
                 self.inbox.received(connection, sender, told)
             subjects.keep_codes(connection, self.member, codes, strangers=True)
+            if codes:
+                self.proxies.resolve(connection)
             for mark in marks:
                 store.put_mark(connection, mark.index, mark.case, mark.state)
             if refused:
@@ -264,6 +266,7 @@ class Portal(Institution):
             await self.database.write(lambda c: store.forget_sessions(c, self.clock() - 2 * LISTED_DAYS * 86_400_000))
             await self.letters.forget()
             await self.applications.forget()
+            await self.proxies.forget()
             rows = await self.database.read(lambda c: store.unchecked(c, self.clock() - GRACE, CHECKED_AT_ONCE))
             if rows:
                 await self._check(rows)

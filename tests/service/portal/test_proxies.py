@@ -196,7 +196,7 @@ def local_ids(nation, young):
     """Persons of the city, by its own data: of age or not, without another date of birth, with a code and an account."""
     city, portal = nation.world.institutions[CITY], nation.world.institutions["portal"]
     known = city.database.read_now(lambda c: [r.local_id for r in c.execute(sa.select(subjects.subjects)).all()])
-    of_age = city.guardians._of_age(known)
+    of_age = city.representation._of_age(known)
     today = dt.datetime.now(dt.UTC).date()
     assert portal
     return [i for i in known if i in of_age and (of_age[i] > today) == young]

@@ -87,8 +87,13 @@ def upgrade() -> None:
         sa.Column("token", sa.String(length=64), nullable=False),
         sa.Column("sender", sa.String(length=64), nullable=False),
         sa.Column("side", sa.String(length=8), nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("code", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default="1", nullable=False),
         sa.Column("until", sa.String(length=10), nullable=False),
+        sa.Column("number", sa.String(length=20), nullable=False),
+        sa.Column("named", sa.LargeBinary(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token", "sender", "side"),
     )

@@ -1,9 +1,9 @@
-"""Who is a child's guardian, told to the portal by the body that keeps the register: two letters, one to either (ADR 49).
+"""Who acts for whom, told to the portal by the body that keeps the register: two letters, one to either (ADR 49).
 
 The portal knows neither; both letters carry a random pair by which it ties the two accounts. The keepers see two letters and no pair.
 
-What always holds: only for who is under age by this body's own data, and until they are not; never of a child or guardian who is
-protected here: whoever a child hides from gains no way to look at it.
+What always holds: a guardian only for who is under age by this body's own data, and until they are not; never of a child or guardian who
+is protected here: whoever a child hides from gains no way to look at it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from renkei.errors import NotFound, Refused
 from renkei.gateway import notice_store as store
 from renkei.gateway.adapter import SourceFault
+from renkei.gateway.notices import filled
 from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.letters import Letters
@@ -26,30 +27,32 @@ from renkei.institution.member import Member
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Subject
 from renkei.messages.wire import Told
+from renkei.numbers import number_format
 
 
-class Guardians:
-    """What this body says of guardians."""
+class Representation:
+    """What this body says of who acts for whom."""
 
     def __init__(
         self,
+        body: str,
         letters: Letters,
         member: Member,
         database: Database,
         clock: Clock,
         look_up: Callable[[str, Sequence[str]], Mapping[str, Any]],
     ) -> None:
-        self._letters, self._member, self._database = letters, member, database
+        self._body, self._letters, self._member, self._database = body, letters, member, database
         self._clock, self._look_up = clock, look_up
 
-    async def declare(self, clerk: str, child: str, guardian: str, *, over: bool = False) -> str:
+    async def guard(self, clerk: str, child: str, guardian: str, *, over: bool = False) -> str:
         """``guardian`` may act for ``child`` until it comes of age, or (``over``) may no more; the last day (ISO).
 
         ``NotFound`` for who has no code here; ``Refused`` if the law knows no such letters, the child is of age by our data or unknown in
         them, the guardian is not, or either is protected.
         """
         law, pack = self._member.pack.header.letters, self._member.pack
-        if not (law.guardian and law.guarded and law.born):
+        if not (law.guardian and law.guarded and law.born and self._may_tell(law.guardian)):
             raise Refused(
                 "The law's pack has no guardians.", ja="保護者の登録の定めがありません。", code="no-guardians"
             )
@@ -69,10 +72,36 @@ class Guardians:
         if of_age.get(child, today) <= today or of_age.get(guardian, dt.date.max) > today:
             raise Refused("By our data this is no child and its guardian.", ja="年齢が確認できません。", code="of-age")
         until = (today if over else of_age[child]) - dt.timedelta(days=1)
-        pair = secrets.token_hex(16)
-        told = ((child, law.guarded), (guardian, law.guardian))
-        said = Told(values={"pair": pair, "until": until.isoformat()})
-        written = [(i, await asyncio.to_thread(self._write, known[i], topic, said)) for i, topic in told]
+        values = {"until": until.isoformat()}
+        await self._tell(clerk, [(known[child], law.guarded), (known[guardian], law.guardian)], values)
+        return until.isoformat()
+
+    async def appoint(self, clerk: str, corporation: str, officer: str, values: Mapping[str, str]) -> None:
+        """``officer`` may act for a corporation, both known here by local id, until a day (ISO). ``values``: number, name, until.
+
+        Whether the number is the corporation's, the portal sees by its code.
+        """
+        law = self._member.pack.header.letters
+        if not (law.officer and law.officered) or not self._may_tell(law.officer):
+            raise Refused(
+                "This body appoints nobody.", ja="この機関は法人の担当者を登録できません。", code="no-officers"
+            )
+        known = await self._database.read(lambda c: subjects.by_local_id(c, [corporation, officer]))
+        if corporation == officer or any(i not in known or known[i].code is None for i in (corporation, officer)):
+            raise NotFound("One of them has no linkage code here.", ja="符号のない方がいます。", code="no-subject")
+        format_ = number_format(self._member.pack.header.corporate_number)
+        said = filled(self._member.pack.notices[law.officer], {**values, "pair": "-"})
+        told = {k: str(v) for k, v in said.items() if k != "pair"} | {"number": format_.parse(str(said["number"]))}
+        await self._tell(clerk, [(known[corporation], law.officered), (known[officer], law.officer)], told)
+
+    def _may_tell(self, topic: str) -> bool:
+        ours = self._member.state.bodies.get(self._body)
+        notice = self._member.pack.notices.get(topic)
+        return bool(ours and notice and not self._member.pack.standing(ours.kinds).isdisjoint(notice.sender))
+
+    async def _tell(self, clerk: str, told: Sequence[tuple[Subject, str]], values: Mapping[str, str]) -> None:
+        said = Told(values={**values, "pair": secrets.token_hex(16)})
+        written = [(p.local_id, await asyncio.to_thread(self._write, p, topic, said)) for p, topic in told]
 
         def commit(connection: sa.Connection) -> None:
             self._letters.send(connection, [w for _, w in written])
@@ -80,7 +109,6 @@ class Guardians:
             store.add_notices(connection, rows)
 
         await self._database.write(commit)
-        return until.isoformat()
 
     def _write(self, person: Subject, topic: str, said: Told) -> Any:
         assert person.code is not None
