@@ -370,9 +370,10 @@ def received(
     return list(connection.execute(sa.select(letters).where(*where).order_by(c.leaf.desc()).limit(limit)))
 
 
-def unread(connection: sa.Connection, codes: Sequence[bytes]) -> int:
+def unread(connection: sa.Connection, codes: Sequence[bytes], *, since: int = 0) -> int:
+    """How many a person has not read, of those that came since (ms)."""
     c = letters.c
-    where = c.code.in_(codes), c.mine.is_(False), c.state == DELIVERED, c.read_at.is_(None)
+    where = c.code.in_(codes), c.mine.is_(False), c.state == DELIVERED, c.read_at.is_(None), c.at >= since
     return connection.execute(sa.select(sa.func.count()).select_from(letters).where(*where)).scalar_one()
 
 

@@ -153,6 +153,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Authority: at which address which institution has residents come in by card; only they are told the code of who signed there."""
     reader: str = "http://127.0.0.1:8491"
     """Portal and gateway: where the reader program answers on a resident's own machine."""
+    mail: str = ""
+    """Portal: the mail server by which residents who want it are told that something is new: ``smtp://host:port`` (with STARTTLS where it
+    offers that) or ``smtps://host:port``; none: nobody is."""
+    mail_from: str = ""
+    """Portal: from which address."""
     roll: str = ""
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256

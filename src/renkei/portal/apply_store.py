@@ -21,6 +21,20 @@ preferences = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),
 )
 """Of whoever has been here: whether they want letters on paper all the same."""
+mails = sa.Table(
+    "mails",
+    metadata,
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("code", sa.LargeBinary, nullable=False),
+    sa.Column("asked", sa.BigInteger, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("confirmed", sa.BigInteger),
+    sa.Column("told", sa.BigInteger, nullable=False),
+    sa.Column("lang", sa.String(2), nullable=False),
+)
+"""Where to write that something is new; address and code are locked; ``told``: when it was written last."""
+sa.Index("mails_told", mails.c.told)
 cases = sa.Table(
     "apply_cases",
     metadata,
@@ -76,6 +90,39 @@ def prefers_paper(connection: sa.Connection, accounts: Sequence[str]) -> set[str
 def put_preference(connection: sa.Connection, account: str, paper: bool, now: int) -> None:
     connection.execute(preferences.delete().where(preferences.c.account == account))
     connection.execute(preferences.insert(), [{"account": account, "paper": paper, "since": now}])
+
+
+def mail(connection: sa.Connection, account: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(mails).where(mails.c.account == account)).one_or_none()
+
+
+def put_mail(connection: sa.Connection, row: dict[str, Any]) -> None:
+    drop_mail(connection, row["account"])
+    connection.execute(mails.insert(), [row])
+
+
+def drop_mail(connection: sa.Connection, account: str) -> None:
+    connection.execute(mails.delete().where(mails.c.account == account))
+
+
+def tried(connection: sa.Connection, account: str) -> None:
+    connection.execute(mails.update().where(mails.c.account == account).values(tries=mails.c.tries + 1))
+
+
+def confirm_mail(connection: sa.Connection, account: str, at: int) -> None:
+    m = mails.c
+    connection.execute(mails.update().where(m.account == account, m.confirmed.is_(None)).values(confirmed=at))
+
+
+def mails_due(connection: sa.Connection, before: int, last: str, limit: int) -> list[sa.Row[Any]]:
+    """Confirmed addresses that were not written to since, by account after ``last``."""
+    m = mails.c
+    where = m.confirmed.is_not(None), m.told < before, m.account > last
+    return list(connection.execute(sa.select(mails).where(*where).order_by(m.account).limit(limit)))
+
+
+def mailed(connection: sa.Connection, account: str, at: int) -> None:
+    connection.execute(mails.update().where(mails.c.account == account).values(told=at))
 
 
 def add_case(connection: sa.Connection, row: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from renkei.errors import NotFound
+from renkei.errors import NotFound, RenkeiError
 from renkei.institution.entry import Form, Render
 from renkei.institution.web import language
 from renkei.institution.wording import notice_text
@@ -45,8 +45,7 @@ def inbox_pages(
     """``/inbox``. ``alone`` lets in nobody who acts for another."""
     inbox = portal.inbox
 
-    @get("/inbox", guards=inside, include_in_schema=False)
-    async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
+    async def show(request: Ask, below: int | None, problem: Any = None, status: int = 200) -> Response[bytes]:
         codes = await codes_of(request)
         if "grant" not in request.state or request.state.account.startswith(CORPORATION):
             await inbox.came(request.state.account)
@@ -59,7 +58,34 @@ def inbox_pages(
             page_size=PAGE,
             below=below,
             paper=await inbox.prefers_paper(request.state.account),
+            mails=portal.digest.open and "grant" not in request.state,
+            mail=await portal.digest.address(request.state.account) if portal.digest.open else ("", False),
+            problem=problem,
+            status=status,
         )
+
+    @get("/inbox", guards=inside, include_in_schema=False)
+    async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
+        return await show(request, below)
+
+    @post("/inbox/mail", guards=alone, include_in_schema=False)
+    async def mail(request: Ask, data: Form) -> Response[Any]:
+        """Where to write that something is new: an address, the code that was sent there, or no more."""
+        await codes_of(request)
+        account, lang = request.state.account, language(request, portal.settings.language)
+        if not portal.digest.open:
+            raise NotFound("No e-mails are sent here.", ja="メール通知は利用できません。")
+        try:
+            match data.get("act"):
+                case "confirm":
+                    await portal.digest.confirm(account, data.get("code", ""))
+                case "end":
+                    await portal.digest.drop(account)
+                case _:
+                    await portal.digest.ask(account, data.get("address", ""), lang)
+        except RenkeiError as error:
+            return await show(request, None, error.problem(lang), error.status)
+        return Redirect("/inbox#mail", status_code=303)
 
     @get("/inbox/{id:str}", guards=inside, include_in_schema=False)
     async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
@@ -93,4 +119,4 @@ def inbox_pages(
         await inbox.prefer(request.state.account, data.get("way") == "paper")
         return Redirect("/inbox", status_code=303)
 
-    return [listed, one, unread, prefer]
+    return [listed, mail, one, unread, prefer]

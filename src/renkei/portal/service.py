@@ -38,6 +38,7 @@ from renkei.messages.wire import (
 )
 from renkei.portal import store
 from renkei.portal.applications import Applications
+from renkei.portal.digest import Digest
 from renkei.portal.filing import Filing
 from renkei.portal.inbox import Inbox
 from renkei.portal.oidc import Provider
@@ -100,6 +101,8 @@ class Portal(Institution):
         self.inbox.letters = self.applications.letters = self.letters
         self.proxies = Proxies(self.keys, self.member, self.database, self.post, self.observe, clock)
         self.inbox.follow = self.proxies.arrived
+        s = self.settings
+        self.digest = Digest(s.mail, s.mail_from, s.origin, self.keys, self.member, self.database, self.observe, clock)
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 
@@ -111,6 +114,8 @@ class Portal(Institution):
         self.keep(self._file, "filing")
         self.keep(self.rotation.run, "rotation")
         self.keep(self._strangers, "strangers")
+        if self.digest.open:
+            self.keep(self.digest.run, "digest")
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         await self._open_accounts()

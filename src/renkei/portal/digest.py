@@ -1,0 +1,201 @@
+"""An e-mail now and then to whoever wants one: that something new is in the inbox, and how much; never what, from whom or to whom.
+
+An address is written to only after its owner has given back the code that was sent there. It is locked in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import secrets
+import smtplib
+import ssl
+import urllib.parse
+from email.message import EmailMessage
+from typing import Any
+
+import sqlalchemy as sa
+
+from renkei.errors import Malformed, NotFound, RenkeiError, SetupError, Unavailable
+from renkei.institution import letters, subjects
+from renkei.institution.database import Database
+from renkei.institution.keys import Keys
+from renkei.institution.member import Member
+from renkei.institution.observe import Observer
+from renkei.institution.settings import Clock
+from renkei.portal import apply_store as store
+
+ADDRESS = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+EVERY = 86_400_000
+"""Milliseconds between two e-mails to one person, at least."""
+TRIES_MOST = 5
+CODE_GOOD = 3_600_000
+LOOK_EVERY = 300.0
+AT_ONCE = 200
+WITHIN = 20.0
+
+
+class Digest:
+    """The portal's e-mails."""
+
+    def __init__(
+        self,
+        url: str,
+        sender: str,
+        origin: str,
+        keys: Keys,
+        member: Member,
+        database: Database,
+        observe: Observer,
+        clock: Clock,
+    ) -> None:
+        self._url, self._sender, self._origin, self._keys = url, sender, origin, keys
+        self._member, self._database, self._observe, self._clock = member, database, observe, clock
+        if url and (urllib.parse.urlsplit(url).scheme not in ("smtp", "smtps") or not ADDRESS.fullmatch(sender)):
+            raise SetupError(
+                "mail is smtp://host:port or smtps://host:port, and mail_from an address.",
+                ja="mail は smtp://host:port か smtps://host:port、mail_from はアドレスで指定してください。",
+                code="settings-wrong",
+            )
+
+    @property
+    def open(self) -> bool:
+        """Whether e-mails are sent here."""
+        return bool(self._url)
+
+    # ------------------------------------------------------------------ the address
+
+    async def address(self, account: str) -> tuple[str, bool]:
+        """The address of an account, and whether it was confirmed; empty: none."""
+        row = await self._database.read(lambda c: store.mail(c, account))
+        return (
+            ("", False) if row is None else (self._keys.unlock(bytes(row.address)).decode(), row.confirmed is not None)
+        )
+
+    async def ask(self, account: str, address: str, lang: str) -> None:
+        """Send a code to an address that is not written to before it comes back. ``Malformed`` for none."""
+        address = address.strip()
+        if not ADDRESS.fullmatch(address):
+            raise Malformed(
+                "This is no e-mail address.", ja="メールアドレスが正しくありません。", code="address", field="address"
+            )
+        code, now = f"{secrets.randbelow(10**8):08d}", self._clock()
+        row = {
+            "account": account,
+            "address": self._keys.lock(address.encode()),
+            "code": self._keys.lock(code.encode()),
+            "asked": now,
+            "tries": 0,
+            "confirmed": None,
+            "told": 0,
+            "lang": lang,
+        }
+        before = await self._database.read(lambda c: store.mail(c, account))
+        if before is not None and now - before.asked < 60_000:
+            raise Unavailable("A code was sent just now.", ja="確認コードを送信済みです。", code="again", status=429)
+        await self._database.write(lambda c: store.put_mail(c, row))
+        ja = lang == "ja"
+        await self._send(
+            address,
+            "マイ・ポータル 確認コード" if ja else "My Portal: your code",
+            f"確認コード: {code}\n\n心当たりがない場合は、このメールを破棄してください。\n"
+            if ja
+            else f"Your code: {code}\n\nIf you did not ask for it, throw this away.\n",
+        )
+
+    async def confirm(self, account: str, code: str) -> None:
+        """The code that was sent came back. ``NotFound`` if it is another, or too late."""
+
+        def commit(connection: sa.Connection) -> bool:
+            row = store.mail(connection, account)
+            if row is None or row.tries >= TRIES_MOST or self._clock() - row.asked > CODE_GOOD:
+                return False
+            store.tried(connection, account)
+            good = hmac.compare_digest(self._keys.unlock(bytes(row.code)), code.strip().encode())
+            if good:
+                store.confirm_mail(connection, account, self._clock())
+            return good
+
+        if not await self._database.write(commit):
+            raise NotFound(
+                "This code is not the one that was sent.",
+                ja="確認コードが正しくないか、期限が切れています。",
+                remedy="Check it, or have another sent.",
+                remedy_ja="コードを確認するか、もう一度送信してください。",
+                code="mail-code",
+            )
+
+    async def drop(self, account: str) -> None:
+        await self._database.write(lambda c: store.drop_mail(c, account))
+
+    # ------------------------------------------------------------------ what is told
+
+    async def run(self) -> None:
+        """Write to whoever has something new, for ever."""
+        await self._member.until_ready()
+        while True:
+            try:
+                await self.check()
+            except (RenkeiError, sa.exc.SQLAlchemyError) as error:
+                self._observe.log.warning("digest.retry", reason=getattr(error, "code", "") or "database")
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def check(self) -> int:
+        """Write to everybody who has letters that came since we wrote to them last, and were not read; to how many."""
+        last, sent, now = "", 0, self._clock()
+        while rows := await self._database.read(lambda c: store.mails_due(c, now - EVERY, last, AT_ONCE)):  # noqa: B023  # read at once
+            last = rows[-1].account
+            for row in rows:
+                if count := await self._database.read(lambda c, r=row: self._new(c, r)):  # type: ignore[misc]
+                    await self._tell(row, count)
+                    await self._database.write(lambda c, r=row: store.mailed(c, r.account, now))  # type: ignore[misc]
+                    sent += 1
+        return sent
+
+    def _new(self, connection: sa.Connection, row: Any) -> int:
+        known = subjects.by_local_id(connection, [row.account]).get(row.account)
+        if known is None or known.code is None:
+            return 0
+        epochs = subjects.epochs(connection, letters.letters.c.epoch)
+        codes = [self._member.carry(*known.code, epoch) for epoch in epochs]
+        return letters.unread(connection, codes, since=max(row.told, row.confirmed))
+
+    async def _tell(self, row: Any, count: int) -> None:
+        ja, address = row.lang == "ja", self._keys.unlock(bytes(row.address)).decode()
+        subject = "マイ・ポータルに新しいお知らせがあります" if ja else "Something new at My Portal"
+        text = (
+            f"新しいお知らせが{count}件あります。サインインしてご確認ください。\n{self._origin}/inbox\n\nこのメールの停止も同じ画面で行えます。\n"
+            if ja
+            else f"New in your inbox: {count}. Sign in to read.\n{self._origin}/inbox\n\nThe same page ends these e-mails.\n"
+        )
+        await self._send(address, subject, text)
+        self._observe.count("digests_sent")
+
+    async def _send(self, address: str, subject: str, text: str) -> None:
+        message = EmailMessage()
+        message["From"], message["To"], message["Subject"] = self._sender, address, subject
+        message.set_content(text)
+        try:
+            await asyncio.to_thread(self._deliver, message)
+        except (OSError, smtplib.SMTPException):
+            self._observe.count("mails_failed")
+            raise Unavailable(
+                "The e-mail could not be sent.",
+                ja="メールを送信できませんでした。",
+                remedy="Try again later.",
+                remedy_ja="しばらくしてからもう一度お試しください。",
+                code="mail",
+            ) from None
+
+    def _deliver(self, message: EmailMessage) -> None:
+        parts = urllib.parse.urlsplit(self._url)
+        host, port = parts.hostname or "", parts.port or 25
+        if parts.scheme == "smtps":
+            with smtplib.SMTP_SSL(host, port, timeout=WITHIN, context=ssl.create_default_context()) as server:
+                server.send_message(message)
+            return
+        with smtplib.SMTP(host, port, timeout=WITHIN) as server:
+            if server.has_extn("starttls"):
+                server.starttls(context=ssl.create_default_context())
+            server.send_message(message)
