@@ -245,7 +245,7 @@ def test_what_nobody_wrote_for_is_dropped(nation, rogue):
     assert count() >= 3
     clock = portal.letters._clock
     try:
-        portal.letters._clock = lambda: clock() + 2 * 86_400_000
+        portal.letters._clock = lambda: clock() + 31 * 86_400_000
         nation.do(portal.letters.forget())
     finally:
         portal.letters._clock = clock

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+import sqlalchemy as sa
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
@@ -360,9 +362,17 @@ def api(gateway: Gateway) -> Router:
     )
     async def set_flags(data: JSONBody[Flags], request: Request[Any, Any, Any]) -> dict[str, bool]:
         by = request.state.clerk.name
-        found = await gateway.database.write(
-            lambda c: subjects.set_flags(c, data.local_id, manual=data.manual, withheld=data.withheld, by=by)
-        )
+        known = (await gateway.database.read(lambda c: subjects.by_local_id(c, [data.local_id]))).get(data.local_id)
+        shield = None
+        if known is not None and (data.manual or data.withheld):
+            shield = await asyncio.to_thread(gateway.representation.shield, known)
+
+        def commit(connection: sa.Connection) -> bool:
+            if shield is not None:
+                gateway.letters.send(connection, [shield])
+            return subjects.set_flags(connection, data.local_id, manual=data.manual, withheld=data.withheld, by=by)
+
+        found = await gateway.database.write(commit)
         if not found:
             raise NotFound("There is no such local subject here.", ja="この宛名番号はありません。")
         return {"manual": data.manual, "withheld": data.withheld}

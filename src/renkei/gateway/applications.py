@@ -1,4 +1,4 @@
-"""What residents apply for: taken in, looked at, asked back, decided; and told to them, step by step (ADR 48).
+"""What residents apply for: taken in, looked at, asked back, decided; and told to them, step by step (ADR 49).
 
 What always holds: an application is what its letter in the record brought, checked again here; it is answered only to the person who sent
 it, by their code; who is not known here yet is not turned away; nobody's follow-up moves another's application.
@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from cryptography import x509
 
 from renkei.card.layout import Attributes
-from renkei.errors import Conflict, Malformed, NotFound, RenkeiError
+from renkei.errors import Conflict, Malformed, NotFound, NotGenuine, RenkeiError
 from renkei.gateway import notice_store as store
+from renkei.gateway.adapter import SourceFault
+from renkei.gateway.notices import LookUp
 from renkei.institution import applying, letters, subjects
 from renkei.institution.database import Database
 from renkei.institution.letters import Arrived, Letters, Written
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
 from renkei.institution.post import Post
-from renkei.institution.relying import Presented, Verifier, attributes_of
+from renkei.institution.relying import Presented, Verifier, attributes_of, is_near
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.law import Pack
 from renkei.law.counter import APPLICANT, Procedure
 from renkei.messages.wire import Applied, Received, Told
 
+UNCHECKED, GOOD, PROXY, OTHER, BAD = "unchecked", "good", "proxy", "other", "bad"
+"""What became of a signature: to be looked at, the applicant's, a representative's, somebody else's, none."""
 RECEIVED, ASKED, ANSWERED, GRANTED, REFUSED, WITHDRAWN = (
     "received",
     "asked",
@@ -39,11 +44,14 @@ RECEIVED, ASKED, ANSWERED, GRANTED, REFUSED, WITHDRAWN = (
 )
 STEPS = (ASKED, GRANTED, REFUSED)
 """What a clerk may say of one."""
-UNSIGNED, UNCHECKED, GOOD = "", "unchecked", "good"
+UNSIGNED = ""
 LISTED = 100
 CHECK_EVERY = 30.0
 CHECKED_AT_ONCE = 20
 WORDS_MOST = 2000
+
+
+SIGNED_BEFORE = "この署名は使用済みです。 / What was signed was sent before."
 
 
 class Application(NamedTuple):
@@ -73,10 +81,11 @@ class Applications:
         observe: Observer,
         clock: Clock,
         verifier: Callable[[], Verifier | None],
+        look_up: LookUp,
     ) -> None:
         self._member, self._database, self._post = member, database, post
         self._observe, self._clock = observe, clock
-        self._verifier = verifier
+        self._verifier, self._look_up = verifier, look_up
         self.letters: Letters
         """Set by who makes both."""
         self._to_check = asyncio.Event()
@@ -103,20 +112,22 @@ class Applications:
         if procedure is None or said.withdrawn or said.about:
             self._observe.count("letters_unexpected")
             return
+        digest = sha256(said.statement).digest() if procedure.signed else None
+        repeated = digest is not None and store.signed_before(connection, digest)
         row = {
             "letter": one.id,
             "procedure": one.topic,
             "office": procedure.office,
             "at": one.at,
             "signed": UNCHECKED if procedure.signed else UNSIGNED,
+            "statement": None if repeated else digest,
             "state": RECEIVED,
             "changed": one.at,
         }
         store.add_application(connection, row)
         self._observe.count("applications_received")
-        if wrong := self._wrong(
-            procedure, said
-        ):  # the portal checks as we do: what comes here all the same is turned back at once
+        # the portal checks as we do: what comes here all the same is turned back at once
+        if wrong := SIGNED_BEFORE if repeated else self._wrong(procedure, said):
             store.move(connection, one.id, REFUSED, one.at)
             self._reply(connection, one, REFUSED, wrong)
             return
@@ -124,14 +135,16 @@ class Applications:
         self._signed_came = self._signed_came or procedure.signed
 
     def _wrong(self, procedure: Procedure, said: Applied) -> str:
-        body = self._member.domain.body
         if applying.faults(self._pack, procedure, said.form) or applying.attachment_fault(procedure, said.attached):
             return "記入内容に不備があります。 / The form is not filled in as this procedure asks."
-        if procedure.signed and said.statement != applying.statement(
-            self._pack, procedure, body, said.form, said.attached, said.by
-        ):
-            return "署名された内容が申請の内容と異なります。 / What was signed is not what was sent."
         return ""
+
+    def _is_stated(self, procedure: Procedure, said: Applied, at: int) -> bool:
+        """Whether what was signed is what was sent, that day, by whom it says."""
+        mark, body = applying.Mark.of(said.statement), self._member.domain.body
+        if mark is None or mark.by != said.by or not is_near(mark.day, self._pack.day(at)):
+            return False
+        return said.statement == applying.statement(self._pack, procedure, body, said.form, said.attached, mark)
 
     def _follow(self, connection: sa.Connection, one: Arrived, said: Applied) -> None:
         if said.withdrawn:
@@ -151,6 +164,16 @@ class Applications:
         self.letters.send(connection, [written])
         row = {"letter": written.id, "local_id": local_id, "by": by, "made": written.row["made"]}
         store.add_notices(connection, [row])
+
+    def refused(self, connection: sa.Connection, row: Any) -> None:
+        """The record has not taken a letter of ours: what it would have decided is open, whom it would have told by rule was not."""
+        if row.about is not None:
+            store.move(connection, bytes(row.about), RECEIVED, self._clock(), of=STEPS)
+        else:
+            store.untell(connection, bytes(row.id))
+
+    def replaced(self, connection: sa.Connection, old: bytes, new: bytes) -> None:
+        store.rename(connection, old, new)
 
     # ------------------------------------------------------------------ signatures
 
@@ -184,27 +207,37 @@ class Applications:
             said = self.letters.said(letter)
             assert isinstance(said, Applied)
             assert verifier is not None
+            procedure = self._pack.procedures.get(row.procedure)
             try:
+                if procedure is None or not self._is_stated(procedure, said, row.at):
+                    raise NotGenuine("What was signed is not what was sent.", code="statement")
                 shown = Presented(said.certificate, said.signature)
                 certificate = await verifier.checked(shown, "signature", said.statement, at=row.at)
-                found = (
-                    GOOD if self._is_applicant(attributes_of(self._pack.header.cards, certificate), said) else "other"
-                )
+                holder = attributes_of(self._pack.header.cards, certificate)
+                found = PROXY if said.by else GOOD if await self._is_applicant(holder, said, letter) else OTHER
             except RenkeiError as error:
                 if error.status >= 500:
                     self._observe.log.info("applications.unchecked", reason=error.code)
                     return  # the authority does not answer now
-                found = "bad"
+                found = BAD
             await self._database.write(lambda c, i=bytes(row.letter), f=found: store.set_signed(c, i, f))  # type: ignore[misc]
 
-    @staticmethod
-    def _is_applicant(holder: Attributes, said: Applied) -> bool:
-        """Whether who signed is who the form says: by name and, where it is asked, date of birth."""
-        if said.by:  # a representative signs in their own name: who that is, the clerk sees
-            return True
+    async def _is_applicant(self, holder: Attributes, said: Applied, letter: Any) -> bool:
+        """Whether who signed is who the form says, by name and, where it is asked, date of birth; and who the code says, as far as our own
+        data know when they were born."""
         name, born = said.form.get(f"full-name@{APPLICANT}"), said.form.get(f"date-of-birth@{APPLICANT}")
-        same_name = name is None or "".join(str(name).split()) == "".join(holder.name.split())
-        return same_name and (born is None or str(born).replace("-", "") == holder.birth)
+        if name is not None and "".join(str(name).split()) != "".join(holder.name.split()):
+            return False
+        local_id = (await self._whose([letter])).get(bytes(letter.id), "")
+        days = {str(born)} if born is not None else set()
+        days |= await asyncio.to_thread(self._born, local_id) if local_id else set()
+        return all(day.replace("-", "") == holder.birth for day in days)
+
+    def _born(self, local_id: str) -> set[str]:
+        """By our own data, when somebody was born."""
+        item, _, name = self._pack.header.letters.born.partition(".")
+        records = self._look_up(item, [local_id]).get(local_id, ()) if item else ()
+        return set() if isinstance(records, SourceFault) else {str(r[name]) for r in records if name in r}
 
     # ------------------------------------------------------------------ the clerk's side
 
@@ -213,11 +246,12 @@ class Applications:
         row = await self._database.read(lambda c: store.application(c, letter))
         if row is None:
             raise NotFound("There is no such application.", ja="この申請はありません。")
-        first, *steps = await self._database.read(lambda c: letters.thread(c, letter))
+        first = await self._database.read(lambda c: letters.get(c, letter))
+        steps = await self._database.read(lambda c: letters.followed(c, letter))
         said = self.letters.said(first)
         assert isinstance(said, Applied)
         holder = None
-        if row.signed in (GOOD, "other"):
+        if row.signed in (GOOD, PROXY, OTHER):
             holder = attributes_of(self._pack.header.cards, x509.load_der_x509_certificate(said.certificate))
         found = await self._whose([first])
         followed = [(s, self.letters.said(s)) for s in steps]
@@ -242,6 +276,14 @@ class Applications:
                 field="words",
             )
         application = await self.get(letter)
+        if state == GRANTED and application.row.signed not in (UNSIGNED, GOOD, PROXY):
+            raise Conflict(
+                "Its signature is not good, or was not looked at yet.",
+                ja="署名が確認できていません。",
+                remedy="Wait until it was, ask back, or refuse.",
+                remedy_ja="確認を待つか、質問又は不認定としてください。",
+                code="unsigned",
+            )
         first = application.letter
         code, said = Coded(bytes(first.code), first.epoch), Told(about=letter, state=state, words=words)
         written = await asyncio.to_thread(lambda: self.letters.write(first.peer, first.affair, first.topic, code, said))

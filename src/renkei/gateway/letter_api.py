@@ -66,7 +66,8 @@ class AttachedView(msgspec.Struct, frozen=True, kw_only=True):
 class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     """An application. ``form``: answers by name of the question; ``local_id`` is empty if the applicant is not known here (yet).
 
-    ``signed``: empty (none is needed), unchecked, good, other (another's card) or bad. Times are milliseconds since 1970.
+    ``signed``: empty (none is needed), unchecked, good, proxy (a representative's), other (another's card) or bad.
+    Times are milliseconds since 1970.
     """
 
     id: str
@@ -209,4 +210,5 @@ def letter_api(gateway: Gateway) -> Router:
         "/",
         route_handlers=[send, check, guardian, officer, listed, one, say],
         guards=[token_guard(gateway.settings.clerks)],
+        security=[{"token": []}],
     )

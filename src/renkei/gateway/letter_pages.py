@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,13 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
         attached = (await applications.get(letter_id(id))).said.attached
         if not 0 <= number < len(attached):
             raise NotFound("There is no such paper.", ja="この書類はありません。")
-        suffix = attached[number].type.rpartition("/")[2]
+        media = applying.media_type(attached[number].data) or "application/octet-stream"  # whatever the letter says
+        suffix = media.rpartition("/")[2]
         headers = {
             "Content-Disposition": f'attachment; filename="paper-{number + 1}.{suffix}"',
             "X-Content-Type-Options": "nosniff",
         }
-        return Response(attached[number].data, media_type=attached[number].type, headers=headers)
+        return Response(attached[number].data, media_type=media, headers=headers)
 
     async def notice_page(
         request: Ask, problem: Any = None, given: dict[str, str] | None = None, done: Any = None, status: int = 200
@@ -104,7 +106,7 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
             given=given,
             rules=notices.rules(),
             to_print=await gateway.database.read(store.count_to_print),
-            until=gateway.clock(),
+            batches=await gateway.database.read(store.batches),
             recent=await gateway.database.read(lambda c: store.recent(c, 30)),
             done=done,
             problem=problem,
@@ -131,12 +133,24 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
         demand(request.state.clerk, "notify")
         return await notice_page(request, done=await notices.check())
 
-    @get("/desk/notices/paper.pdf", guards=inside, include_in_schema=False)
-    async def printed(request: Ask, until: FromQuery[int]) -> Response[bytes]:
-        """The letters of whoever wants paper, a sheet each, made ``until`` then; taking them does not yet count as printed."""
+    @post("/desk/notices/paper", guards=inside, include_in_schema=False)
+    async def put_together(request: Ask) -> Response[Any]:
+        """A file of the letters of whoever wants paper. What cannot be printed stays, and is said."""
         demand(request.state.clerk, "notify")
-        rows = await gateway.database.read(lambda c: store.to_print(c, PRINTED_MOST, until))
+        rows = await gateway.database.read(lambda c: store.to_print(c, PRINTED_MOST))
+        ids = [bytes(r.letter) for r in rows if await _sheet(r) is not None]
+        batch = secrets.token_hex(16)
+        await gateway.database.write(lambda c: store.put_together(c, ids, batch))
+        return Redirect("/desk/notices", status_code=303)
+
+    @get("/desk/notices/paper/{batch:str}", guards=inside, include_in_schema=False)
+    async def printed(request: Ask, batch: FromPath[str]) -> Response[bytes]:
+        """The file, a sheet for each letter; the same however often it is taken."""
+        demand(request.state.clerk, "notify")
+        rows = await gateway.database.read(lambda c: store.in_batch(c, batch))
         sheets = [(r, s) for r in rows if (s := await _sheet(r)) is not None]
+        if not sheets:
+            raise NotFound("There is no such file.", ja="このファイルはありません。")
         lang = gateway.settings.language  # the reader of the paper is not the clerk
         words = PackWords(gateway.member.pack, lang)
         environment = jinja2.Environment(
@@ -162,17 +176,11 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
             return None
         return notice.title.text(lang), notice_text(gateway.member.pack, notice, said.values, lang), letter.made
 
-    @post("/desk/notices/printed", guards=inside, include_in_schema=False)
-    async def was_printed(request: Ask, data: Form) -> Redirect:
-        """What is in the file that was taken was printed and sent."""
+    @post("/desk/notices/paper/{batch:str}/printed", guards=inside, include_in_schema=False)
+    async def was_printed(request: Ask, batch: FromPath[str]) -> Redirect:
+        """What is in this file was printed and sent."""
         demand(request.state.clerk, "notify")
-        until = int(data.get("until", "")) if data.get("until", "").isdecimal() else 0
-
-        def commit(connection: Any) -> None:
-            rows = store.to_print(connection, PRINTED_MOST, until)
-            store.printed(connection, [bytes(r.letter) for r in rows], gateway.clock())
-
-        await gateway.database.write(commit)
+        await gateway.database.write(lambda c: store.printed(c, batch, gateway.clock()))
         return Redirect("/desk/notices", status_code=303)
 
-    return [listed, one, say, paper, notice_start, tell, check, printed, was_printed]
+    return [listed, one, say, paper, notice_start, tell, check, put_together, printed, was_printed]

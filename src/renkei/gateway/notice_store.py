@@ -31,9 +31,11 @@ notices = sa.Table(
     sa.Column("by", sa.String(80), nullable=False),
     sa.Column("made", sa.BigInteger, nullable=False),
     sa.Column("way", sa.String(8), nullable=False, server_default=""),
+    sa.Column("batch", sa.String(32)),
     sa.Column("printed", sa.BigInteger),
 )
-"""Letters we wrote to residents: by which clerk (or rule); ``way``: shown or paper, as the portal says; when it was printed."""
+"""Letters we wrote to residents: by which clerk (or rule); ``way``: shown or paper, as the portal says; in which file it is,
+and when that was printed."""
 sa.Index("notices_made", notices.c.made)
 sa.Index("notices_way", notices.c.way, notices.c.printed)
 applications = sa.Table(
@@ -44,11 +46,13 @@ applications = sa.Table(
     sa.Column("office", sa.String(64), nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("signed", sa.String(12), nullable=False),
+    sa.Column("statement", sa.LargeBinary(32), unique=True),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("clerk", sa.String(80), nullable=False, server_default=""),
     sa.Column("changed", sa.BigInteger, nullable=False),
 )
-"""What residents apply for, by the letter that brought it; ``signed``: what became of its signature."""
+"""What residents apply for, by the letter that brought it; ``signed``: what became of its
+signature; ``statement``: SHA-256 of what was signed, which is good once."""
 sa.Index("applications_state", applications.c.state, applications.c.at)
 
 OPEN = ("received", "asked", "answered")
@@ -83,22 +87,58 @@ def recent(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
     return list(connection.execute(query.order_by(n.made.desc()).limit(limit)))
 
 
-def to_print(connection: sa.Connection, limit: int, until: int) -> list[sa.Row[Any]]:
-    """Letters of whoever wants paper that were not printed and are made ``until`` (ms), oldest first."""
+def to_print(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
+    """Letters of whoever wants paper that are in no file yet, oldest first."""
     n = notices.c
-    where = n.way == "paper", n.printed.is_(None), n.made <= until
+    where = n.way == "paper", n.batch.is_(None), n.printed.is_(None)
     return list(connection.execute(sa.select(notices).where(*where).order_by(n.made).limit(limit)))
 
 
-def printed(connection: sa.Connection, ids: Sequence[bytes], at: int) -> None:
+def put_together(connection: sa.Connection, ids: Sequence[bytes], batch: str) -> None:
+    """These are in a file."""
     n = notices.c
-    connection.execute(notices.update().where(n.letter.in_(list(ids)), n.printed.is_(None)).values(printed=at))
+    connection.execute(notices.update().where(n.letter.in_(list(ids)), n.batch.is_(None)).values(batch=batch))
+
+
+def in_batch(connection: sa.Connection, batch: str) -> list[sa.Row[Any]]:
+    query = sa.select(notices).where(notices.c.batch == batch).order_by(notices.c.made)
+    return list(connection.execute(query))
+
+
+def batches(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """Files that were not printed yet: name, how many letters."""
+    n = notices.c
+    query = sa.select(n.batch, sa.func.count().label("letters")).where(n.batch.is_not(None), n.printed.is_(None))
+    return list(connection.execute(query.group_by(n.batch).order_by(sa.func.min(n.made))))
+
+
+def printed(connection: sa.Connection, batch: str, at: int) -> None:
+    n = notices.c
+    connection.execute(notices.update().where(n.batch == batch, n.printed.is_(None)).values(printed=at))
 
 
 def count_to_print(connection: sa.Connection) -> int:
     n = notices.c
-    where = n.way == "paper", n.printed.is_(None)
+    where = n.way == "paper", n.batch.is_(None), n.printed.is_(None)
     return connection.execute(sa.select(sa.func.count()).select_from(notices).where(*where)).scalar_one()
+
+
+def untell(connection: sa.Connection, letter: bytes) -> None:
+    """The record has not taken a letter: by its rule that person was not told."""
+    connection.execute(told.delete().where(told.c.letter == letter))
+
+
+def rename(connection: sa.Connection, old: bytes, new: bytes) -> None:
+    """A letter was written anew, under another id."""
+    for table in (told, notices):
+        connection.execute(table.update().where(table.c.letter == old).values(letter=new))
+
+
+def signed_before(connection: sa.Connection, statement: bytes) -> bool:
+    return (
+        connection.execute(sa.select(applications.c.letter).where(applications.c.statement == statement)).first()
+        is not None
+    )
 
 
 def add_application(connection: sa.Connection, row: dict[str, Any]) -> None:

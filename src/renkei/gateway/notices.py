@@ -151,7 +151,7 @@ class Notices:
             last, people, told = "", 0, dict.fromkeys((r.code for r in rules), 0)
             while rules and (rows := await self._database.read(lambda c: _after(c, last))):  # noqa: B023  # read at once
                 last, people = rows[-1].local_id, people + len(rows)
-                while self._post.backlog("hub") > AT_ONCE:  # inquiries, which somebody waits for, go before  # noqa: ASYNC110
+                while await self._letters.is_crowded():  # noqa: ASYNC110 - the count is in the database
                     await asyncio.sleep(0.2)
                 made = await asyncio.to_thread(self._meeting, rules, rows, today)
                 if made:

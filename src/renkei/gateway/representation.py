@@ -22,7 +22,7 @@ from renkei.gateway.adapter import SourceFault
 from renkei.gateway.notices import filled
 from renkei.institution import subjects
 from renkei.institution.database import Database
-from renkei.institution.letters import Letters
+from renkei.institution.letters import Letters, Written
 from renkei.institution.member import Member
 from renkei.institution.settings import Clock
 from renkei.institution.subjects import Subject
@@ -71,6 +71,14 @@ class Representation:
         of_age = await asyncio.to_thread(self._of_age, [child, guardian])
         if of_age.get(child, today) <= today or of_age.get(guardian, dt.date.max) > today:
             raise Refused("By our data this is no child and its guardian.", ja="年齢が確認できません。", code="of-age")
+        if law.household and not over and not await asyncio.to_thread(self._live_together, [child, guardian]):
+            raise Refused(
+                "By our data they do not live together.",
+                ja="同じ世帯であることを確認できません。",
+                remedy="At the counter, by the family register, until that is in the data.",
+                remedy_ja="戸籍などにより窓口で確認してください。",
+                code="household",
+            )
         until = (today if over else of_age[child]) - dt.timedelta(days=1)
         values = {"until": until.isoformat()}
         await self._tell(clerk, [(known[child], law.guarded), (known[guardian], law.guardian)], values)
@@ -110,10 +118,29 @@ class Representation:
 
         await self._database.write(commit)
 
-    def _write(self, person: Subject, topic: str, said: Told) -> Any:
+    def _write(self, person: Subject, topic: str, said: Told) -> Written:
         assert person.code is not None
         affair = self._member.pack.notices[topic].affair
         return self._letters.write(self._member.state.of_role("portal"), affair, topic, person.code, said)
+
+    def shield(self, person: Subject) -> Written | None:
+        """Nobody is a guardian, on the portal, of whom this body protects: the letter that says so; ``None`` where there are none."""
+        law = self._member.pack.header.letters
+        if not law.guarded or not self._may_tell(law.guarded) or person.code is None:
+            return None
+        yesterday = self._member.pack.day(self._clock()) - dt.timedelta(days=1)
+        return self._write(person, law.guarded, Told(values={"until": yesterday.isoformat()}))
+
+    def _live_together(self, local_ids: Sequence[str]) -> bool:
+        item, _, name = self._member.pack.header.letters.household.partition(".")
+        found = self._look_up(item, local_ids)
+        homes = [
+            set()
+            if isinstance(records := found.get(i, ()), SourceFault)
+            else {str(r[name]) for r in records if name in r}
+            for i in local_ids
+        ]
+        return len(homes[0]) == 1 and homes[0] == homes[1]
 
     def _of_age(self, local_ids: Sequence[str]) -> dict[str, dt.date]:
         """On which day each comes, or came, of age, by our own data; nobody of whom it does not say so for sure."""

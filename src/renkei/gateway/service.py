@@ -114,7 +114,7 @@ class Gateway(Institution):
         self.entry = Entry(s, self.member, self.database, self.post, clock)
         self.own = self._open_own()
         self.applications = Applications(
-            self.member, self.database, self.post, self.observe, clock, self.entry.signatures
+            self.member, self.database, self.post, self.observe, clock, self.entry.signatures, self.answering.current
         )
         self.letters = Letters(
             self.keys,
@@ -123,7 +123,7 @@ class Gateway(Institution):
             self.post,
             self.observe,
             clock,
-            self.applications.arrived,
+            self.applications,
             prove=s.proves,
         )
         self.applications.letters = self.letters
@@ -397,6 +397,8 @@ class Gateway(Institution):
 
     def _reminded(self, requester: str, inquiry: bytes) -> Callable[[sa.Connection], None]:
         """Answer again what was answered, leave alone what is held; if we know nothing of it (we were restored), fetch its permit."""
+        if (work := self.letters.reminded(requester, inquiry)) is not None:
+            return work
         row = self.database.read_now(lambda c: store.provisions_of(c, [inquiry])).get(inquiry)
         if row is None:
             self.loop.call_soon_threadsafe(self._fetch_soon, inquiry)
@@ -429,5 +431,6 @@ class Gateway(Institution):
                 await self.answering.retry()
                 await self.desk.pursue()
                 await self.letters.forget()
+                await self.letters.pursue()
             except (RenkeiError, sa.exc.SQLAlchemyError) as error:
                 self.observe.log.warning("sweep.retry", reason=type(error).__name__)

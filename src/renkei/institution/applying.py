@@ -6,6 +6,7 @@ each person of a role it is ``code@who``, of the case as a whole ``code``.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -168,25 +169,38 @@ def attachment_fault(procedure: Procedure, attached: Sequence[Attached]) -> Titl
     return None
 
 
+class Mark(NamedTuple):
+    """What makes a signed application one: the day, the case it is part of, and as what somebody else signs it."""
+
+    day: str
+    case: str
+    by: str = ""
+
+    @classmethod
+    def of(cls, statement: bytes) -> Mark | None:
+        """That of a statement, if it ends as one does."""
+        found = MARK.search(statement.decode("utf-8", "replace"))
+        return cls(*found.groups()) if found else None
+
+
+MARK = re.compile(r"\n(\d{4}-\d\d-\d\d) ([0-9a-f]{32}) ([a-z]*)\n[^\n]*\n\Z")
+
+
 def statement(
-    pack: Pack, procedure: Procedure, body: str, form: Form, attached: Sequence[Attached], by: str = ""
+    pack: Pack, procedure: Procedure, body: str, form: Form, attached: Sequence[Attached], mark: Mark
 ) -> bytes:
-    """What an applicant's card signs (UTF-8), or (``by``) a representative's: readable, the same for the same application, and of use for
-    no other."""
+    """What an applicant's card, or a representative's, signs (UTF-8): readable, and of use for this application alone."""
     title = pack.bodies[body].title.ja if body in pack.bodies else body
-    lines = [
-        procedure.title.ja,
-        f"{title}（{body}）",
-        f"手続: {procedure.code}",
-        *([f"代理人による申請: {by}"] if by else []),
-        "",
-    ]
+    lines = [procedure.title.ja, f"{title}（{body}）", f"手続: {procedure.code}"]
+    lines += [f"代理人による申請: {mark.by}", ""] if mark.by else [""]
     for one in asked(pack, [procedure], people_in(form)):
         if one.name in form:
             lines.append(f"{one.title(pack, 'ja')}: {_said(pack, one.question, str(form[one.name]))}")
-    lines += [f"添付: {a.name} {len(a.data)} バイト SHA-256 {sha256(a.data).hexdigest()}" for a in attached]
+    for a in attached:
+        lines.append(f"添付: {a.kind} {a.name} {len(a.data)} バイト SHA-256 {sha256(a.data).hexdigest()}")
     exact = msgspec.json.encode([procedure.code, body, dict(form)], order="deterministic")
-    return "\n".join([*lines, "", f"SHA-256 {sha256(exact).hexdigest()}", ""]).encode()
+    lines += ["", f"{mark.day} {mark.case} {mark.by}", f"SHA-256 {sha256(exact).hexdigest()}", ""]
+    return "\n".join(lines).encode()
 
 
 def _said(pack: Pack, question: Question, value: str) -> str:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
 from renkei.codes import decrypt, encrypt
-from renkei.errors import RenkeiError
+from renkei.errors import Malformed, NotGenuine, RenkeiError
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.member import Member
@@ -28,12 +28,14 @@ from renkei.institution.store import metadata
 from renkei.institution.subjects import Coded
 from renkei.messages.signing import open_letter, seal_letter
 from renkei.messages.wire import (
+    MAX_ENCLOSED,
     Applied,
     Enclosure,
     Letter,
     Message,
     Permit,
     Receipt,
+    Remind,
     Said,
     Submit,
     Told,
@@ -45,10 +47,17 @@ from renkei.record.permit import Delivered, authorise_letter
 from renkei.record.state import ref_of
 
 SENT, RECORDED, REFUSED, DELIVERED = "sent", "recorded", "refused", "delivered"
-UNMATCHED_MOST = 2_000
-"""Enclosures of one sender that wait for their permit."""
-UNMATCHED_KEPT = 86_400_000
-"""Milliseconds for which one half of a letter waits for the other."""
+UNDER_WAY_MOST = 1_000
+"""Letters without a receipt at which a sender of many waits."""
+UNMATCHED_MOST = 10 * UNDER_WAY_MOST
+"""Enclosures of one sender that wait for their permit: far more than an honest one has under way."""
+UNMATCHED_KEPT = 30 * 86_400_000
+"""Milliseconds for which one half of a letter waits for the other: as long as anything in the record may wait."""
+MISSED_AFTER = 120_000
+"""Milliseconds after which what a letter says is asked for again, each time twice as long."""
+LATE = 30_000
+AGAIN = ("issued-at", "source")
+"""Reasons for which a refused letter is written anew: it came late, or the code it was about is of another epoch by now."""
 
 letters = sa.Table(
     "letters",
@@ -61,6 +70,7 @@ letters = sa.Table(
     sa.Column("affair", sa.String(80), nullable=False),
     sa.Column("topic", sa.String(80), nullable=False),
     sa.Column("document", sa.LargeBinary(32), nullable=False),
+    sa.Column("salt", sa.LargeBinary(16)),
     sa.Column("said", sa.LargeBinary),
     sa.Column("about", sa.LargeBinary(32)),
     sa.Column("state", sa.String(12), nullable=False),
@@ -112,8 +122,21 @@ class Arrived(NamedTuple):
     """The letter it follows, if that was between the same two about the same person on the same topic; empty otherwise."""
 
 
+class Follows(Protocol):
+    """What follows from letters, in the transaction that takes them in."""
+
+    def arrived(self, connection: sa.Connection, came: Sequence[Arrived]) -> None:
+        """These were received."""
+
+    def refused(self, connection: sa.Connection, row: Any) -> None:
+        """The record did not take this one of ours: nothing that it said was said."""
+
+    def replaced(self, connection: sa.Connection, old: bytes, new: bytes) -> None:
+        """One of ours was written anew, and has another id."""
+
+
 class Letters:
-    """The letters of one institution. ``arrived`` does what follows from those received, in the transaction that takes them in."""
+    """The letters of one institution."""
 
     def __init__(
         self,
@@ -123,25 +146,30 @@ class Letters:
         post: Post,
         observe: Observer,
         clock: Clock,
-        arrived: Callable[[sa.Connection, Sequence[Arrived]], None],
+        follows: Follows,
         *,
         prove: bool = False,
     ) -> None:
         self._keys, self._member, self._database, self._post = keys, member, database, post
-        self._observe, self._clock, self._arrived, self._prove = observe, clock, arrived, prove
-        self._under_way: set[bytes] | None = None
-        """Ours without a receipt: most receipts are inquiries', and cost nothing here."""
+        self._observe, self._clock, self._follows, self._prove = observe, clock, follows, prove
+        self._ours: set[bytes] = set()
+        """Letters of ours that had no receipt once: most receipts are inquiries', and cost nothing here."""
+        self._loaded = False
+        self._asked: dict[bytes, tuple[int, int]] = {}
+        """Letters of which we asked for what they say: when last, and how often."""
 
     # ------------------------------------------------------------------ sending
 
     def write(self, receiver: str, affair: str, topic: str, code: Coded, said: Said) -> Written:
-        """A letter about the person with this code of ours. Costs an encryption and a signature; not yet sent."""
+        """A letter about the person with this code of ours. Costs an encryption, a signature and a seal; not yet sent. ``Malformed`` for
+        what is too large, or what its receiver would not read."""
         now, domain, salt, content = (
             self._clock(),
             self._member.domain_of_codes(code.epoch),
             os.urandom(16),
             encode(said),
         )
+        decode_as(content, Said)  # type: ignore[arg-type]  # a union is a type to msgspec
         document = document_hash(salt, content)
         ciphertext = encrypt(code.code, self._member.key(domain)).to_bytes()
         envelope = self._keys.identity.sign(Letter(ref_of(domain), receiver, affair, topic, ciphertext, document, now))
@@ -153,21 +181,27 @@ class Letters:
             "affair": affair,
             "topic": topic,
             "document": document,
+            "salt": salt,
             "said": self._keys.lock(content),
             "about": said.about or None,
             "state": SENT,
             "made": now,
         }
-        sealed = seal_letter(content, self._member.state.body(receiver).seal, envelope.id)
+        sealed = self._seal(receiver, content, envelope.id)
         return Written(envelope.id, row, Submit(envelope), Enclosure(envelope.id, salt, sealed))
+
+    def _seal(self, receiver: str, content: bytes, letter: bytes) -> bytes:
+        sealed = seal_letter(content, self._member.state.body(receiver).seal, letter)
+        if len(sealed) > MAX_ENCLOSED:
+            raise Malformed("The letter is too large.", ja="内容が大きすぎます。", code="letter-size", status=413)
+        return sealed
 
     def send(self, connection: sa.Connection, written: Sequence[Written], *, later: bool = False) -> None:
         """Send letters with the caller's transaction."""
         if not written:
             return
         connection.execute(letters.insert(), [w.row for w in written])
-        if self._under_way is not None:
-            self._under_way.update(w.id for w in written)
+        self._ours.update(w.id for w in written)
         self._post.put(connection, "hub", [w.to_hub for w in written], later=later)
         by_receiver: dict[str, list[Message]] = {}
         for w in written:
@@ -184,10 +218,10 @@ class Letters:
         found = [d for permit in permits if (d := self._open(permit)) is not None]
         halves = [half for sender, e in came if (half := self._unseal(sender, e)) is not None]
         now = self._clock()
-        if self._under_way is None:
-            self._under_way = self._database.read_now(_under_way)
-        ours = [r for r in receipts if r.inquiry in self._under_way]
-        self._under_way.difference_update(r.inquiry for r in ours)
+        if not self._loaded:
+            self._ours |= self._database.read_now(_under_way)
+            self._loaded = True
+        ours = [r for r in receipts if r.inquiry in self._ours]  # they stay: a transaction that fails is tried again
 
         def commit(connection: sa.Connection) -> None:
             self._keep_halves(connection, halves, now)
@@ -222,15 +256,22 @@ class Letters:
     def _keep_halves(
         self, connection: sa.Connection, halves: Sequence[tuple[str, Enclosure, bytes, bytes]], now: int
     ) -> None:
-        for sender, enclosure, document, locked in halves:
-            e = enclosures.c
+        e = enclosures.c
+        for sender in {h[0] for h in halves}:
+            mine = {h[1].letter: h for h in halves if h[0] == sender}
             waiting = sa.select(sa.func.count()).select_from(enclosures).where(e.sender == sender)
-            same = sa.select(e.at).where(e.letter == enclosure.letter, e.sender == sender)
-            if connection.execute(same).first() or connection.execute(waiting).scalar_one() >= UNMATCHED_MOST:
-                self._observe.count("enclosures_dropped")
-                continue
-            row = {"letter": enclosure.letter, "sender": sender, "said": locked, "document": document, "at": now}
-            connection.execute(enclosures.insert(), [row])
+            room = UNMATCHED_MOST - connection.execute(waiting).scalar_one()
+            there = sa.select(e.letter).where(e.sender == sender, e.letter.in_(list(mine)))
+            known = {bytes(i) for i in connection.execute(there).scalars()}
+            fresh = [
+                {"letter": i, "sender": sender, "said": locked, "document": document, "at": now}
+                for i, (_, _, document, locked) in mine.items()
+                if i not in known
+            ]
+            if len(fresh) > room:  # asked for again once its permit is there
+                self._observe.count("enclosures_dropped", len(fresh) - max(0, room))
+            if kept := fresh[: max(0, room)]:
+                connection.execute(enclosures.insert(), kept)
 
     def _keep_permits(self, connection: sa.Connection, found: Sequence[tuple[Delivered, Coded, int]], now: int) -> None:
         by_id = {d.id: (d, code, leaf) for d, code, leaf in found}
@@ -256,15 +297,40 @@ class Letters:
             connection.execute(letters.insert(), rows)
 
     def _note(self, connection: sa.Connection, receipts: Sequence[Receipt]) -> None:
-        """What the record says of letters of ours."""
+        """What the record says of letters of ours. One that came too late is written anew; of another what it began is undone."""
+        c = letters.c
         for r in receipts:
             told = {
                 "leaf": r.index,
                 "at": r.time,
                 "state": RECORDED if r.allowed else REFUSED,
-                "reason": "" if r.allowed else r.reason,
+                "reason": r.reason if not r.allowed else "",
             }
-            connection.execute(letters.update().where(letters.c.id == r.inquiry, letters.c.state == SENT).values(told))
+            mine = c.id == r.inquiry, c.mine.is_(True), c.state == SENT
+            if not connection.execute(letters.update().where(*mine).values(told)).rowcount or r.allowed:
+                continue
+            row = connection.execute(sa.select(letters).where(c.id == r.inquiry)).one()
+            self._observe.count("letters_turned_away")
+            late = (
+                self._clock() - row.made > LATE or row.epoch < self._member.domain.code_epoch
+            )  # else a clock is wrong
+            if r.reason in AGAIN and late and (fresh := self._anew(row)) is not None:
+                connection.execute(letters.delete().where(c.id == row.id))
+                self.send(connection, [fresh])
+                connection.execute(letters.update().where(c.about == row.id).values(about=fresh.id))
+                self._follows.replaced(connection, bytes(row.id), fresh.id)
+            else:
+                self._follows.refused(connection, row)
+
+    def _anew(self, row: Any) -> Written | None:
+        """The same letter, of now; ``None`` if it cannot be written."""
+        said, code = self._read(bytes(row.said)), Coded(bytes(row.code), row.epoch)
+        newest = self._member.domain.code_epoch
+        try:
+            carried = Coded(self._member.carry(*code, newest), newest)
+            return self.write(row.peer, row.affair, row.topic, carried, said) if said is not None else None
+        except RenkeiError:
+            return None
 
     def _match(self, connection: sa.Connection, ids: Iterable[bytes]) -> None:
         """Take in the letters among ``ids`` of which both halves are there."""
@@ -289,7 +355,7 @@ class Letters:
             )
         if arrived:
             self._observe.count("letters_received", len(arrived))
-            self._arrived(connection, arrived)
+            self._follows.arrived(connection, arrived)
 
     def _followed(self, connection: sa.Connection, row: Any, about: bytes) -> bytes | None:
         """``about``, if it may be followed by this letter: nobody writes into another's thread."""
@@ -312,10 +378,45 @@ class Letters:
             return None
 
     def said(self, row: Any) -> Told | Applied:
-        """What a letter of ours, or one received whole, says."""
+        """What a letter of ours, or one received whole, says. ``NotGenuine`` if that cannot be read any more."""
         found = self._read(bytes(row.said))
-        assert found is not None  # it was read before it was kept
+        if found is None:
+            raise NotGenuine(
+                "What this letter says cannot be read.", ja="内容を読み取れません。", code="letter-unreadable"
+            )
         return found
+
+    async def is_crowded(self) -> bool:
+        """Whether so many of ours are under way that whoever sends many waits: single letters, and inquiries, go before."""
+        c = letters.c
+        waiting = sa.select(sa.func.count()).select_from(letters).where(c.mine.is_(True), c.state == SENT)
+        return bool(await self._database.read(lambda o: o.execute(waiting).scalar_one()) > UNDER_WAY_MOST)
+
+    async def pursue(self) -> None:
+        """Ask for what letters say that are in the record for long without it: whoever sent it, or we, may have been restored."""
+        now, c = self._clock(), letters.c
+        alone = c.mine.is_(False), c.state == RECORDED, c.made < now - MISSED_AFTER
+        rows = await self._database.read(
+            lambda o: o.execute(sa.select(c.id, c.peer, c.made).where(*alone).limit(200)).all()
+        )
+        asked: dict[str, list[Message]] = {}
+        for row in rows:
+            last, times = self._asked.get(bytes(row.id), (row.made, 0))
+            if now - last >= MISSED_AFTER << min(times, 10):
+                self._asked[bytes(row.id)] = now, times + 1
+                asked.setdefault(row.peer, []).append(Remind(bytes(row.id)))
+        self._asked = {i: a for i, a in self._asked.items() if i in {bytes(r.id) for r in rows}}
+        for peer, messages in asked.items():
+            await self._post.send(peer, messages)
+
+    def reminded(self, peer: str, letter: bytes) -> Callable[[sa.Connection], None] | None:
+        """``peer`` has a letter of ours without what it says: send that again. ``None`` if it is none of ours to it."""
+        row = self._database.read_now(lambda c: get(c, letter))
+        if row is None or not row.mine or row.peer != peer or row.said is None:
+            return None
+        content = self._keys.unlock(bytes(row.said))
+        message = Enclosure(letter, bytes(row.salt), self._seal(peer, content, letter))
+        return lambda connection: self._post.put(connection, peer, [message])
 
     async def forget(self) -> None:
         """Forget halves whose other half never came."""
@@ -350,6 +451,13 @@ def thread(connection: sa.Connection, id_: bytes) -> list[sa.Row[Any]]:
     """A letter and all that followed it, in the order of the record."""
     c = letters.c
     query = sa.select(letters).where(sa.or_(c.id == id_, c.about == id_), c.said.is_not(None))
+    return list(connection.execute(query.order_by(sa.func.coalesce(c.leaf, 2**53), c.made)))
+
+
+def followed(connection: sa.Connection, id_: bytes) -> list[sa.Row[Any]]:
+    """What followed a letter, in the order of the record."""
+    c = letters.c
+    query = sa.select(letters).where(c.about == id_, c.said.is_not(None))
     return list(connection.execute(query.order_by(sa.func.coalesce(c.leaf, 2**53), c.made)))
 
 

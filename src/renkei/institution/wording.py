@@ -64,6 +64,7 @@ APPLICATION: dict[str, tuple[str, str]] = {
     "received": ("Received", "受付済み"),
     "asked": ("A question for you", "質問が届いています"),
     "answered": ("Your answer is being looked at", "回答を確認中"),
+    "withdrawing": ("Being taken back", "取下げ中"),
     "granted": ("Granted", "認められました"),
     "refused": ("Refused", "認められませんでした"),
     "withdrawn": ("Taken back", "取り下げました"),
@@ -195,6 +196,10 @@ class PackWords:
         """Of a letter: a notice or a procedure."""
         known = self.pack.notices.get(code)
         return known.title.text(self.lang) if known else self.procedure(code)
+
+    def subject(self, code: str) -> str:
+        """Of what a representative has done: a procedure, an event, or what it is called."""
+        return self.event(code) if code in self.pack.events else self.procedure(code)
 
     def event(self, code: str) -> str:
         return self.pack.events[code].title.text(self.lang) if code in self.pack.events else code

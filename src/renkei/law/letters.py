@@ -10,6 +10,7 @@ import datetime as dt
 import re
 import string
 from collections.abc import Container, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ FIELD_TYPES = ("date", "integer", "year-month", "text")
 DAYS_MOST = 3650
 DAY = "day"
 """The field of a notice that holds the day a rule's condition on a date was met by."""
+OCCASION_MOST = 64
 PERSON, VALUE = ONCE = ("person", "value")
 Record = Mapping[str, Any]
 
@@ -39,6 +41,8 @@ class Letters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The notice by which a body tells somebody that they act for a corporation; empty: no body says so."""
     officered: str = ""
     """The notice by which it tells the corporation. Both have the fields ``pair``, ``until`` and ``number``, and ``name``."""
+    household: str = ""
+    """Item and field by which the body knows who lives together, ``item.field``: a guardian is of the child's household."""
     born: str = ""
     """Item and field with the day of birth, ``item.field``, by which the body knows who is a child."""
 
@@ -180,6 +184,8 @@ def meets(rule: Rule, notice: Notice, record: Record, today: dt.date) -> Met | N
         elif (value := record.get(name)) is not None:
             values[name] = value if isinstance(value, int) and not isinstance(value, bool) else str(value)
     occasion = PERSON if rule.once == PERSON else str(record.get(rule.when[0].field, ""))
+    if len(occasion) > OCCASION_MOST:
+        occasion = sha256(occasion.encode()).hexdigest()
     return Met(occasion, values)
 
 

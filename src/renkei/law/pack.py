@@ -347,10 +347,13 @@ def check(files: Mapping[str, bytes]) -> tuple[Pack | None, list[Fault]]:
         if header.letters.kind and header.letters.kind not in parts["kinds"]:
             at = tables.line_finder(files["pack.toml"])("[letters]")
             faults.append(Fault("pack.toml", at, "`kind` of [letters] is none of kinds.csv.", "Correct the code."))
-        item, _, name = header.letters.born.partition(".")
-        if header.letters.born and not ((s := parts["specifications"].get(item)) and s.field(name)):
-            at = tables.line_finder(files["pack.toml"])("[letters]")
-            faults.append(Fault("pack.toml", at, "`born` names no field.", "Write item.field of a specification."))
+        for key in ("born", "household"):
+            item, _, name = getattr(header.letters, key).partition(".")
+            if item and not ((s := parts["specifications"].get(item)) and s.field(name)):
+                at = tables.line_finder(files["pack.toml"])("[letters]")
+                faults.append(
+                    Fault("pack.toml", at, f"`{key}` names no field.", "Write item.field of a specification.")
+                )
         law, needed = header.letters, {"pair", "until"}
         pairs = {law.guardian: needed, law.guarded: needed, law.officer: needed | {"number", "name"}}
         for code, fields in {**pairs, law.officered: needed | {"number", "name"}}.items():

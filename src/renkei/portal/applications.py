@@ -1,4 +1,4 @@
-"""One-stop applications: a life event once, sent to every body concerned (ADR 48).
+"""One-stop applications: a life event once, sent to every body concerned (ADR 49).
 
 A case is a draft until its parts are sent, each as a letter of its own to one body, which sees only its part. What was sent stays as it
 is; what becomes of it is what the body says.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from renkei.institution.applying import Asked
 from renkei.institution.database import Database
 from renkei.institution.entry import Entry
 from renkei.institution.keys import Keys
-from renkei.institution.letters import Letters
+from renkei.institution.letters import Letters, Written
 from renkei.institution.member import Member
 from renkei.institution.relying import Presented
 from renkei.institution.settings import Clock
@@ -32,10 +32,13 @@ from renkei.messages.wire import MAX_ATTACHED, Applied, Attached
 from renkei.portal import apply_store as store
 from renkei.portal.proxies import CORPORATION as ACCOUNT
 
-CASES_MOST = 50
+DRAFTS_MOST = 50
 """Of one resident, at a time."""
+TAKERS_KEPT = 10_000
+"""Milliseconds for which it is remembered who takes in a procedure."""
 DRAFT_KEPT = 30 * 86_400_000
 """Milliseconds for which a draft that nobody touches is kept."""
+Also = Callable[[sa.Connection], None]
 SENT = "sent"
 OPEN = ("sent", "received", "asked", "answered")
 WORDS_MOST = 2000
@@ -64,9 +67,12 @@ class Part(NamedTuple):
 
     @property
     def state(self) -> str:
-        if self.row is None:
-            return "draft"
-        return "turned-away" if self.refused else str(self.row.state)
+        return "draft" if self.row is None else str(self.row.state)
+
+    @property
+    def sent(self) -> bool:
+        """Whether it was, and was not turned away."""
+        return self.state not in ("draft", store.TURNED_AWAY)
 
 
 class Case(NamedTuple):
@@ -81,7 +87,7 @@ class Case(NamedTuple):
 
     @property
     def unsent(self) -> list[Part]:
-        return [p for p in self.parts if p.row is None]
+        return [p for p in self.parts if not p.sent]
 
     @property
     def questions(self) -> list[Asked]:
@@ -97,6 +103,7 @@ class Applications:
         self._keys, self._member, self._database, self._entry, self._clock = keys, member, database, entry, clock
         self.letters: Letters
         """Set by who makes both."""
+        self._takers: dict[tuple[bytes, str], tuple[int, list[str]]] = {}
 
     @property
     def _pack(self) -> Pack:
@@ -111,11 +118,16 @@ class Applications:
     def takers(self, procedure: Procedure) -> list[str]:
         """Enrolled bodies that take in this procedure."""
         pack, state = self._pack, self._member.state
-        return sorted(
+        key, now = (pack.hash, procedure.code), self._clock()
+        if (known := self._takers.get(key)) is not None and now - known[0] < TAKERS_KEPT:
+            return known[1]
+        found = sorted(
             b.body
             for b in state.bodies.values()
             if b.role == "gateway" and not pack.standing(b.kinds).isdisjoint(procedure.to)
         )
+        self._takers[key] = now, found
+        return found
 
     # ------------------------------------------------------------------ drafts
 
@@ -128,10 +140,10 @@ class Applications:
         row = {"id": id_, "account": account, "event": event, "draft": locked, "made": now, "changed": now}
 
         def commit(connection: sa.Connection) -> None:
-            if len(store.cases_of(connection, account, CASES_MOST)) >= CASES_MOST:
+            if store.count_drafts(connection, account) >= DRAFTS_MOST:
                 raise Conflict(
                     "You have begun too many applications.",
-                    ja="作成中・送信済みの手続が多すぎます。",
+                    ja="作成中の手続が多すぎます。",
                     code="too-many",
                     remedy="Throw away drafts you do not need.",
                     remedy_ja="不要な下書きを削除してください。",
@@ -144,18 +156,17 @@ class Applications:
     async def get(self, account: str, id_: str) -> Case:
         """``NotFound`` unless it is this resident's."""
         row = await self._database.read(lambda c: store.case(c, account, id_))
-        if row is None or row.event not in self._pack.events:
+        if row is None:
             raise NotFound("There is no such application.", ja="この手続はありません。")
         draft = msgspec.json.decode(self._keys.unlock(bytes(row.draft)), type=Draft)
         sent = {p.procedure: p for p in await self._database.read(lambda c: store.parts_of(c, [id_]))}
         known = {bytes(p.letter): p for p in sent.values()}
         refused = await self._database.read(lambda c: letters.refused(c, list(known)))
         attached = tuple(await self._database.read(lambda c: store.attached(c, id_)))
-        parts = tuple(
-            self._part(p, draft, sent.get(p.code), refused)
-            for p in applying.online(self._pack, row.event)
-            if p.code in draft.chosen or p.code in sent
-        )
+        offered = {p.code: p for p in applying.online(self._pack, row.event)}
+        # what was sent stays, whatever the law's pack has since become
+        shown = {c: offered.get(c) or _gone(c, row.event) for c in (*offered, *sent) if c in draft.chosen or c in sent}
+        parts = tuple(self._part(p, draft, sent.get(c), refused) for c, p in shown.items())
         case = Case(row, draft, parts, attached, {})
         faults = {
             a.name: fault
@@ -165,9 +176,17 @@ class Applications:
         return case._replace(faults=faults)
 
     def _part(self, procedure: Procedure, draft: Draft, row: Any, refused: Mapping[bytes, str]) -> Part:
-        takers = self.takers(procedure)
+        takers = self.takers(procedure) if row is None or row.state == store.TURNED_AWAY else []
         wanted = draft.places.get(procedure.place or procedure.code, "")
-        body = row.body if row is not None else wanted if wanted in takers else takers[0] if len(takers) == 1 else ""
+        body = (
+            row.body
+            if row is not None and row.state != store.TURNED_AWAY
+            else wanted
+            if wanted in takers
+            else takers[0]
+            if len(takers) == 1
+            else ""
+        )
         asked = tuple(applying.asked(self._pack, [procedure], draft.people))
         reason = refused.get(bytes(row.letter), "") if row is not None else ""
         return Part(procedure, body, asked, row, reason)
@@ -175,7 +194,7 @@ class Applications:
     async def listed(self, account: str) -> list[Case]:
         """A resident's cases, last changed first."""
         rows = await self._database.read(lambda c: store.cases_of(c, account))
-        return [await self.get(account, r.id) for r in rows if r.event in self._pack.events]
+        return [await self.get(account, r.id) for r in rows]
 
     async def choose(
         self, account: str, id_: str, chosen: Sequence[str], people: Mapping[str, str], places: Mapping[str, str]
@@ -222,10 +241,9 @@ class Applications:
 
     async def discard(self, account: str, id_: str) -> None:
         """Throw a draft away. ``Conflict`` if something of it was sent."""
-        case = await self.get(account, id_)
-        if any(p.row is not None for p in case.parts):
+        await self.get(account, id_)
+        if not await self._database.write(lambda c: store.drop_case(c, id_)):
             raise Conflict("Something of it was sent.", ja="送信済みの手続があるため削除できません。", code="moved-on")
-        await self._database.write(lambda c: store.drop_case(c, id_))
 
     async def forget(self) -> None:
         """Drafts that nobody has touched for long."""
@@ -245,8 +263,10 @@ class Applications:
             raise Malformed(
                 "Attach PDF, PNG or JPEG.", ja="添付できるのはPDF・PNG・JPEGです。", code="attachment", field="file"
             )
-        size = sum(a.size for a in case.attached) + len(data)
-        if size > MAX_ATTACHED or len(case.attached) >= applying.ATTACHED_MOST:
+        row = {"id": os.urandom(16).hex(), "case_id": id_, "kind": kind, "name": name, "type": media, "size": len(data)}
+        locked = await asyncio.to_thread(self._keys.lock, data)
+        most = applying.ATTACHED_MOST, MAX_ATTACHED
+        if not await self._database.write(lambda c: store.attach(c, {**row, "data": locked}, *most)):
             raise Malformed(
                 "Too much is attached: 2 MB together, and ten papers, at most.",
                 ja="添付は合計2MB、10件までです。",
@@ -254,21 +274,20 @@ class Applications:
                 field="file",
                 status=413,
             )
-        row = {"id": os.urandom(16).hex(), "case_id": id_, "kind": kind, "name": name, "type": media, "size": len(data)}
-        locked = await asyncio.to_thread(self._keys.lock, data)
-        await self._database.write(lambda c: store.attach(c, {**row, "data": locked}))
 
     async def detach(self, account: str, id_: str, attachment: str) -> None:
         await self.get(account, id_)
         await self._database.write(lambda c: store.detach(c, id_, attachment))
 
-    def _papers(self, case: Case, procedure: Procedure) -> list[Attached]:
-        mine = (a for a in case.attached if a.kind in procedure.attaches)
-        return [Attached(a.kind, a.name, a.type, self._keys.unlock(bytes(a.data))) for a in mine]
+    async def _papers(self, id_: str, procedure: Procedure) -> list[Attached]:
+        rows = await self._database.read(lambda c: store.papers(c, id_, procedure.attaches))
+        return await asyncio.to_thread(
+            lambda: [Attached(a.kind, a.name, a.type, self._keys.unlock(bytes(a.data))) for a in rows]
+        )
 
     # ------------------------------------------------------------------ sending
 
-    def _ready(self, case: Case, code: str) -> tuple[Part, dict[str, str | int], list[Attached]]:
+    async def _ready(self, case: Case, code: str) -> tuple[Part, dict[str, str | int], list[Attached]]:
         """The part to be sent, its form and papers; ``Malformed`` while something is missing."""
         part = next((p for p in case.unsent if p.procedure.code == code), None)
         if part is None:
@@ -280,21 +299,31 @@ class Applications:
             raise Malformed("Something is missing.", ja="記入が足りません。", code="incomplete")
         filled = {n: case.draft.form[n] for n in names if case.draft.form.get(n)}
         form = {n: int(v) if names[n].type == "integer" else v for n, v in filled.items()}
-        return part, form, self._papers(case, part.procedure)
+        return part, form, await self._papers(case.row.id, part.procedure)
 
     async def statement(self, account: str, id_: str, code: str, by: str = "") -> bytes:
         """What the card is to sign of one procedure."""
-        part, form, papers = self._ready(await self.get(account, id_), code)
-        return applying.statement(self._pack, part.procedure, part.body, form, papers, by)
+        case = await self.get(account, id_)
+        part, form, papers = await self._ready(case, code)
+        return self._statement(case, part, form, papers, by)
 
-    async def send(self, account: str, id_: str, code: str, shown: Presented | None = None, by: str = "") -> None:
-        """Send one procedure's part; signed by the card where the law wants it. ``by``: as what somebody else sends it. ``NotGenuine`` if
-        the signature is not good."""
-        part, form, papers = self._ready(await self.get(account, id_), code)
+    async def send(
+        self,
+        account: str,
+        id_: str,
+        code: str,
+        shown: Presented | None = None,
+        by: str = "",
+        also: Also = lambda _: None,
+    ) -> None:
+        """Send one procedure's part; signed by the card where the law wants it. ``by``: as what somebody else sends it; ``also``: what to
+        do in the same transaction. ``NotGenuine`` if the signature is not good."""
+        case = await self.get(account, id_)
+        part, form, papers = await self._ready(case, code)
         procedure = part.procedure
         said = Applied(form=form, attached=papers, by=by)
         if procedure.signed:
-            statement = applying.statement(self._pack, procedure, part.body, form, papers, by)
+            statement = self._statement(case, part, form, papers, by)
             verifier = self._entry.signatures()
             if shown is None or verifier is None:
                 raise Malformed(
@@ -304,59 +333,77 @@ class Applications:
             said = msgspec.structs.replace(
                 said, statement=statement, certificate=shown.certificate, signature=shown.signature
             )
-        await self._write(account, part.body, procedure, said, case_id=id_)
+        written, now = await self._written(account, part.body, procedure, said), self._clock()
+        row = {"letter": written.id, "case_id": id_, "procedure": code, "body": part.body, "state": SENT, "by": by}
+        left = {k for p in case.unsent if p is not part for k in p.procedure.attaches}
 
-    async def _write(self, account: str, body: str, procedure: Procedure, said: Applied, *, case_id: str = "") -> None:
+        def commit(connection: sa.Connection) -> None:
+            if not store.add_part(connection, {**row, "sent": now, "changed": now}):
+                raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
+            store.drop_papers(connection, id_, sorted(left))
+            self.letters.send(connection, [written])
+            also(connection)
+
+        await self._database.write(commit)
+
+    def _statement(self, case: Case, part: Part, form: applying.Form, papers: Sequence[Attached], by: str) -> bytes:
+        """For this case, today: signed once, it is good once."""
+        day = self._pack.day(self._clock()).isoformat()
+        mark = applying.Mark(day, case.row.id, by)
+        return applying.statement(self._pack, part.procedure, part.body, form, papers, mark)
+
+    async def _written(self, account: str, body: str, procedure: Procedure, said: Applied) -> Written:
         known = (await self._database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
         if known is None or known.code is None:
             raise Unavailable("Your file is still being set up.", ja="準備中です。", code="no-code")
         code: Coded = known.code
-        written = await asyncio.to_thread(
-            lambda: self.letters.write(body, procedure.affair, procedure.code, code, said)
-        )
-        now = self._clock()
-
-        def commit(connection: sa.Connection) -> None:
-            if case_id:
-                row = {
-                    "letter": written.id,
-                    "case_id": case_id,
-                    "procedure": procedure.code,
-                    "body": body,
-                    "state": SENT,
-                }
-                if not store.add_part(connection, {**row, "sent": now, "changed": now}):
-                    raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
-            elif not store.move_part(connection, said.about, "answered", now, of=("asked",)) and not said.withdrawn:
-                raise Conflict("Nothing is asked any more.", ja="この質問は終了しています。", code="moved-on")
-            self.letters.send(connection, [written])
-
-        await self._database.write(commit)
+        return await asyncio.to_thread(lambda: self.letters.write(body, procedure.affair, procedure.code, code, said))
 
     async def _sent(self, account: str, id_: str, code: str) -> Part:
         case = await self.get(account, id_)
-        part = next((p for p in case.parts if p.procedure.code == code and p.row is not None), None)
+        part = next((p for p in case.parts if p.procedure.code == code and p.sent), None)
         if part is None:
             raise NotFound("This was not sent.", ja="この手続は送信されていません。")
         return part
 
-    async def answer(self, account: str, id_: str, code: str, words: str, by: str = "") -> None:
+    async def answer(
+        self, account: str, id_: str, code: str, words: str, by: str = "", also: Also = lambda _: None
+    ) -> None:
         """Answer what the body has asked."""
         part, words = await self._sent(account, id_, code), words.strip()
         if not 0 < len(words) <= WORDS_MOST:
             raise Malformed("Write an answer.", ja="回答を入力してください。", code="words", field="words")
-        said = Applied(about=bytes(part.row.letter), words=words, by=by)
-        await self._write(account, part.body, part.procedure, said)
+        letter, now = bytes(part.row.letter), self._clock()
+        written = await self._written(account, part.body, part.procedure, Applied(about=letter, words=words, by=by))
 
-    async def withdraw(self, account: str, id_: str, code: str, by: str = "") -> None:
+        def commit(connection: sa.Connection) -> None:
+            if not store.move_part(connection, letter, "answered", now, of=("asked",)):
+                raise Conflict("Nothing is asked any more.", ja="この質問は終了しています。", code="moved-on")
+            self.letters.send(connection, [written])
+            also(connection)
+
+        await self._database.write(commit)
+
+    async def withdraw(self, account: str, id_: str, code: str, by: str = "", also: Also = lambda _: None) -> None:
         """Take back what was not decided yet. The body confirms it."""
-        part = await self._sent(account, id_, code)
-        if part.row.state not in OPEN or part.refused:
-            raise Conflict("It is decided already.", ja="この手続は終了しています。", code="moved-on")
-        said = Applied(about=bytes(part.row.letter), withdrawn=True, by=by)
-        await self._write(account, part.body, part.procedure, said)
+        part, now = await self._sent(account, id_, code), self._clock()
+        letter = bytes(part.row.letter)
+        written = await self._written(account, part.body, part.procedure, Applied(about=letter, withdrawn=True, by=by))
+
+        def commit(connection: sa.Connection) -> None:
+            if not store.begin_withdrawal(connection, letter, written.id, now, OPEN):
+                raise Conflict("It is decided, or being taken back.", ja="この手続は終了しています。", code="moved-on")
+            self.letters.send(connection, [written])
+            also(connection)
+
+        await self._database.write(commit)
 
     async def steps(self, part: Part) -> list[tuple[Any, Any]]:
-        """All letters of a part that was sent, with what they say."""
-        rows = await self._database.read(lambda c: letters.thread(c, bytes(part.row.letter)))
+        """What followed an application that was sent: letters, and what they say."""
+        rows = await self._database.read(lambda c: letters.followed(c, bytes(part.row.letter)))
         return [(r, self.letters.said(r)) for r in rows]
+
+
+def _gone(code: str, event: str) -> Procedure:
+    """A procedure that the pack has no more."""
+    return Procedure(code, event, Title(code, code), APPLICANT, "", "", (), (), "", False)

@@ -49,10 +49,15 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         grant = request.state.get("grant")
         return str(grant.row.kind) if grant else ""
 
-    async def did(request: Ask, what: str, code: str) -> None:
-        """List what a representative has done."""
+    def noting(request: Ask, what: str, code: str) -> Any:
+        """Lists, in the transaction of what a representative does, that they have done it."""
+        grant = request.state.get("grant")
+        return (lambda c: portal.proxies.note_in(c, grant, what, code)) if grant else (lambda _: None)
+
+    async def changed(request: Ask, case: Case) -> None:
+        """The same of what is not sent yet."""
         if grant := request.state.get("grant"):
-            await portal.proxies.note(grant, what, code)
+            await portal.proxies.note(grant, "changed", case.row.event)
 
     async def start_page(request: Ask, problem: Any = None, status: int = 200, begin: str = "") -> Response[bytes]:
         cases = await applications.listed(account_of(request))
@@ -111,7 +116,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
             told=told and bool(case.faults),
             status=status,
             open_states=OPEN,
-            steps={p.procedure.code: await applications.steps(p) for p in case.parts if p.row is not None},
+            steps={p.procedure.code: await applications.steps(p) for p in case.parts if p.sent},
         )
 
     def _value(pack: Any, one: Any, case: Case, lang: str) -> str:
@@ -149,6 +154,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     @post("/apply/{id:str}/form", guards=inside, include_in_schema=False)
     async def fill(request: Ask, id: FromPath[str], data: Form) -> Response[Any]:
         case = await applications.fill(account_of(request), id, data)
+        await changed(request, case)
         if data.get("act") == "save":
             return Redirect("/apply", status_code=303)
         if data.get("act") == "fill":  # with what the resident's own browser has opened, and they want to use
@@ -165,6 +171,7 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         name = file.filename if isinstance(file, UploadFile) else ""
         try:
             await applications.attach(account, id, str(data.get("kind", "")), name, content)
+            await changed(request, await applications.get(account, id))
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "form", problem=error.problem(lang_of(request)), status=error.status)
@@ -173,11 +180,14 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     @post("/apply/{id:str}/detach/{paper:str}", guards=inside, include_in_schema=False)
     async def detach(request: Ask, id: FromPath[str], paper: FromPath[str]) -> Redirect:
         await applications.detach(account_of(request), id, paper)
+        await changed(request, await applications.get(account_of(request), id))
         return Redirect(f"/apply/{id}?step=form#papers", status_code=303)
 
     @post("/apply/{id:str}/discard", guards=inside, include_in_schema=False)
     async def discard(request: Ask, id: FromPath[str]) -> Redirect:
+        case = await applications.get(account_of(request), id)
         await applications.discard(account_of(request), id)
+        await changed(request, case)
         return Redirect("/apply", status_code=303)
 
     @post("/apply/{id:str}/send", guards=inside, include_in_schema=False)
@@ -192,8 +202,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         ]
         try:
             for part in wanted:
-                await applications.send(account, id, part.procedure.code, by=by(request))
-                await did(request, "sent", part.procedure.code)
+                code = part.procedure.code
+                await applications.send(account, id, code, by=by(request), also=noting(request, "sent", code))
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -236,8 +246,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
         id_, code = request.session.get("signing", ["", ""])
         account = account_of(request)
         try:
-            await applications.send(account, id_, code, presented(data), by=by(request))
-            await did(request, "sent", code)
+            also = noting(request, "sent", code)
+            await applications.send(account, id_, code, presented(data), by=by(request), also=also)
         except RenkeiError as error:
             case = await applications.get(account, id_)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -248,8 +258,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
     async def answer(request: Ask, id: FromPath[str], code: FromPath[str], data: Form) -> Response[Any]:
         account = account_of(request)
         try:
-            await applications.answer(account, id, code, data.get("words", ""), by(request))
-            await did(request, "answered", code)
+            also = noting(request, "answered", code)
+            await applications.answer(account, id, code, data.get("words", ""), by(request), also)
         except RenkeiError as error:
             case = await applications.get(account, id)
             return await case_page(request, case, "send", problem=error.problem(lang_of(request)), status=error.status)
@@ -257,8 +267,8 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
 
     @post("/apply/{id:str}/withdraw/{code:str}", guards=inside, include_in_schema=False)
     async def withdraw(request: Ask, id: FromPath[str], code: FromPath[str]) -> Redirect:
-        await applications.withdraw(account_of(request), id, code, by(request))
-        await did(request, "withdrawn", code)
+        also = noting(request, "withdrawn", code)
+        await applications.withdraw(account_of(request), id, code, by(request), also)
         return Redirect(f"/apply/{id}?step=send", status_code=303)
 
     return [

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from renkei.portal.store import metadata
 
+TURNED_AWAY, WITHDRAWING = "turned-away", "withdrawing"
+
 preferences = sa.Table(
     "preferences",
     metadata,
@@ -56,11 +58,15 @@ parts = sa.Table(
     sa.Column("procedure", sa.String(80), nullable=False),
     sa.Column("body", sa.String(64), nullable=False),
     sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("before", sa.String(12), nullable=False, server_default=""),
+    sa.Column("withdrawal", sa.LargeBinary(32), unique=True),
+    sa.Column("by", sa.String(12), nullable=False, server_default=""),
     sa.Column("sent", sa.BigInteger, nullable=False),
     sa.Column("changed", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("case_id", "procedure"),
 )
-"""What was sent, to whom, and what became of it: sent, or as the body says."""
+"""What was sent, to whom, and what became of it: sent, turned-away by the record, withdrawing (``before`` that it was, and by which
+letter), or as the body says; ``by``: as what somebody else sent it."""
 attachments = sa.Table(
     "apply_attachments",
     metadata,
@@ -129,6 +135,17 @@ def add_case(connection: sa.Connection, row: dict[str, Any]) -> None:
     connection.execute(cases.insert(), [row])
 
 
+def count_drafts(connection: sa.Connection, account: str) -> int:
+    """A resident's cases of which nothing was sent."""
+    where = cases.c.account == account, ~_is_sent()
+    return connection.execute(sa.select(sa.func.count()).select_from(cases).where(*where)).scalar_one()
+
+
+def _is_sent() -> sa.ColumnElement[bool]:
+    live = parts.c.case_id == cases.c.id, parts.c.state != TURNED_AWAY
+    return sa.select(parts.c.case_id).where(*live).exists()
+
+
 def cases_of(connection: sa.Connection, account: str, limit: int = 50) -> list[sa.Row[Any]]:
     """A resident's cases, last changed first."""
     query = sa.select(cases).where(cases.c.account == account).order_by(cases.c.changed.desc()).limit(limit)
@@ -144,17 +161,18 @@ def put_draft(connection: sa.Connection, id_: str, draft: bytes, now: int) -> No
     connection.execute(cases.update().where(cases.c.id == id_).values(draft=draft, changed=now))
 
 
-def drop_case(connection: sa.Connection, id_: str) -> None:
-    """Throw away a case of which nothing was sent."""
+def drop_case(connection: sa.Connection, id_: str) -> bool:
+    """Throw away a case, if nothing of it was sent."""
+    if not connection.execute(cases.delete().where(cases.c.id == id_, ~_is_sent())).rowcount:
+        return False
     for table in (attachments, parts):
         connection.execute(table.delete().where(table.c.case_id == id_))
-    connection.execute(cases.delete().where(cases.c.id == id_))
+    return True
 
 
 def stale(connection: sa.Connection, before: int, limit: int) -> list[str]:
     """Cases not touched since, of which nothing was sent."""
-    sent = sa.select(parts.c.case_id).where(parts.c.case_id == cases.c.id).exists()
-    query = sa.select(cases.c.id).where(cases.c.changed < before, ~sent).limit(limit)
+    query = sa.select(cases.c.id).where(cases.c.changed < before, ~_is_sent()).limit(limit)
     return list(connection.execute(query).scalars())
 
 
@@ -168,9 +186,12 @@ def part(connection: sa.Connection, letter: bytes) -> sa.Row[Any] | None:
 
 
 def add_part(connection: sa.Connection, row: dict[str, Any]) -> bool:
-    """Note what was sent; ``False`` if this procedure of the case was sent before."""
+    """Note what was sent; ``False`` if this procedure of the case was sent before, or the case is gone. What the record has turned away may
+    be sent again."""
     same = parts.c.case_id == row["case_id"], parts.c.procedure == row["procedure"]
-    if connection.execute(sa.select(parts.c.letter).where(*same)).first() is not None:
+    connection.execute(parts.delete().where(*same, parts.c.state == TURNED_AWAY))
+    there = sa.select(cases.c.id).where(cases.c.id == row["case_id"])
+    if connection.execute(sa.select(parts.c.letter).where(*same)).first() or not connection.execute(there).first():
         return False
     connection.execute(parts.insert(), [row])
     return True
@@ -181,12 +202,66 @@ def move_part(connection: sa.Connection, letter: bytes, state: str, now: int, *,
     return bool(connection.execute(parts.update().where(*where).values(state=state, changed=now)).rowcount)
 
 
+def begin_withdrawal(connection: sa.Connection, letter: bytes, withdrawal: bytes, now: int, of: Sequence[str]) -> bool:
+    """An application is being taken back, by that letter; once."""
+    p = parts.c
+    values = {"before": p.state, "state": WITHDRAWING, "withdrawal": withdrawal, "changed": now}
+    return bool(connection.execute(parts.update().where(p.letter == letter, p.state.in_(of)).values(values)).rowcount)
+
+
+def received(connection: sa.Connection, body: str, ids: Sequence[bytes], now: int) -> None:
+    """A body has taken in these: applications, or that one is taken back."""
+    p = parts.c
+    mine = parts.update().where(p.body == body)
+    connection.execute(mine.where(p.letter.in_(ids), p.state == "sent").values(state="received", changed=now))
+    connection.execute(mine.where(p.withdrawal.in_(ids), p.state == WITHDRAWING).values(state="withdrawn", changed=now))
+
+
+def undo(connection: sa.Connection, letter: bytes, about: bytes | None, now: int) -> None:
+    """The record has not taken a letter: an application is to be sent again, an answer and a withdrawal were none."""
+    p = parts.c
+    if about is None:
+        connection.execute(parts.update().where(p.letter == letter).values(state=TURNED_AWAY, changed=now))
+        return
+    back = parts.update().where(p.withdrawal == letter, p.state == WITHDRAWING)
+    if not connection.execute(back.values(state=p.before, withdrawal=None, changed=now)).rowcount:
+        connection.execute(
+            parts.update().where(p.letter == about, p.state == "answered").values(state="asked", changed=now)
+        )
+
+
+def rename(connection: sa.Connection, old: bytes, new: bytes) -> None:
+    """A letter was written anew, under another id."""
+    for column in (parts.c.letter, parts.c.withdrawal):
+        connection.execute(parts.update().where(column == old).values({column: new}))
+
+
 def attached(connection: sa.Connection, case_id: str) -> list[sa.Row[Any]]:
-    return list(connection.execute(sa.select(attachments).where(attachments.c.case_id == case_id)))
+    """The papers of a case, without what is in them."""
+    told = [c for c in attachments.c if c is not attachments.c.data]
+    return list(connection.execute(sa.select(*told).where(attachments.c.case_id == case_id)))
 
 
-def attach(connection: sa.Connection, row: dict[str, Any]) -> None:
+def papers(connection: sa.Connection, case_id: str, kinds: Sequence[str]) -> list[sa.Row[Any]]:
+    a = attachments.c
+    return list(connection.execute(sa.select(attachments).where(a.case_id == case_id, a.kind.in_(list(kinds)))))
+
+
+def attach(connection: sa.Connection, row: dict[str, Any], most: int, size_most: int) -> bool:
+    """Keep a paper; ``False`` if there are too many, or they are too large together."""
+    a = attachments.c
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(a.size), 0)).where(a.case_id == row["case_id"])
+    count, size = connection.execute(query).one()
+    if count >= most or size + row["size"] > size_most:
+        return False
     connection.execute(attachments.insert(), [row])
+    return True
+
+
+def drop_papers(connection: sa.Connection, case_id: str, but: Sequence[str]) -> None:
+    """Papers of kinds that nothing that is still to be sent needs: what was sent is in its letter."""
+    a = attachments.c
+    connection.execute(attachments.delete().where(a.case_id == case_id, a.kind.not_in(list(but))))
 
 
 def detach(connection: sa.Connection, case_id: str, id_: str) -> None:

@@ -20,20 +20,13 @@ from renkei.institution.observe import Observer
 from renkei.institution.post import Post
 from renkei.institution.settings import Clock
 from renkei.law.letters import Notice
-from renkei.messages.wire import Applied, Received, Told
+from renkei.messages.wire import Received, Told
 from renkei.portal import apply_store as store
 
 PAGE = 20
-MOVES: dict[str, tuple[str, ...]] = {
-    "received": ("sent",),
-    "asked": ("sent", "received", "answered"),
-    "granted": ("sent", "received", "asked", "answered"),
-    "refused": ("sent", "received", "asked", "answered"),
-    "withdrawn": ("sent", "received", "asked", "answered"),
-}
-"""What becomes of an application, and after what."""
-SAID = ("asked", "granted", "refused")
-"""What a body may say of one."""
+OPEN = ("sent", "received", "asked", "answered")
+MOVES = {"asked": OPEN, "granted": (*OPEN, store.WITHDRAWING), "refused": (*OPEN, store.WITHDRAWING)}
+"""What a body may say of an application, and after what: what is decided already is not withdrawn."""
 
 
 class Shown(NamedTuple):
@@ -66,7 +59,7 @@ class Inbox:
             if not isinstance(one.said, Told):
                 self._observe.count("letters_unexpected")
                 continue
-            if one.about and one.said.state in SAID:
+            if one.about and one.said.state in MOVES:
                 store.move_part(connection, one.about, one.said.state, one.at, of=MOVES[one.said.state])
             person = known.get(one.code)
             ways.setdefault((one.sender, person is None or person.local_id in paper), []).append(one.id)
@@ -74,17 +67,15 @@ class Inbox:
             self._post.put(connection, sender, [Received(ids, on_paper)], later=True)
 
     def received(self, connection: sa.Connection, sender: str, message: Received) -> None:
-        """A body has taken in letters of ours: an application, or that one is taken back."""
-        now = self._clock()
-        for id_ in message.letters:
-            row = letters.get(connection, id_)
-            if row is None or not row.mine or row.peer != sender:
-                continue
-            said = self.letters.said(row)
-            if isinstance(said, Applied) and said.withdrawn:
-                store.move_part(connection, said.about, "withdrawn", now, of=MOVES["withdrawn"])
-            elif not said.about:
-                store.move_part(connection, id_, "received", now, of=MOVES["received"])
+        """A body has taken in letters of ours: applications, or that one is taken back."""
+        store.received(connection, sender, message.letters, self._clock())
+
+    def refused(self, connection: sa.Connection, row: Any) -> None:
+        """The record has not taken a letter of ours."""
+        store.undo(connection, bytes(row.id), row.about and bytes(row.about), self._clock())
+
+    def replaced(self, connection: sa.Connection, old: bytes, new: bytes) -> None:
+        store.rename(connection, old, new)
 
     async def listed(self, codes: Sequence[bytes], below: int | None) -> list[Shown]:
         """A person's letters, newest first."""
@@ -94,10 +85,10 @@ class Inbox:
     async def unread(self, codes: Sequence[bytes]) -> int:
         return await self._database.read(lambda c: letters.unread(c, codes))
 
-    async def open(self, codes: Sequence[bytes], id_: bytes) -> Shown:
-        """One letter, which counts as read from now on; ``NotFound`` unless it is this person's."""
+    async def open(self, codes: Sequence[bytes], id_: bytes, *, mine: bool = True) -> Shown:
+        """One letter, which counts as read from now on if it is ``mine``; ``NotFound`` unless it is this person's."""
         row = await self._mine(codes, id_)
-        if row.read_at is None:
+        if mine and row.read_at is None:
             await self._database.write(lambda c: letters.read(c, id_, self._clock()))
         return self._shown(row)
 

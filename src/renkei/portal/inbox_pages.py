@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from renkei.errors import NotFound, RenkeiError
@@ -17,6 +17,7 @@ from renkei.institution.wording import notice_text
 from renkei.portal import apply_store as store
 from renkei.portal.inbox import PAGE
 from renkei.portal.proxies import CORPORATION
+from renkei.portal.record_pages import Position
 
 if TYPE_CHECKING:
     from renkei.portal.service import Portal
@@ -65,7 +66,7 @@ def inbox_pages(
         )
 
     @get("/inbox", guards=inside, include_in_schema=False)
-    async def listed(request: Ask, below: FromQuery[int | None] = None) -> Response[bytes]:
+    async def listed(request: Ask, below: Position = None) -> Response[bytes]:
         return await show(request, below)
 
     @post("/inbox/mail", guards=alone, include_in_schema=False)
@@ -89,11 +90,12 @@ def inbox_pages(
 
     @get("/inbox/{id:str}", guards=inside, include_in_schema=False)
     async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
-        letter = await inbox.open(await codes_of(request), letter_of(id))
+        mine = "grant" not in request.state  # read by somebody else, it stays new to whom it is for
+        letter = await inbox.open(await codes_of(request), letter_of(id), mine=mine)
         lang, pack = language(request, portal.settings.language), portal.member.pack
         case = None
-        if letter.said.about:
-            found = await portal.database.read(lambda c: store.part(c, letter.said.about))
+        if letter.row.about is not None:  # as it was made sure of, and not as the letter says
+            found = await portal.database.read(lambda c: store.part(c, bytes(letter.row.about)))
             case = found.case_id if found else None
         due = None
         if letter.notice and letter.notice.days:

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from renkei.errors import RenkeiError
+from renkei.errors import NotFound, RenkeiError
 from renkei.institution import wording
 from renkei.institution.entry import Form, Render, no_answer, presented
 from renkei.institution.web import language
@@ -31,9 +31,10 @@ def own_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
 
     async def fills_of(request: Ask, case: str) -> dict[str, dict[str, list[Any]]]:
         """What an application of the resident's could be filled in with; nothing without one."""
-        if not case:
+        try:
+            return portal.applications.fills(await portal.applications.get(request.state.account, case)) if case else {}
+        except NotFound:  # thrown away meanwhile
             return {}
-        return portal.applications.fills(await portal.applications.get(request.state.account, case))
 
     async def choose(request: Ask, body: str, problem: Any = None, status: int = 200) -> Response[bytes]:
         bodies, case = own.bodies(), request.query_params.get("for", "")

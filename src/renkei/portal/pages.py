@@ -163,7 +163,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         signout,
         *own_pages(portal, render, inside),
         *account_pages(portal, render, inside),
-        *record_pages(portal, render, [signed_in(portal, READ)], codes_of),
+        *record_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
         *inbox_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
         *apply_pages(portal, render, [signed_in(portal, APPLY)]),
         *proxy_pages(portal, render, [signed_in(portal, SELF)], [signed_in(portal, STAFF)]),

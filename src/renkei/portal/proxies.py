@@ -180,12 +180,15 @@ class Proxies:
     async def note(self, grant: Grant, what: str, subject: str = "") -> None:
         """List what was done. Pages looked at again soon are listed once."""
         now, key = self._clock(), (grant.row.id, what)
-        if not subject:
-            if now - self._seen.get(key, -SEEN_EVERY) < SEEN_EVERY:
-                return
-            self._seen = {k: at for k, at in self._seen.items() if now - at < SEEN_EVERY}
-            self._seen[key] = now
+        if not subject and now - self._seen.get(key, -SEEN_EVERY) < SEEN_EVERY:
+            return
         await self._database.write(lambda c: store.note(c, grant.row.id, what, subject, now))
+        self._seen = {k: at for k, at in self._seen.items() if now - at < SEEN_EVERY}
+        self._seen[key] = now
+
+    def note_in(self, connection: sa.Connection, grant: Grant, what: str, subject: str) -> None:
+        """The same, in the transaction in which it is done."""
+        store.note(connection, grant.row.id, what, subject, self._clock())
 
     # ------------------------------------------------------------------ by what a body says
 
@@ -197,6 +200,9 @@ class Proxies:
         if not isinstance(said, Told) or not one.topic or one.topic not in sides:
             return
         kind, side = sides[one.topic]
+        if one.topic == law.guarded and not said.values.get("pair"):
+            self._shield(connection, one, account)
+            return
         values = {name: str(said.values.get(name, "")) for name in ("pair", "until", "number", "name")}
         corporate = kind == OFFICER and side == PRINCIPAL
         if not 0 < len(values["pair"]) <= 64 or not _is_day(values["until"]) or (account is None and not corporate):
@@ -219,6 +225,12 @@ class Proxies:
         }
         store.put_pairing(connection, row)
         self._complete(connection, values["pair"], one.sender)
+
+    def _shield(self, connection: sa.Connection, one: Arrived, account: str | None) -> None:
+        """A body protects somebody: nobody is their guardian any more, and nobody but this body makes anybody so again."""
+        if account is not None:
+            store.end_all(connection, account, GUARDIAN, one.at)
+            store.block(connection, account, one.sender)
 
     def _ask_for(self, connection: sa.Connection, number: str) -> bool:
         """Ask the authority for a corporation's code, if we have none; ``False`` if that is no number of one."""
@@ -253,14 +265,20 @@ class Proxies:
         ):
             self._observe.count("pairings_refused")
             return
-        if (standing := store.said(connection, of, agent.account, kind)) is not None:
-            store.end(connection, standing.id, of, agent.at)
+        if kind == GUARDIAN and store.blocked_by(connection, of) not in (None, sender):
+            self._observe.count("pairings_refused")
+            return
+        at = max(agent.at, principal.at)
+        if store.last_said(connection, of, agent.account, kind) > at:  # something newer was said before this came
+            return
+        store.end_said(connection, of, agent.account, kind, at)
         if until < self._today:  # a day that is past ends it
             return
         name = self._keys.unlock(bytes(agent.named)).decode() if kind == OFFICER else ""
         scopes = (*SCOPES, STAFF) if kind == OFFICER else SCOPES
         made = self._row(of, kind, Named(f"{name} ({agent.number})" if name else ""), scopes, until, by=sender)
-        store.add(connection, {**made, "agent": agent.account, "since": agent.at})
+        store.unblock(connection, of, sender)
+        store.add(connection, {**made, "agent": agent.account, "since": at})
 
     async def forget(self) -> None:
         """Pairs whose other half never came."""

@@ -59,7 +59,15 @@ pairings = sa.Table(
 """Of two letters by which a body says who acts for whom, those of which the other has not come; ``account`` is empty while the code of a
 corporation is on its way to us."""
 
+blocks = sa.Table(
+    "proxy_blocks",
+    metadata,
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("body", sa.String(64), nullable=False),
+)
+"""Who is protected by which body."""
 INVITED = grants.c.agent.is_(None)
+LISTED, ACTS_LISTED = 300, 50
 
 
 def add(connection: sa.Connection, row: dict[str, Any]) -> None:
@@ -71,9 +79,10 @@ def get(connection: sa.Connection, id_: str) -> sa.Row[Any] | None:
 
 
 def of(connection: sa.Connection, account: str) -> list[sa.Row[Any]]:
-    """All of a person's, as either, newest first."""
+    """All of a person's, as either: those that were not ended first, and each newest first."""
     where = sa.or_(grants.c.principal == account, grants.c.agent == account)
-    return list(connection.execute(sa.select(grants).where(where).order_by(grants.c.made.desc()).limit(100)))
+    order = sa.case((grants.c.ended.is_(None), 0), else_=1), grants.c.made.desc()
+    return list(connection.execute(sa.select(grants).where(where).order_by(*order).limit(LISTED)))
 
 
 def invited(connection: sa.Connection, digest: bytes) -> sa.Row[Any] | None:
@@ -100,7 +109,11 @@ def note(connection: sa.Connection, grant: str, what: str, subject: str, at: int
 
 
 def acts_of(connection: sa.Connection, ids: list[str]) -> list[sa.Row[Any]]:
-    query = sa.select(acts).where(acts.c.grant_id.in_(ids)).order_by(acts.c.at.desc()).limit(200)
+    """What was done by each of these grants, newest first; by none so much that another's is not seen."""
+    a = acts.c
+    order = sa.func.row_number().over(partition_by=a.grant_id, order_by=a.at.desc())
+    ranked = sa.select(acts, order.label("place")).where(a.grant_id.in_(ids)).subquery()
+    query = sa.select(ranked).where(ranked.c.place <= ACTS_LISTED).order_by(ranked.c.at.desc())
     return list(connection.execute(query))
 
 
@@ -138,8 +151,36 @@ def forget_old_pairings(connection: sa.Connection, before: int) -> None:
     connection.execute(pairings.delete().where(pairings.c.at < before))
 
 
-def said(connection: sa.Connection, principal: str, agent: str, kind: str) -> sa.Row[Any] | None:
-    """What a body has said of these two, if it stands."""
+def last_said(connection: sa.Connection, principal: str, agent: str, kind: str) -> int:
+    """When (ms) a body last said anything of these two; 0: never."""
+    g = grants.c
+    latest = sa.func.max(sa.func.coalesce(g.ended, g.since))
+    where = g.principal == principal, g.agent == agent, g.kind == kind
+    return connection.execute(sa.select(latest).where(*where)).scalar() or 0
+
+
+def end_said(connection: sa.Connection, principal: str, agent: str, kind: str, at: int) -> None:
+    """End what a body has said of these two."""
     g = grants.c
     where = g.principal == principal, g.agent == agent, g.kind == kind, g.ended.is_(None)
-    return connection.execute(sa.select(grants).where(*where).limit(1)).one_or_none()
+    connection.execute(grants.update().where(*where).values(ended=at))
+
+
+def end_all(connection: sa.Connection, principal: str, kind: str, at: int) -> None:
+    g = grants.c
+    where = g.principal == principal, g.kind == kind, g.ended.is_(None)
+    connection.execute(grants.update().where(*where).values(ended=at))
+
+
+def block(connection: sa.Connection, account: str, body: str) -> None:
+    connection.execute(blocks.delete().where(blocks.c.account == account))
+    connection.execute(blocks.insert(), [{"account": account, "body": body}])
+
+
+def unblock(connection: sa.Connection, account: str, body: str) -> None:
+    connection.execute(blocks.delete().where(blocks.c.account == account, blocks.c.body == body))
+
+
+def blocked_by(connection: sa.Connection, account: str) -> str | None:
+    """The body that protects them, and alone may say again who is their guardian."""
+    return connection.execute(sa.select(blocks.c.body).where(blocks.c.account == account)).scalar()

@@ -52,8 +52,9 @@ class Proof(NamedTuple):
     signers: tuple[str, ...]
 
 
-def record_pages(portal: Portal, render: Any, inside: list[Any], codes_of: Any) -> list[Any]:
-    """``/records``. ``codes_of`` answers the codes under which the resident's accesses are filed."""
+def record_pages(portal: Portal, render: Any, inside: list[Any], alone: list[Any], codes_of: Any) -> list[Any]:
+    """``/records``. ``codes_of`` answers the codes under which the resident's accesses are filed; ``alone`` lets in nobody who acts for
+    another."""
 
     def here() -> Accesses:
         return Accesses(portal.database, portal.clock(), portal.member.pack)
@@ -130,7 +131,7 @@ def record_pages(portal: Portal, render: Any, inside: list[Any], codes_of: Any) 
         }
         return Response(whole if access.whole else bare, headers=headers)
 
-    @post("/records/{position:int}/report", guards=inside, include_in_schema=False)
+    @post("/records/{position:int}/report", guards=alone, include_in_schema=False)
     async def report(request: Ask, position: FromPath[int], data: Form) -> Response[Any]:
         access = await one(request, position)
         kind, text = data.get("kind", ""), data.get("text", "").strip()

@@ -6,7 +6,7 @@ import asyncio
 import csv
 import datetime as dt
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ from renkei.messages.wire import (
     Progress,
     Receipt,
     Received,
+    Remind,
     Report,
 )
 from renkei.portal import store
@@ -53,6 +54,7 @@ GRACE = 3_600_000
 """Milliseconds for which a code may still be on its way to us."""
 CHECK_EVERY = 30.0
 CHECKED_AT_ONCE = 500
+REMINDERS_AT_ONCE = 32
 
 
 class Ending(NamedTuple):
@@ -94,7 +96,7 @@ class Portal(Institution):
             self.post,
             self.observe,
             clock,
-            self.inbox.arrived,
+            self.inbox,
             prove=self.settings.proves,
         )
         self.applications = Applications(self.keys, self.member, self.database, self.entry, clock)
@@ -208,6 +210,7 @@ class Portal(Institution):
         receipts: list[Receipt] = []
         enclosures: list[tuple[str, Enclosure]] = []
         received: list[tuple[str, Received]] = []
+        reminded: list[Callable[[sa.Connection], None]] = []
         for parcel in parcels:
             for message in parcel.messages:
                 if isinstance(message, KeyShare):  # first: what else came may need the key
@@ -231,6 +234,15 @@ class Portal(Institution):
                         enclosures.append((parcel.sender, message))
                     case Received():
                         received.append((parcel.sender, message))
+                    case Remind():
+                        if (
+                            len(reminded) < REMINDERS_AT_ONCE
+                            and (
+                                again := await asyncio.to_thread(self.letters.reminded, parcel.sender, message.inquiry)
+                            )
+                            is not None
+                        ):
+                            reminded.append(again)
                     case Progress() if parcel.sender == "commission":
                         marks.append(message)
                     case _:
@@ -240,6 +252,8 @@ class Portal(Institution):
 
         def commit(connection: sa.Connection) -> None:
             letters_(connection)
+            for work in reminded:
+                work(connection)
             for sender, told in received:
                 self.inbox.received(connection, sender, told)
             subjects.keep_codes(connection, self.member, codes, strangers=True)
@@ -270,6 +284,7 @@ class Portal(Institution):
         while True:
             await self.database.write(lambda c: store.forget_sessions(c, self.clock() - 2 * LISTED_DAYS * 86_400_000))
             await self.letters.forget()
+            await self.letters.pursue()
             await self.applications.forget()
             await self.proxies.forget()
             rows = await self.database.read(lambda c: store.unchecked(c, self.clock() - GRACE, CHECKED_AT_ONCE))

@@ -218,14 +218,16 @@ def test_whoever_wants_paper_is_told_on_paper_and_whoever_never_came_too(nation,
     desk = Browser(nation.url(CITY))
     assert desk.form("/signin", token=nation.plan.place(CITY).token)[0] == 200
     text = desk.get("/desk/notices")[1]
-    at = re.search(r"/desk/notices/paper\.pdf\?until=\d+", text)[0]
+    assert "for people who want paper" in text
+    status, text = desk.form("/desk/notices", "/desk/notices/paper")
+    at = re.search(r"/desk/notices/paper/[0-9a-f]{32}", text)[0]
     status, made = desk.get(at)
     assert status == 200
     assert made.startswith(b"%PDF")
     _, late = tell(nation)
     until(lambda: ways()[late["id"]] == "paper")
-    assert desk.form("/desk/notices", "/desk/notices/printed", until=at.rpartition("=")[2])[0] == 200
-    left = city.database.read_now(lambda c: {bytes(r.letter).hex() for r in notice_store.to_print(c, 100, 2**53)})
+    assert desk.form("/desk/notices", f"{at}/printed")[0] == 200
+    left = city.database.read_now(lambda c: {bytes(r.letter).hex() for r in notice_store.to_print(c, 100)})
     assert late["id"] in left  # it was not in the file
     assert not {mine["id"], theirs["id"]} & left
     assert resident.form("/inbox", "/inbox/preference", way="shown")[0] == 200

@@ -17,10 +17,12 @@ def upgrade() -> None:
         sa.Column("office", sa.String(length=64), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("signed", sa.String(length=12), nullable=False),
+        sa.Column("statement", sa.LargeBinary(length=32), nullable=True),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("clerk", sa.String(length=80), server_default="", nullable=False),
         sa.Column("changed", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("letter"),
+        sa.UniqueConstraint("statement"),
     )
     op.create_index("applications_state", "applications", ["state", "at"], unique=False)
     op.create_table(
@@ -30,6 +32,7 @@ def upgrade() -> None:
         sa.Column("by", sa.String(length=80), nullable=False),
         sa.Column("made", sa.BigInteger(), nullable=False),
         sa.Column("way", sa.String(length=8), server_default="", nullable=False),
+        sa.Column("batch", sa.String(length=32), nullable=True),
         sa.Column("printed", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("letter"),
     )

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("affair", sa.String(length=80), nullable=False),
         sa.Column("topic", sa.String(length=80), nullable=False),
         sa.Column("document", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("salt", sa.LargeBinary(length=16), nullable=True),
         sa.Column("said", sa.LargeBinary(), nullable=True),
         sa.Column("about", sa.LargeBinary(length=32), nullable=True),
         sa.Column("state", sa.String(length=12), nullable=False),
