@@ -57,8 +57,8 @@ def delivered(nation, body="portal"):
 
 
 def handled(nation, rogue, to="portal"):
-    rogue.until_handled("hub")
-    rogue.until_handled(to)
+    for peer in {"hub", to} & rogue.numbers.keys():
+        rogue.until_handled(peer)
     quiet(nation)
 
 

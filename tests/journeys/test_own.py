@@ -7,6 +7,7 @@ import re
 import pytest
 import sqlalchemy as sa
 
+from renkei.institution.subjects import subjects
 from tests.attacks.spy import watch
 from tests.browser import JOURNEY, sound, violations
 from tests.cards import Carded
@@ -63,6 +64,8 @@ def signed_in(nation, page):
     page.locator("form[action$='/ask'] button").click()
     answers_card(page)
     page.wait_for_url("**/records*")
+    portal = nation.world.institutions["portal"].database
+    until(lambda: portal.read_now(lambda c: c.execute(sa.select(subjects).where(subjects.c.code.is_not(None))).first()))
 
 
 def test_a_resident_reads_what_only_their_browser_can(nation, page):

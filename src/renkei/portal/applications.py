@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import Conflict, Malformed, NotFound, Unavailable
-from renkei.institution import applying, letters, subjects
+from renkei.errors import Conflict, Malformed, NotFound
+from renkei.institution import applying, letters
 from renkei.institution.applying import Asked
 from renkei.institution.database import Database
 from renkei.institution.entry import Entry
@@ -24,13 +24,13 @@ from renkei.institution.letters import Letters, Written
 from renkei.institution.member import Member
 from renkei.institution.relying import Presented
 from renkei.institution.settings import Clock
-from renkei.institution.subjects import Coded
 from renkei.law import Pack
 from renkei.law.counter import APPLICANT, CORPORATION, Procedure
 from renkei.law.tables import Title
 from renkei.messages.wire import MAX_ATTACHED, Applied, Attached
 from renkei.portal import apply_store as store
 from renkei.portal.proxies import CORPORATION as ACCOUNT
+from renkei.portal.store import code_of
 
 DRAFTS_MOST = 50
 """Of one resident, at a time."""
@@ -353,10 +353,7 @@ class Applications:
         return applying.statement(self._pack, part.procedure, part.body, form, papers, mark)
 
     async def _written(self, account: str, body: str, procedure: Procedure, said: Applied) -> Written:
-        known = (await self._database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
-        if known is None or known.code is None:
-            raise Unavailable("Your file is still being set up.", ja="準備中です。", code="no-code")
-        code: Coded = known.code
+        code = await code_of(self._database, account)
         return await asyncio.to_thread(lambda: self.letters.write(body, procedure.affair, procedure.code, code, said))
 
     async def _sent(self, account: str, id_: str, code: str) -> Part:

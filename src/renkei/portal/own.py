@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from renkei.codes import encrypt
 from renkei.errors import Malformed, NotFound, Unavailable
-from renkei.institution import subjects
 from renkei.institution.database import Database
 from renkei.institution.entry import Entry
 from renkei.institution.keys import Keys
@@ -26,6 +25,7 @@ from renkei.institution.settings import Clock
 from renkei.institution.subjects import Coded
 from renkei.messages.signing import own_document, sealable
 from renkei.messages.wire import Answer, Envelope, Inquiry, Message, OwnAsked, OwnProof, Receipt, Submit
+from renkei.portal import store
 from renkei.record.admission import DAY
 from renkei.record.state import ref_of
 
@@ -98,6 +98,7 @@ class OwnInformation:
             raise Malformed(
                 "Choose what you want to see.", ja="表示する情報を選んでください。", code="items", field="item"
             )
+        await store.code_of(self._database, account)  # told before the card is asked for
         now = self._clock()
         wish, name = Wish(account, body, wanted, now, self._member.pack.day(now).isoformat()), os.urandom(16).hex()
         with self._lock:
@@ -115,10 +116,8 @@ class OwnInformation:
         wish = self.wish(account, name)
         message = own_message(self._origin, sha256(wish.document).digest())
         await self._entry.verifier().checked(shown, "authentication", message)
-        known = (await self._database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
-        if known is None or known.code is None:
-            raise Unavailable("Your file is still being set up.", ja="準備中です。", code="no-code")
-        signed = [(item, self._inquiry(wish, item, known.code)) for item in wish.keys]
+        code = await store.code_of(self._database, account)
+        signed = [(item, self._inquiry(wish, item, code)) for item in wish.keys]
         with self._lock:
             if self._wishes.get(name) is not wish:
                 raise _over()

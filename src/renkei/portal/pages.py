@@ -15,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import Body
 from litestar.response import Redirect
 
-from renkei.errors import NotFound, Refused, RenkeiError, Unavailable
+from renkei.errors import NotFound, Refused, RenkeiError
 from renkei.institution import subjects, wording
 from renkei.institution.letters import letters
 from renkei.institution.web import Pages, cookie_session, language
@@ -93,13 +93,11 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
                 remedy_ja="カードを受け取った窓口にお問い合わせください。",
                 code="card-unknown",
             )
-        found = (await portal.database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
-        if found is None or found.code is None:
-            raise _awaited()
+        code = await store.code_of(portal.database, account)
         held = await portal.database.read(
             lambda c: {e for column in (store.records.c.epoch, letters.c.epoch) for e in subjects.epochs(c, column)}
         )
-        return [portal.member.carry(*found.code, epoch) for epoch in sorted(held)]
+        return [portal.member.carry(*code, epoch) for epoch in sorted(held)]
 
     @get("/", include_in_schema=False)
     async def start(request: Request[Any, Any, Any]) -> Redirect:
@@ -197,14 +195,6 @@ def _acts_no_more() -> Refused:
         remedy_ja="「代理を終了」を押すと、自分の画面に戻ります。",
         code="acting-over",
         back="/proxies",
-    )
-
-
-def _awaited() -> Unavailable:
-    return Unavailable(
-        "Your file is still being set up. Look again in a moment.",
-        ja="準備中です。少ししてから、もう一度ご覧ください。",
-        code="no-code",
     )
 
 

@@ -12,6 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from renkei.errors import Unavailable
+from renkei.institution import subjects
+from renkei.institution.database import Database
+from renkei.institution.subjects import Coded
 from renkei.rows import Rows
 
 metadata = sa.MetaData()
@@ -374,3 +378,17 @@ def use_passkey(connection: sa.Connection, key: str, count: int, at: int) -> Non
 def remove_passkey(connection: sa.Connection, account: str, key: str) -> bool:
     ours = passkeys.c.account == account, passkeys.c.key == key
     return bool(connection.execute(passkeys.delete().where(*ours)).rowcount)
+
+
+async def code_of(database: Database, account: str) -> Coded:
+    """The portal's own code of whoever has this account; ``Unavailable`` while it is on its way."""
+    known = (await database.read(lambda c: subjects.by_local_id(c, [account]))).get(account)
+    if known is None or known.code is None:
+        raise Unavailable(
+            "Your file is still being set up.",
+            ja="準備中です。",
+            remedy="Look again in a moment.",
+            remedy_ja="少ししてから、もう一度ご覧ください。",
+            code="no-code",
+        )
+    return known.code
