@@ -31,11 +31,14 @@ mails = sa.Table(
     sa.Column("code", sa.LargeBinary, nullable=False),
     sa.Column("asked", sa.BigInteger, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("sent", sa.Integer, nullable=False),
     sa.Column("confirmed", sa.BigInteger),
     sa.Column("told", sa.BigInteger, nullable=False),
     sa.Column("lang", sa.String(2), nullable=False),
 )
-"""Where to write that something is new; address and code are locked; ``told``: when it was written last."""
+"""Where to write that something is new; address and code are locked, and empty once it is not wanted any more; ``told``: when it was
+written last; ``sent``: codes in the day from ``since``."""
 sa.Index("mails_told", mails.c.told)
 cases = sa.Table(
     "apply_cases",
@@ -103,12 +106,13 @@ def mail(connection: sa.Connection, account: str) -> sa.Row[Any] | None:
 
 
 def put_mail(connection: sa.Connection, row: dict[str, Any]) -> None:
-    drop_mail(connection, row["account"])
+    connection.execute(mails.delete().where(mails.c.account == row["account"]))
     connection.execute(mails.insert(), [row])
 
 
 def drop_mail(connection: sa.Connection, account: str) -> None:
-    connection.execute(mails.delete().where(mails.c.account == account))
+    """Forget the address; how often codes were asked for is still known."""
+    connection.execute(mails.update().where(mails.c.account == account).values(address=b"", code=b"", confirmed=None))
 
 
 def tried(connection: sa.Connection, account: str) -> None:

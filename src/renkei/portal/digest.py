@@ -6,6 +6,7 @@ An address is written to only after its owner has given back the code that was s
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hmac
 import re
 import secrets
@@ -13,11 +14,12 @@ import smtplib
 import ssl
 import urllib.parse
 from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
 from typing import Any
 
 import sqlalchemy as sa
 
-from renkei.errors import Malformed, NotFound, RenkeiError, SetupError, Unavailable
+from renkei.errors import Malformed, NotFound, Refused, RenkeiError, SetupError, Unavailable
 from renkei.institution import letters, subjects
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
@@ -30,10 +32,16 @@ ADDRESS = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0
 EVERY = 86_400_000
 """Milliseconds between two e-mails to one person, at least."""
 TRIES_MOST = 5
+"""Wrong codes, and codes asked for in a day: an address may be a stranger's, who wants none."""
 CODE_GOOD = 3_600_000
+ASK_EVERY = 60_000
 LOOK_EVERY = 300.0
 AT_ONCE = 200
 WITHIN = 20.0
+FAILURES_MOST = 5
+"""E-mails that could not be sent, after which a look ends: the mail server is away."""
+FOR_GOOD = 500
+"""From here on a reply of a mail server is for good (RFC 5321 section 4.2.1)."""
 
 
 class Digest:
@@ -69,9 +77,9 @@ class Digest:
     async def address(self, account: str) -> tuple[str, bool]:
         """The address of an account, and whether it was confirmed; empty: none."""
         row = await self._database.read(lambda c: store.mail(c, account))
-        return (
-            ("", False) if row is None else (self._keys.unlock(bytes(row.address)).decode(), row.confirmed is not None)
-        )
+        if row is None or not row.address:
+            return "", False
+        return self._keys.unlock(bytes(row.address)).decode(), row.confirmed is not None
 
     async def ask(self, account: str, address: str, lang: str) -> None:
         """Send a code to an address that is not written to before it comes back. ``Malformed`` for none."""
@@ -91,10 +99,24 @@ class Digest:
             "told": 0,
             "lang": lang,
         }
-        before = await self._database.read(lambda c: store.mail(c, account))
-        if before is not None and now - before.asked < 60_000:
-            raise Unavailable("A code was sent just now.", ja="確認コードを送信済みです。", code="again", status=429)
-        await self._database.write(lambda c: store.put_mail(c, row))
+
+        def commit(connection: sa.Connection) -> bool:
+            before = store.mail(connection, account)
+            today = before.sent if before is not None and now - before.since < EVERY else 0
+            if before is not None and (now - before.asked < ASK_EVERY or today >= TRIES_MOST):
+                return False
+            store.put_mail(connection, row | {"sent": today + 1, "since": before.since if today else now})
+            return True
+
+        if not await self._database.write(commit):
+            raise Unavailable(
+                "A code was sent just now, or too many today.",
+                ja="確認コードは送信済みか、本日の上限に達しています。",
+                remedy="Look into your mailbox, or come back tomorrow.",
+                remedy_ja="受信箱を確認するか、明日もう一度お試しください。",
+                code="mail-again",
+                status=429,
+            )
         ja = lang == "ja"
         await self._send(
             address,
@@ -109,7 +131,7 @@ class Digest:
 
         def commit(connection: sa.Connection) -> bool:
             row = store.mail(connection, account)
-            if row is None or row.tries >= TRIES_MOST or self._clock() - row.asked > CODE_GOOD:
+            if row is None or not row.code or row.tries >= TRIES_MOST or self._clock() - row.asked > CODE_GOOD:
                 return False
             store.tried(connection, account)
             good = hmac.compare_digest(self._keys.unlock(bytes(row.code)), code.strip().encode())
@@ -143,14 +165,21 @@ class Digest:
 
     async def check(self) -> int:
         """Write to everybody who has letters that came since we wrote to them last, and were not read; to how many."""
-        last, sent, now = "", 0, self._clock()
+        last, sent, failed, now = "", 0, 0, self._clock()
         while rows := await self._database.read(lambda c: store.mails_due(c, now - EVERY, last, AT_ONCE)):  # noqa: B023  # read at once
             last = rows[-1].account
             for row in rows:
-                if count := await self._database.read(lambda c, r=row: self._new(c, r)):  # type: ignore[misc]
-                    await self._tell(row, count)
-                    await self._database.write(lambda c, r=row: store.mailed(c, r.account, now))  # type: ignore[misc]
-                    sent += 1
+                count = await self._database.read(lambda c, r=row: self._new(c, r))  # type: ignore[misc]
+                if not count:
+                    continue
+                try:
+                    sent += await self._tell(row, count)
+                except Unavailable:  # perhaps of this address alone: it is tried again at the next look
+                    failed += 1
+                    if failed >= FAILURES_MOST:
+                        raise
+                    continue
+                await self._database.write(lambda c, r=row: store.mailed(c, r.account, now))  # type: ignore[misc]
         return sent
 
     def _new(self, connection: sa.Connection, row: Any) -> int:
@@ -161,7 +190,8 @@ class Digest:
         codes = [self._member.carry(*known.code, epoch) for epoch in epochs]
         return letters.unread(connection, codes, since=max(row.told, row.confirmed))
 
-    async def _tell(self, row: Any, count: int) -> None:
+    async def _tell(self, row: Any, count: int) -> bool:
+        """Whether it was sent: an address that is refused is tried again with the next letter, and keeps nobody else waiting."""
         ja, address = row.lang == "ja", self._keys.unlock(bytes(row.address)).decode()
         subject = "マイ・ポータルに新しいお知らせがあります" if ja else "Something new at My Portal"
         text = (
@@ -169,17 +199,32 @@ class Digest:
             if ja
             else f"New in your inbox: {count}. Sign in to read.\n{self._origin}/inbox\n\nThe same page ends these e-mails.\n"
         )
-        await self._send(address, subject, text)
+        try:
+            await self._send(address, subject, text)
+        except Refused:
+            return False
         self._observe.count("digests_sent")
+        return True
 
     async def _send(self, address: str, subject: str, text: str) -> None:
-        message = EmailMessage()
+        message, now = EmailMessage(), dt.datetime.fromtimestamp(self._clock() / 1000, dt.UTC)
         message["From"], message["To"], message["Subject"] = self._sender, address, subject
+        message["Date"], message["Message-ID"] = format_datetime(now), make_msgid(domain=self._sender.partition("@")[2])
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no reply from holidays
         message.set_content(text)
         try:
             await asyncio.to_thread(self._deliver, message)
-        except (OSError, smtplib.SMTPException):
+        except (OSError, smtplib.SMTPException) as error:
             self._observe.count("mails_failed")
+            if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients[address][0] >= FOR_GOOD:
+                raise Refused(
+                    "The mail server does not take this address.",
+                    ja="このアドレスには送信できませんでした。",
+                    remedy="Check it for a slip.",
+                    remedy_ja="入力に誤りがないか確認してください。",
+                    code="address-refused",
+                    field="address",
+                ) from None
             raise Unavailable(
                 "The e-mail could not be sent.",
                 ja="メールを送信できませんでした。",

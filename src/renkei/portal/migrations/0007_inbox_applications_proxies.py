@@ -57,6 +57,8 @@ def upgrade() -> None:
         sa.Column("code", sa.LargeBinary(), nullable=False),
         sa.Column("asked", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("confirmed", sa.BigInteger(), nullable=True),
         sa.Column("told", sa.BigInteger(), nullable=False),
         sa.Column("lang", sa.String(length=2), nullable=False),
