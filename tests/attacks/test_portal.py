@@ -2,26 +2,29 @@
 
 Claims it tries to break: it learns the code of nobody but whom a recorded inquiry is about, however it asks for conversions; it is given
 no more of them than its rate allows; what it asks changes nothing for anyone else; nobody's own information is shown to it, stolen or not,
-without that person's card.
+without that person's card; nothing that the law wants signed is granted but to whom signed it, as they signed it, once.
 """
 
 import datetime as dt
 import itertools
+import os
 from hashlib import sha256
 
 import msgspec
 import pytest
 import sqlalchemy as sa
+from cryptography import x509
 
-from renkei.card.client import AUTHENTICATION, CardClient
+from renkei.card.client import AUTHENTICATION, SIGNATURE, CardClient
 from renkei.card.virtual import CardFile
 from renkei.codes import Ciphertext, Domain, decrypt, encrypt
 from renkei.errors import Malformed
-from renkei.institution import subjects
-from renkei.institution.relying import authentication_message, number_message, own_message
+from renkei.institution import applying, subjects
+from renkei.institution.relying import attributes_of, authentication_message, number_message, own_message
 from renkei.institution.settings import system_clock
 from renkei.messages.signing import SealKey, own_document
 from renkei.messages.wire import (
+    Applied,
     CodeByCard,
     DomainRef,
     Failed,
@@ -41,6 +44,7 @@ from renkei.record.state import ref_of
 from tests.attacks.changes import changes, plain
 from tests.attacks.measures import entries, quiet, recorded, size
 from tests.attacks.rogue import Rogue, some_code
+from tests.attacks.test_correspondent import deliver
 from tests.cards import Carded
 from tests.world import until
 
@@ -174,7 +178,7 @@ def test_beyond_its_rate_it_is_refused_and_holds_up_nobody(portal, unharmed):
 # ------------------------------------------------------------------ what residents are shown of themselves
 
 OWN = {"affair": "own-information", "purpose": "own-information", "item": "local-tax"}
-PIN = "1234"
+PIN, SIGNATURE_PIN = "1234", "ABC123"
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +373,92 @@ def test_the_resident_s_own_card_opens_it(carded, thief):
     envelope, key = asks(thief, 0)
     thief.send("tax-union", proof(thief, envelope, key, by=0))
     until(lambda: told_of(thief, envelope) == "provided")
+
+
+# ------------------------------------------------------------------ what residents apply for
+
+CITY, MOVING = "ohashi-city", "move-out-notice"
+
+
+def application(thief, *, by=0, form=(), key=SIGNATURE, days=0, word="", said="", case=None, **more):
+    """Somebody moves out, signed with the card of ``by``: ``form`` is sent otherwise than it was signed, ``said`` claims a representative
+    whom the signature does not (``word``)."""
+    pack = thief.nation.world.institutions[CITY].member.pack
+    procedure, card, pin = pack.procedures[MOVING], thief.cards[by], PIN if key is AUTHENTICATION else SIGNATURE_PIN
+    certificate = x509.load_der_x509_certificate(card.certificate(SIGNATURE, SIGNATURE_PIN))
+    holder = attributes_of(pack.header.cards, certificate)
+    born = dt.date.fromisoformat(holder.birth).isoformat()
+    fit = {"full-name": holder.name, "date-of-birth": born, "moved-on": "2026-11-01"}
+    filled = {a.name: fit.get(a.question.code, "大橋市中央一丁目") for a in applying.asked(pack, [procedure], {})}
+    filled["telephone@applicant" if "telephone@applicant" in filled else "telephone"] = "0312345678"
+    mark = applying.Mark(today(thief, days), case or os.urandom(16).hex(), word)
+    signed = applying.statement(pack, procedure, CITY, filled, [], mark)
+    proof = {"statement": signed, "certificate": card.certificate(key, pin), "signature": card.sign(key, pin, signed)}
+    return Applied(form={**filled, **dict(form)}, by=said or word, **proof | more)
+
+
+def applies(thief, applied, persona=0):
+    """Sent to the city about this persona; how it stands there once its signature was looked at."""
+    topic = thief.nation.world.institutions[CITY].member.pack.procedures[MOVING].affair, MOVING
+    envelope = deliver(thief, applied, to=CITY, topic=topic, code=thief.codes[persona])
+    return until(lambda: looked_at(thief, envelope.id.hex()))
+
+
+def looked_at(thief, id_):
+    status, told = thief.nation.http(CITY, f"/applications/{id_}")
+    return told if status == 200 and (told["signed"] != "unchecked" or told["state"] != "received") else None
+
+
+def grants(thief, told):
+    return thief.nation.http(CITY, f"/applications/{told['id']}", {"state": "granted", "words": ""})[0]
+
+
+def test_what_a_resident_signed_is_granted_to_them(thief):
+    told = applies(thief, application(thief))
+    assert (told["signed"], told["state"]) == ("good", "received")
+    assert grants(thief, told) == 200
+
+
+def test_what_was_signed_once_is_good_once(thief):
+    """The portal keeps what a resident signed, and sends it again: for them, or for somebody else."""
+    signed = application(thief)
+    assert applies(thief, signed)["state"] == "received"
+    for persona in (0, 1):
+        told = applies(thief, signed, persona)
+        assert told["state"] == "refused"
+        assert grants(thief, told) == 409
+
+
+def test_what_one_signed_is_not_another_s(thief):
+    told = applies(thief, application(thief, by=1), persona=0)
+    assert told["signed"] == "other"
+    assert grants(thief, told) == 409
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"form": {"moved-on": "2026-11-02"}},
+        {"said": "attorney"},
+        {"days": -3},
+        {"days": 3},
+        {"key": AUTHENTICATION},
+        {"statement": b""},
+        {"signature": b"x" * 256},
+        {"certificate": b"x"},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_what_was_not_signed_so_is_not_granted(thief, changed):
+    told = applies(thief, application(thief, **changed))
+    assert told["signed"] == "bad" or told["state"] == "refused"
+    assert grants(thief, told) == 409
+
+
+def test_a_representative_is_seen_to_be_one(thief):
+    """The body sees whose card it was; only the portal vouches that it was left to them, and the clerk is told so."""
+    told = applies(thief, application(thief, by=1, word="attorney"), persona=0)
+    assert (told["signed"], told["by"]) == ("proxy", "attorney")
 
 
 def test_no_other_body_asks_in_a_resident_s_name(carded):

@@ -102,10 +102,12 @@ class Digest:
 
         def commit(connection: sa.Connection) -> bool:
             before = store.mail(connection, account)
-            today = before.sent if before is not None and now - before.since < EVERY else 0
-            if before is not None and (now - before.asked < ASK_EVERY or today >= TRIES_MOST):
+            since, today = now, 0
+            if before is not None and now - before.since < EVERY:
+                since, today = before.since, before.sent
+            if today >= TRIES_MOST or (before is not None and now - before.asked < ASK_EVERY):
                 return False
-            store.put_mail(connection, row | {"sent": today + 1, "since": before.since if today else now})
+            store.put_mail(connection, row | {"sent": today + 1, "since": since})
             return True
 
         if not await self._database.write(commit):
