@@ -12,6 +12,7 @@ from renkei.errors import NotFound, RenkeiError
 from renkei.institution.entry import Form, Render
 from renkei.institution.web import language
 from renkei.portal import store
+from renkei.portal.guards import account_of
 from renkei.portal.sessions import mark_of
 
 if TYPE_CHECKING:
@@ -20,22 +21,9 @@ if TYPE_CHECKING:
 Ask = Request[Any, Any, Any]
 
 
-def account_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
+def account_pages(portal: Portal, render: Render, inside: list[Any], alone: list[Any]) -> list[Any]:
     """``/account``."""
     sessions = portal.sessions
-
-    def account_of(request: Ask) -> str:
-        """The resident's; nobody's cards all have the same, which is nobody's to look at."""
-        account = str(request.state.account)
-        if not account:
-            raise NotFound(
-                "The numbering authority knows nobody by this card.",
-                ja="このカードの持ち主を、付番機関が確認できませんでした。",
-                remedy="Ask at the counter where you were given the card.",
-                remedy_ja="カードを受け取った窓口にお問い合わせください。",
-                code="card-unknown",
-            )
-        return account
 
     async def show(request: Ask, problem: Any = None, status: int = 200) -> Response[bytes]:
         account, fresh = account_of(request), sessions.is_fresh(request.session)
@@ -72,11 +60,11 @@ def account_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any
         await sessions.end_others(account_of(request), mark_of(request.session))
         return Redirect("/account", status_code=303)
 
-    @post("/account/again", guards=inside, include_in_schema=False)
-    async def again(request: Ask) -> Redirect:
+    @post("/account/again", guards=alone, include_in_schema=False)
+    async def again(request: Ask, data: Form) -> Redirect:
         """Sign in anew, and come back: what opens the door for later wants a proof of now."""
         await sessions.end(mark_of(request.session))
-        request.set_session({"next": "/account"})
+        request.set_session({"next": "/proxies" if data.get("next") == "proxies" else "/account"})
         return Redirect("/signin", status_code=303)
 
     @post("/account/passkeys", guards=inside, include_in_schema=False)

@@ -10,11 +10,12 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from renkei.errors import NotFound, RenkeiError
+from renkei.errors import RenkeiError
 from renkei.institution import applying, wording
 from renkei.institution.entry import Form, Render, no_answer, presented
 from renkei.institution.web import language
 from renkei.portal.applications import OPEN, Case
+from renkei.portal.guards import account_of
 from renkei.portal.proxies import CORPORATION
 
 if TYPE_CHECKING:
@@ -30,19 +31,6 @@ def apply_pages(portal: Portal, render: Render, inside: list[Any]) -> list[Any]:
 
     def lang_of(request: Ask) -> str:
         return language(request, portal.settings.language)
-
-    def account_of(request: Ask) -> str:
-        """The resident's; nobody's cards all have the same, which is nobody's to write in."""
-        account = str(request.state.account)
-        if not account:
-            raise NotFound(
-                "The numbering authority knows nobody by this card.",
-                ja="このカードの持ち主を、付番機関が確認できませんでした。",
-                remedy="Ask at the counter where you were given the card.",
-                remedy_ja="カードを受け取った窓口にお問い合わせください。",
-                code="card-unknown",
-            )
-        return account
 
     def by(request: Ask) -> str:
         """As what somebody else acts here for the resident; empty: nobody does."""

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Request, Response, get, post
-from litestar.connection import ASGIConnection
 from litestar.enums import RequestEncodingType
-from litestar.exceptions import NotAuthorizedException
-from litestar.handlers import BaseRouteHandler
 from litestar.params import Body
 from litestar.response import Redirect
 
-from renkei.errors import NotFound, Refused, RenkeiError
+from renkei.errors import Refused, RenkeiError
 from renkei.institution import subjects, wording
 from renkei.institution.letters import letters
 from renkei.institution.web import Pages, cookie_session, language
 from renkei.portal import store
 from renkei.portal.account_pages import account_pages
 from renkei.portal.apply_pages import apply_pages
+from renkei.portal.guards import SELF, account_of, signed_in
 from renkei.portal.inbox_pages import inbox_pages
 from renkei.portal.own_pages import own_pages
 from renkei.portal.proxies import APPLY, READ, STAFF
@@ -34,36 +32,6 @@ if TYPE_CHECKING:
     from renkei.portal.service import Portal
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-
-
-SELF = "self"
-
-
-def signed_in(portal: Portal, scope: str = "") -> Any:
-    """Lets in a resident with a session: until it is over, or the key it was begun with opens nothing any more.
-
-    Whoever acts for somebody else is let into what the grant's ``scope`` says, as that person; into pages of oneself (``SELF``) as who they
-    are; and into no others.
-    """
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        account = await portal.resident(connection.session, connection.headers.get("user-agent", ""))
-        if account is None:
-            raise NotAuthorizedException
-        connection.state.account = account
-        grant = await portal.proxies.acting(connection.session, account) if "acting" in connection.session else None
-        if grant is None or scope == SELF:
-            if "acting" in connection.session and scope != SELF:  # it ended: nothing is done as oneself by mistake
-                raise _acts_no_more()
-            if scope == STAFF:
-                raise _acting()
-            return
-        if scope not in grant.scopes:
-            raise _acting()
-        connection.state.account, connection.state.grant = grant.row.principal, grant
-        await portal.proxies.note(grant, scope)
-
-    return guard
 
 
 def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
@@ -84,16 +52,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
 
     async def codes_of(request: Request[Any, Any, Any]) -> list[bytes]:
         """The codes under which the resident's records are filed: one, but while they go over to a new epoch."""
-        account = request.state.account
-        if not account:
-            raise NotFound(
-                "The numbering authority knows nobody by this card.",
-                ja="このカードの持ち主を、付番機関が確認できませんでした。",
-                remedy="Ask at the counter where you were given the card.",
-                remedy_ja="カードを受け取った窓口にお問い合わせください。",
-                code="card-unknown",
-            )
-        code = await store.code_of(portal.database, account)
+        code = await store.code_of(portal.database, account_of(request))
         held = await portal.database.read(
             lambda c: {e for column in (store.records.c.epoch, letters.c.epoch) for e in subjects.epochs(c, column)}
         )
@@ -160,7 +119,7 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         by_passkey,
         signout,
         *own_pages(portal, render, inside),
-        *account_pages(portal, render, inside),
+        *account_pages(portal, render, inside, [signed_in(portal, SELF)]),
         *record_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
         *inbox_pages(portal, render, [signed_in(portal, READ)], inside, codes_of),
         *apply_pages(portal, render, [signed_in(portal, APPLY)]),
@@ -174,28 +133,6 @@ def portal_pages(portal: Portal) -> tuple[list[Any], dict[str, Any]]:
         "middleware": [session.middleware],
     }
     return handlers, options
-
-
-def _acting() -> Refused:
-    return Refused(
-        "This was not left to you, or is for whoever acts for a corporation.",
-        ja="この機能は任されていないか、法人の代理中だけ使えます。",
-        remedy="Choose for whom you act, or stop acting for somebody else.",
-        remedy_ja="「代理人」の画面で、代理をはじめるか終了してください。",
-        code="acting",
-        back="/proxies",
-    )
-
-
-def _acts_no_more() -> Refused:
-    return Refused(
-        "You do not act for them any more.",
-        ja="代理の期限が切れたか、終了しました。",
-        remedy="Stop acting for them, to go on for yourself.",
-        remedy_ja="「代理を終了」を押すと、自分の画面に戻ります。",
-        code="acting-over",
-        back="/proxies",
-    )
 
 
 def _secret() -> Refused:

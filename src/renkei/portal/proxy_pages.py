@@ -11,6 +11,7 @@ from litestar.response import Redirect
 from renkei.errors import NotFound, RenkeiError
 from renkei.institution.entry import Form, Render
 from renkei.institution.web import language
+from renkei.portal.guards import account_of
 from renkei.portal.proxies import DAYS_MOST, NAME_MOST, READ, SCOPES, STAFF
 
 if TYPE_CHECKING:
@@ -22,18 +23,6 @@ Ask = Request[Any, Any, Any]
 def proxy_pages(portal: Portal, render: Render, alone: list[Any], staffing: list[Any]) -> list[Any]:
     """``/proxies``: pages of oneself; ``/company``: whom the officer of a corporation lets act for it."""
     proxies = portal.proxies
-
-    def account_of(request: Ask) -> str:
-        account = str(request.state.account)
-        if not account:
-            raise NotFound(
-                "The numbering authority knows nobody by this card.",
-                ja="このカードの持ち主を、付番機関が確認できませんでした。",
-                remedy="Ask at the counter where you were given the card.",
-                remedy_ja="カードを受け取った窓口にお問い合わせください。",
-                code="card-unknown",
-            )
-        return account
 
     async def show(
         request: Ask, *, code: str = "", given: Any = None, problem: Any = None, status: int = 200
