@@ -34,13 +34,15 @@ from renkei.portal import proxy_store as store
 READ, APPLY = SCOPES = ("read", "apply")
 STAFF = "staff"
 """To let others act for a corporation."""
-ATTORNEY, GUARDIAN, OFFICER = "attorney", "guardian", "officer"
+ATTORNEY, GUARDIAN, OFFICER, SHIELD = "attorney", "guardian", "officer", "shield"
 """Kinds, besides ``STAFF``: whom an officer lets act."""
 AGENT, PRINCIPAL = "agent", "of"
 CORPORATION = "corp-"
 """How the account of a corporation begins; its number follows."""
 DAYS_MOST = 366
 INVITED_FOR = 7 * 86_400_000
+UNKNOWN_FOR = 366 * 86_400_000
+"""Milliseconds for which what a body says of somebody waits until they are known here."""
 NAME_MOST = 40
 GRANTS_MOST = 20
 SEEN_EVERY = 600_000
@@ -200,12 +202,13 @@ class Proxies:
         if not isinstance(said, Told) or not one.topic or one.topic not in sides:
             return
         kind, side = sides[one.topic]
-        if one.topic == law.guarded and not said.values.get("pair"):
-            self._shield(connection, one, account)
-            return
         values = {name: str(said.values.get(name, "")) for name in ("pair", "until", "number", "name")}
-        corporate = kind == OFFICER and side == PRINCIPAL
-        if not 0 < len(values["pair"]) <= 64 or not _is_day(values["until"]) or (account is None and not corporate):
+        if one.topic == law.guarded and not values["pair"]:
+            if account is not None:
+                self._shield(connection, account, one.sender, one.at)
+                return
+            kind, values["pair"], values["until"] = SHIELD, one.id.hex(), self._today
+        if not 0 < len(values["pair"]) <= 64 or not _is_day(values["until"]):
             self._observe.count("pairings_unknown")
             return
         if kind == OFFICER and not self._ask_for(connection, values["number"]):
@@ -226,11 +229,10 @@ class Proxies:
         store.put_pairing(connection, row)
         self._complete(connection, values["pair"], one.sender)
 
-    def _shield(self, connection: sa.Connection, one: Arrived, account: str | None) -> None:
+    def _shield(self, connection: sa.Connection, account: str, sender: str, at: int) -> None:
         """A body protects somebody: nobody is their guardian any more, and nobody but this body makes anybody so again."""
-        if account is not None:
-            store.end_all(connection, account, GUARDIAN, one.at)
-            store.block(connection, account, one.sender)
+        store.end_all(connection, account, GUARDIAN, at)
+        store.block(connection, account, sender)
 
     def _ask_for(self, connection: sa.Connection, number: str) -> bool:
         """Ask the authority for a corporation's code, if we have none; ``False`` if that is no number of one."""
@@ -242,17 +244,21 @@ class Proxies:
         return given == number
 
     def resolve(self, connection: sa.Connection) -> None:
-        """Codes have come: perhaps of corporations that letters wait for."""
+        """Codes have come: perhaps of those whom letters wait for, that came sooner."""
         for row in store.unresolved(connection):
             code = Coded(bytes(row.code), row.epoch)
             if (known := subjects.by_code(connection, self._member, [code]).get(code)) is not None:
                 store.resolve(connection, row, known.local_id)
-                self._complete(connection, row.token, row.sender)
+                if row.kind == SHIELD:
+                    store.forget_pairing(connection, row.token, row.sender)
+                    self._shield(connection, known.local_id, row.sender, row.at)
+                else:
+                    self._complete(connection, row.token, row.sender)
 
     def _complete(self, connection: sa.Connection, token: str, sender: str) -> None:
         both = store.pairing(connection, token, sender)
         agent, principal = both.get(AGENT), both.get(PRINCIPAL)
-        if agent is None or principal is None or not principal.account:
+        if agent is None or principal is None or not (agent.account and principal.account):
             return
         store.forget_pairing(connection, token, sender)
         of, kind, until = principal.account, agent.kind, min(agent.until, principal.until)
@@ -281,9 +287,9 @@ class Proxies:
         store.add(connection, {**made, "agent": agent.account, "since": at})
 
     async def forget(self) -> None:
-        """Pairs whose other half never came."""
-        before = self._clock() - INVITED_FOR
-        await self._database.write(lambda c: store.forget_old_pairings(c, before))
+        """Pairs whose other half never came, or whose persons never became known here."""
+        half, unknown = self._clock() - INVITED_FOR, self._clock() - UNKNOWN_FOR
+        await self._database.write(lambda c: store.forget_old_pairings(c, half, unknown))
 
 
 def _digest(code: str) -> bytes:

@@ -56,8 +56,8 @@ pairings = sa.Table(
     sa.Column("named", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
-"""Of two letters by which a body says who acts for whom, those of which the other has not come; ``account`` is empty while the code of a
-corporation is on its way to us."""
+"""Of two letters by which a body says who acts for whom, those of which the other has not come; ``account`` is empty while we
+know nobody by their code: theirs is on its way to us, or a corporation's is."""
 
 blocks = sa.Table(
     "proxy_blocks",
@@ -67,7 +67,7 @@ blocks = sa.Table(
 )
 """Who is protected by which body."""
 INVITED = grants.c.agent.is_(None)
-LISTED, ACTS_LISTED = 300, 50
+LISTED, ACTS_LISTED, UNRESOLVED_MOST = 300, 50, 2000
 
 
 def add(connection: sa.Connection, row: dict[str, Any]) -> None:
@@ -132,8 +132,9 @@ def pairing(connection: sa.Connection, token: str, sender: str) -> dict[str, sa.
 
 
 def unresolved(connection: sa.Connection) -> list[sa.Row[Any]]:
-    """Those about a corporation whose code was not here when they came."""
-    return list(connection.execute(sa.select(pairings).where(pairings.c.account == "").limit(500)))
+    """Those about somebody who was not known here when they came, newest first."""
+    waiting = sa.select(pairings).where(pairings.c.account == "").order_by(pairings.c.at.desc()).limit(UNRESOLVED_MOST)
+    return list(connection.execute(waiting))
 
 
 def resolve(connection: sa.Connection, row: Any, account: str) -> None:
@@ -147,8 +148,10 @@ def forget_pairing(connection: sa.Connection, token: str, sender: str) -> None:
     connection.execute(pairings.delete().where(p.token == token, p.sender == sender))
 
 
-def forget_old_pairings(connection: sa.Connection, before: int) -> None:
-    connection.execute(pairings.delete().where(pairings.c.at < before))
+def forget_old_pairings(connection: sa.Connection, half: int, unknown: int) -> None:
+    """Those older than ``half`` that only wait for the other letter, and those older than ``unknown``."""
+    p = pairings.c
+    connection.execute(pairings.delete().where(sa.or_(sa.and_(p.at < half, p.account != ""), p.at < unknown)))
 
 
 def last_said(connection: sa.Connection, principal: str, agent: str, kind: str) -> int:

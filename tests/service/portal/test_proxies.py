@@ -1,5 +1,6 @@
 """Representatives on a running nation: what was left to them, listed for both, ended at once; and guardians, by a town's record."""
 
+import contextlib
 import datetime as dt
 import re
 
@@ -283,6 +284,50 @@ def test_protection_that_comes_later_ends_it_and_no_other_body_brings_it_back(na
     assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, standing.principal)) is None
     assert say(nation, child, guardian, over=True)[0] == 202
     until(lambda: all(r.ended for r in guards(nation)))
+
+
+@contextlib.contextmanager
+def unknown(nation, *accounts):
+    """Their codes are not here yet when bodies write of them; then they come."""
+    portal, table = nation.world.institutions["portal"], subjects.subjects
+    theirs = table.c.local_id.in_(accounts)
+    rows = portal.database.read_now(lambda c: [r._asdict() for r in c.execute(sa.select(table).where(theirs))])
+    assert len(rows) == len(accounts)
+    nation.do(portal.database.write(lambda c: c.execute(table.delete().where(theirs))))
+    yield
+
+    def come_(connection):
+        connection.execute(table.insert(), rows)
+        portal.proxies.resolve(connection)
+
+    nation.do(portal.database.write(come_))
+
+
+def waiting(nation):
+    return nation.world.institutions["portal"].database.read_now(proxy_store.unresolved)
+
+
+def test_what_is_said_before_they_are_known_here_waits_for_them(nation, family):
+    (_, child), guardian = family
+    assert say(nation, child, guardian)[0] == 202
+    (first,) = until(lambda: [r for r in guards(nation) if r.ended is None])
+    assert say(nation, child, guardian, over=True)[0] == 202
+    until(lambda: all(r.ended for r in guards(nation)))
+    with unknown(nation, first.principal, first.agent):
+        assert say(nation, child, guardian)[0] == 202
+        until(lambda: len(waiting(nation)) == 2)
+        nation.do(nation.world.institutions["portal"].proxies.forget())
+    (again,) = until(lambda: [r for r in guards(nation) if r.ended is None])
+    assert (again.principal, again.agent) == (first.principal, first.agent)
+    with unknown(nation, first.principal):
+        assert nation.http(CITY, "/flags", {"local_id": child, "manual": True, "withheld": False})[0] == 200
+        until(lambda: waiting(nation))
+        assert [r for r in guards(nation) if r.ended is None]
+    until(lambda: all(r.ended for r in guards(nation)))
+    portal = nation.world.institutions["portal"]
+    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, first.principal)) == CITY
+    assert waiting(nation) == []
+    assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
 
 
 def test_an_agent_reports_nothing_and_leaves_unread_what_is_unread(nation, pair):
