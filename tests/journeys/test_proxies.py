@@ -53,7 +53,7 @@ def invites(page, form="/proxies/invite", theirs="隣の健二", mine="花子"):
     at.locator("[name=until]").fill(UNTIL)
     at.locator("button").click()
     sound(page)
-    return page.inner_text(".ticket")
+    return page.inner_text(".key")
 
 
 def takes_up(nation, page, code):
@@ -148,7 +148,7 @@ def test_with_the_keyboard_alone(nation, opened):
     page.fill("#until", UNTIL)  # how dates are typed is the browser's affair
     tab_to(page, "form[action='/proxies/invite'] button")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".ticket")
+    page.wait_for_selector(".key")
 
 
 def test_axe_finds_nothing(nation, browser):

@@ -99,7 +99,7 @@ def test_an_officer_lets_staff_act_and_ends_it(nation, company):
     given = {"theirs": "Nagisa, accounts", "until": SOON, "scope-apply": "yes"}
     status, text = hanako.form("/company", "/company/invite", **given)
     assert status == 200
-    code = re.search(r'class="ticket">([0-9a-f-]+)<', text)[1]
+    code = re.search(r'class="key">([0-9a-f-]+)<', text)[1]
     status, text = nagisa.form("/proxies", "/proxies/accept", code=code)
     assert known.name in text
     (mine,) = re.findall(r'action="/proxies/([0-9a-f]{32})/act"', text)

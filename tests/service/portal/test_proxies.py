@@ -28,7 +28,7 @@ def invited(browser, *, until_=SOON, **scopes):
     given = {"theirs": "my neighbour", "mine": "Hanako", "until": until_, **{f"scope-{s}": "yes" for s in scopes}}
     status, text = browser.form("/proxies", "/proxies/invite", **given)
     assert status == 200, text
-    return re.search(r'class="ticket">([0-9a-f-]+)<', text)[1]
+    return re.search(r'class="key">([0-9a-f-]+)<', text)[1]
 
 
 def accepted(agent, code):
