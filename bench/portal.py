@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 from tests.world import Running, until
+
+from renkei.institution.letters import DELIVERED, letters
 
 USERS = 50
 READS = 1.0
@@ -24,7 +27,24 @@ READS = 1.0
 TURNS = 12
 ASKED = 40
 """Accesses in each user's file."""
-PAGES = ("/records", "/records?q=tax", "/records/{first}", "/account", "/signin")
+TOLD = 20
+"""Letters in each inbox."""
+CITY = "ohashi-city"
+PAGES = (
+    "/records",
+    "/records?q=tax",
+    "/records/{access}",
+    "/inbox",
+    "/inbox/{letter}",
+    "/apply",
+    "/apply/{case}?step=choose",
+    "/apply/{case}?step=form",
+    "/apply/{case}?step=send",
+    "/own?of=" + CITY,
+    "/proxies",
+    "/account",
+    "/signin",
+)
 
 
 async def signed_in(nation: Running, persona: int) -> httpx.AsyncClient:
@@ -36,6 +56,29 @@ async def signed_in(nation: Running, persona: int) -> httpx.AsyncClient:
     answer = await client.post("/signin", data={"_csrf_token": token[1], "secret": secret})
     assert answer.status_code == 303, answer.status_code
     return client
+
+
+async def own(client: httpx.AsyncClient) -> dict[str, str]:
+    """What is this user's alone: an access, a letter, an application that was filled in."""
+
+    async def found(path: str, what: str) -> str:
+        at = re.search(what, (await client.get(path)).text)
+        assert at, path
+        return at[1]
+
+    async def post(path: str, **data: Any) -> str:
+        token = await found("/apply", r'name="_csrf_token" value="([^"]*)"')
+        answer = await client.post(path, data={"_csrf_token": token, **data})
+        assert answer.status_code == 303, (path, answer.status_code)
+        return answer.headers["location"]
+
+    case = (await post("/apply", event="disaster")).rpartition("/")[2]
+    await post(f"/apply/{case}/choose", chosen=["damage-certificate"], **{"place-home": CITY})
+    return {
+        "access": await found("/records", r'href="/records/(\d+)"'),
+        "letter": await found("/inbox", r'href="/inbox/([0-9a-f]{64})"'),
+        "case": case,
+    }
 
 
 async def first_byte(client: httpx.AsyncClient, path: str) -> float:
@@ -57,6 +100,11 @@ async def user(client: httpx.AsyncClient, path: str, late: float) -> list[float]
     return took
 
 
+def letters_here(connection: sa.Connection) -> int:
+    here = sa.select(sa.func.count()).select_from(letters).where(letters.c.state == DELIVERED)
+    return int(connection.execute(here).scalar_one())
+
+
 def told(took: list[float]) -> dict[str, float]:
     ordered = sorted(took)
     at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)  # noqa: E731
@@ -74,16 +122,12 @@ async def weights(client: httpx.AsyncClient, path: str) -> int:
 
 async def measure(nation: Running) -> dict[str, Any]:
     clients = [await signed_in(nation, n) for n in range(USERS)]
-    first = re.search(r'href="(/records/\d+)"', (await clients[0].get("/records")).text)
-    assert first
-    own = {c: re.search(r"/records/(\d+)", (await c.get("/records")).text) for c in clients}
+    theirs = {c: await own(c) for c in clients}
     found: dict[str, Any] = {}
     for path in PAGES:
-        spread = [
-            user(c, path.format(first=m[1] if m else 0), n * READS / USERS) for n, (c, m) in enumerate(own.items())
-        ]
+        spread = [user(c, path.format(**ids), n * READS / USERS) for n, (c, ids) in enumerate(theirs.items())]
         took = [t for times in await asyncio.gather(*spread) for t in times]
-        weight = await weights(clients[0], path.format(first=first[1].rpartition("/")[2]))
+        weight = await weights(clients[0], path.format(**theirs[clients[0]]))
         found[path] = {**told(took), "kilobytes": round(weight / 1000, 1)}
     floor = [
         t
@@ -102,6 +146,12 @@ def main() -> None:
             personas = len(nation.plan.personas)
             for n in range(ASKED * personas):
                 nation.ask(persona=n % personas, wait=0)
+            renewal = {"notice": "care-renewal", "values": {"day": "2027-01-31"}}
+            for n in range(TOLD * personas):
+                assert (
+                    nation.http(CITY, "/letters", renewal | {"local_id": nation.local_id(CITY, n % personas)})[0] == 202
+                )
+            until(lambda: nation.world.institutions["portal"].database.read_now(letters_here) >= TOLD * personas, 120)
             until(lambda: int(nation.http("portal", "/health", token="")[1]["records"]) >= ASKED * personas, 120)
             found = asyncio.run(measure(nation))
         finally:

@@ -158,22 +158,33 @@ class Applications:
         row = await self._database.read(lambda c: store.case(c, account, id_))
         if row is None:
             raise NotFound("There is no such application.", ja="この手続はありません。")
-        draft = msgspec.json.decode(self._keys.unlock(bytes(row.draft)), type=Draft)
-        sent = {p.procedure: p for p in await self._database.read(lambda c: store.parts_of(c, [id_]))}
-        known = {bytes(p.letter): p for p in sent.values()}
-        refused = await self._database.read(lambda c: letters.refused(c, list(known)))
-        attached = tuple(await self._database.read(lambda c: store.attached(c, id_)))
-        offered = {p.code: p for p in applying.online(self._pack, row.event)}
-        # what was sent stays, whatever the law's pack has since become
-        shown = {c: offered.get(c) or _gone(c, row.event) for c in (*offered, *sent) if c in draft.chosen or c in sent}
-        parts = tuple(self._part(p, draft, sent.get(c), refused) for c, p in shown.items())
-        case = Case(row, draft, parts, attached, {})
+        attached = await self._database.read(lambda c: store.attached(c, id_))
+        (case,) = await self._cases([row])
         faults = {
             a.name: fault
             for a in case.questions
-            if (fault := applying.fault_of(self._pack, a.question, draft.form.get(a.name, "")))
+            if (fault := applying.fault_of(self._pack, a.question, case.draft.form.get(a.name, "")))
         }
-        return case._replace(faults=faults)
+        return case._replace(attached=tuple(attached), faults=faults)
+
+    async def _cases(self, rows: Sequence[Any]) -> list[Case]:
+        """Cases with their parts, but for what is attached and what is wrong."""
+
+        def read(connection: sa.Connection) -> tuple[list[Any], Mapping[bytes, str]]:
+            parts = store.parts_of(connection, [r.id for r in rows])
+            return parts, letters.refused(connection, [bytes(p.letter) for p in parts])
+
+        parts, refused = await self._database.read(read)
+        found = []
+        for row in rows:
+            draft = msgspec.json.decode(self._keys.unlock(bytes(row.draft)), type=Draft)
+            sent = {p.procedure: p for p in parts if p.case_id == row.id}
+            offered = {p.code: p for p in applying.online(self._pack, row.event)}
+            # what was sent stays, whatever the law's pack has since become
+            codes = [c for c in (*offered, *(s for s in sent if s not in offered)) if c in draft.chosen or c in sent]
+            shown = [(offered.get(c) or _gone(c, row.event), sent.get(c)) for c in codes]
+            found.append(Case(row, draft, tuple(self._part(p, draft, s, refused) for p, s in shown), (), {}))
+        return found
 
     def _part(self, procedure: Procedure, draft: Draft, row: Any, refused: Mapping[bytes, str]) -> Part:
         takers = self.takers(procedure) if row is None or row.state == store.TURNED_AWAY else []
@@ -193,8 +204,7 @@ class Applications:
 
     async def listed(self, account: str) -> list[Case]:
         """A resident's cases, last changed first."""
-        rows = await self._database.read(lambda c: store.cases_of(c, account))
-        return [await self.get(account, r.id) for r in rows]
+        return await self._cases(await self._database.read(lambda c: store.cases_of(c, account)))
 
     async def choose(
         self, account: str, id_: str, chosen: Sequence[str], people: Mapping[str, str], places: Mapping[str, str]
