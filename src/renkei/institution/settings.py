@@ -146,7 +146,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     card_authority: str = ""
     """Portal and gateway: certificate (PEM file) of the authority by whose certificates residents come in; none: nobody does by card."""
     signature_authority: str = ""
-    """Gateway: certificate (PEM file) of the authority by whose certificates residents sign applications; none: no signature is checked."""
+    """Portal and gateway: certificate (PEM file) of the authority by whose certificates residents sign applications; none: no signature is
+    made or checked."""
     portal: str = ""
     """Gateway: address of My Portal as residents' browsers know it; what a card signs there opens the person's own information here."""
     card_sites: dict[str, str] = {}
@@ -158,6 +159,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     offers that) or ``smtps://host:port``; none: nobody is."""
     mail_from: str = ""
     """Portal: from which address."""
+    push_services: tuple[str, ...] = ()
+    """Portal: origins of the push services of residents' browsers that it may send to (``https://host``, ``https://*.host``), so that they
+    are notified on their devices; none: nobody is."""
     roll: str = ""
     """Authority: a resident roll (CSV) to load at the first start."""
     round_size: int = 256

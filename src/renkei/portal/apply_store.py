@@ -35,11 +35,26 @@ mails = sa.Table(
     sa.Column("sent", sa.Integer, nullable=False),
     sa.Column("confirmed", sa.BigInteger),
     sa.Column("told", sa.BigInteger, nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False),
     sa.Column("lang", sa.String(2), nullable=False),
 )
 """Where to write that something is new; address and code are locked, and empty once it is not wanted any more; ``told``: when it was
-written last; ``sent``: codes in the day from ``since``."""
-sa.Index("mails_told", mails.c.told)
+written last; ``due``: not again before; ``sent``: codes in the day from ``since``."""
+sa.Index("mails_due", mails.c.due)
+devices = sa.Table(
+    "push_devices",
+    metadata,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("endpoint", sa.LargeBinary, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("told", sa.BigInteger, nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False),
+)
+"""Devices that are notified, by the SHA-256 of what their push service calls them, which is locked; ``told``: when last; ``due``: not again
+before."""
+sa.Index("push_devices_due", devices.c.due)
+sa.Index("push_devices_account", devices.c.account)
 cases = sa.Table(
     "apply_cases",
     metadata,
@@ -124,15 +139,53 @@ def confirm_mail(connection: sa.Connection, account: str, at: int) -> None:
     connection.execute(mails.update().where(m.account == account, m.confirmed.is_(None)).values(confirmed=at))
 
 
-def mails_due(connection: sa.Connection, before: int, last: str, limit: int) -> list[sa.Row[Any]]:
-    """Confirmed addresses that were not written to since, by account after ``last``."""
+def mails_due(connection: sa.Connection, now: int, last: str, limit: int) -> list[sa.Row[Any]]:
+    """Confirmed addresses that may be written to, by account after ``last``."""
     m = mails.c
-    where = m.confirmed.is_not(None), m.told < before, m.account > last
+    where = m.confirmed.is_not(None), m.due <= now, m.account > last
     return list(connection.execute(sa.select(mails).where(*where).order_by(m.account).limit(limit)))
 
 
-def mailed(connection: sa.Connection, account: str, at: int) -> None:
-    connection.execute(mails.update().where(mails.c.account == account).values(told=at))
+def put_off_mail(connection: sa.Connection, account: str, until: int, told: int | None = None) -> None:
+    """Not again before ``until``; ``told``: it was written to now."""
+    values = {"due": until} | ({} if told is None else {"told": told})
+    connection.execute(mails.update().where(mails.c.account == account).values(values))
+
+
+def count_devices(connection: sa.Connection, account: str) -> int:
+    where = devices.c.account == account
+    return connection.execute(sa.select(sa.func.count()).select_from(devices).where(where)).scalar_one()
+
+
+def put_device(connection: sa.Connection, row: dict[str, Any], most: int) -> None:
+    """Whose device it was before, it is now this account's; of more than ``most`` the oldest go."""
+    d = devices.c
+    drop_device(connection, row["id"])
+    connection.execute(devices.insert(), [row])
+    mine = sa.select(d.id).where(d.account == row["account"]).order_by(d.since.desc(), d.id)
+    old = connection.execute(mine.offset(most)).scalars().all()
+    connection.execute(devices.delete().where(d.id.in_(old)))
+
+
+def drop_device(connection: sa.Connection, id_: bytes) -> None:
+    connection.execute(devices.delete().where(devices.c.id == id_))
+
+
+def drop_devices(connection: sa.Connection, account: str) -> None:
+    connection.execute(devices.delete().where(devices.c.account == account))
+
+
+def devices_due(connection: sa.Connection, now: int, last: bytes, limit: int) -> list[sa.Row[Any]]:
+    """Devices that may be notified, by id after ``last``."""
+    d = devices.c
+    query = sa.select(devices).where(d.due <= now, d.id > last).order_by(d.id).limit(limit)
+    return list(connection.execute(query))
+
+
+def put_off_device(connection: sa.Connection, id_: bytes, until: int, told: int | None = None) -> None:
+    """The same of a device."""
+    values = {"due": until} | ({} if told is None else {"told": told})
+    connection.execute(devices.update().where(devices.c.id == id_).values(values))
 
 
 def add_case(connection: sa.Connection, row: dict[str, Any]) -> None:

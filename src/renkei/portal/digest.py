@@ -35,11 +35,13 @@ TRIES_MOST = 5
 """Wrong codes, and codes asked for in a day: an address may be a stranger's, who wants none."""
 CODE_GOOD = 3_600_000
 ASK_EVERY = 60_000
+AGAIN = 3_600_000
+"""Milliseconds after which what could not be sent is tried again."""
 LOOK_EVERY = 300.0
 AT_ONCE = 200
 WITHIN = 20.0
 FAILURES_MOST = 5
-"""E-mails that could not be sent, after which a look ends: the mail server is away."""
+"""E-mails in a row that could not be sent, after which a look ends: the mail server is away."""
 FOR_GOOD = 500
 """From here on a reply of a mail server is for good (RFC 5321 section 4.2.1)."""
 
@@ -97,6 +99,7 @@ class Digest:
             "tries": 0,
             "confirmed": None,
             "told": 0,
+            "due": 0,
             "lang": lang,
         }
 
@@ -168,29 +171,24 @@ class Digest:
     async def check(self) -> int:
         """Write to everybody who has letters that came since we wrote to them last, and were not read; to how many."""
         last, sent, failed, now = "", 0, 0, self._clock()
-        while rows := await self._database.read(lambda c: store.mails_due(c, now - EVERY, last, AT_ONCE)):  # noqa: B023  # read at once
+        while rows := await self._database.read(lambda c: store.mails_due(c, now, last, AT_ONCE)):  # noqa: B023  # read at once
             last = rows[-1].account
             for row in rows:
-                count = await self._database.read(lambda c, r=row: self._new(c, r))  # type: ignore[misc]
+                since = max(row.told, row.confirmed)
+                count = await self._database.read(lambda c, r=row, s=since: new_since(c, self._member, r.account, s))  # type: ignore[misc]
                 if not count:
                     continue
                 try:
                     sent += await self._tell(row, count)
-                except Unavailable:  # perhaps of this address alone: it is tried again at the next look
+                except Unavailable:  # perhaps of this address alone: others have their turn before it is tried again
+                    await self._database.write(lambda c, r=row: store.put_off_mail(c, r.account, now + AGAIN))  # type: ignore[misc]
                     failed += 1
                     if failed >= FAILURES_MOST:
                         raise
                     continue
-                await self._database.write(lambda c, r=row: store.mailed(c, r.account, now))  # type: ignore[misc]
+                await self._database.write(lambda c, r=row: store.put_off_mail(c, r.account, now + EVERY, now))  # type: ignore[misc]
+                failed = 0
         return sent
-
-    def _new(self, connection: sa.Connection, row: Any) -> int:
-        known = subjects.by_local_id(connection, [row.account]).get(row.account)
-        if known is None or known.code is None:
-            return 0
-        epochs = subjects.epochs(connection, letters.letters.c.epoch)
-        codes = [self._member.carry(*known.code, epoch) for epoch in epochs]
-        return letters.unread(connection, codes, since=max(row.told, row.confirmed))
 
     async def _tell(self, row: Any, count: int) -> bool:
         """Whether it was sent: an address that is refused is tried again with the next letter, and keeps nobody else waiting."""
@@ -246,3 +244,12 @@ class Digest:
             if server.has_extn("starttls"):
                 server.starttls(context=ssl.create_default_context())
             server.send_message(message)
+
+
+def new_since(connection: sa.Connection, member: Member, account: str, since: int) -> int:
+    """How many letters came to somebody since then (ms), and were not read."""
+    known = subjects.by_local_id(connection, [account]).get(account)
+    if known is None or known.code is None:
+        return 0
+    codes = [member.carry(*known.code, epoch) for epoch in subjects.epochs(connection, letters.letters.c.epoch)]
+    return letters.unread(connection, codes, since=since)

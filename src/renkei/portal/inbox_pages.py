@@ -61,6 +61,8 @@ def inbox_pages(
             paper=await inbox.prefers_paper(request.state.account),
             mails=portal.digest.open and "grant" not in request.state,
             mail=await portal.digest.address(request.state.account) if portal.digest.open else ("", False),
+            push=portal.webpush if portal.webpush.open and "grant" not in request.state else None,
+            devices=await portal.webpush.devices(request.state.account) if portal.webpush.open else 0,
             problem=problem,
             status=status,
         )
@@ -87,6 +89,21 @@ def inbox_pages(
         except RenkeiError as error:
             return await show(request, None, error.problem(lang), error.status)
         return Redirect("/inbox#mail", status_code=303)
+
+    @post("/inbox/push", guards=alone, include_in_schema=False)
+    async def push(request: Ask, data: Form) -> Response[Any]:
+        """Notify the device with this address of its push service, which only script can ask for; or none any more."""
+        await codes_of(request)
+        if not portal.webpush.open:
+            raise NotFound("No notifications are sent here.", ja="端末への通知は利用できません。")
+        try:
+            if data.get("act") == "end":
+                await portal.webpush.drop(request.state.account)
+            else:
+                await portal.webpush.add(request.state.account, data.get("endpoint", ""))
+        except RenkeiError as error:
+            return await show(request, None, error.problem(language(request, portal.settings.language)), error.status)
+        return Redirect("/inbox#push", status_code=303)
 
     @get("/inbox/{id:str}", guards=inside, include_in_schema=False)
     async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
@@ -121,4 +138,4 @@ def inbox_pages(
         await inbox.prefer(request.state.account, data.get("way") == "paper")
         return Redirect("/inbox", status_code=303)
 
-    return [listed, mail, one, unread, prefer]
+    return [listed, mail, push, one, unread, prefer]

@@ -47,6 +47,7 @@ from renkei.portal.own import OwnInformation
 from renkei.portal.pages import portal_pages
 from renkei.portal.proxies import Proxies
 from renkei.portal.sessions import LISTED_DAYS, SESSION_SECONDS, Sessions
+from renkei.portal.webpush import WebPush
 from renkei.record.entries import IssuanceLeaf, LetterLeaf
 
 MESSAGES_AT_ONCE = 256
@@ -105,6 +106,8 @@ class Portal(Institution):
         self.inbox.follow = self.proxies.arrived
         s = self.settings
         self.digest = Digest(s.mail, s.mail_from, s.origin, self.keys, self.member, self.database, self.observe, clock)
+        contact = f"mailto:{s.mail_from}" if s.mail_from else s.origin
+        self.webpush = WebPush(s.push_services, contact, self.keys, self.member, self.database, self.observe, clock)
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 
@@ -118,6 +121,8 @@ class Portal(Institution):
         self.keep(self._strangers, "strangers")
         if self.digest.open:
             self.keep(self.digest.run, "digest")
+        if self.webpush.open:
+            self.keep(self.webpush.run, "push")
         people = self.home / "people.csv"
         self.keep(lambda: subjects.register_file(people, self.post, self.member, self.database), "register")
         await self._open_accounts()

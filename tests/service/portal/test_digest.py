@@ -14,7 +14,7 @@ from renkei.errors import SetupError, Unavailable
 from renkei.institution.letters import letters
 from renkei.institution.settings import Home
 from renkei.portal import apply_store
-from renkei.portal.digest import EVERY, TRIES_MOST, Digest
+from renkei.portal.digest import AGAIN, EVERY, TRIES_MOST, Digest
 from tests.console import Browser
 from tests.service.portal.test_letters import page, tell
 from tests.world import Running, free_port, until
@@ -63,9 +63,11 @@ def nation(tmp_path_factory, mailbox):
         settings = replace(home.settings(), mail=f"smtp://127.0.0.1:{mailbox.port}", mail_from="portal@example.jp")
         home.write_toml("settings.toml", msgspec.to_builtins(settings))
 
-    running = Running(folder, prepare=prepare)
-    yield running
-    running.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("renkei.portal.digest.LOOK_EVERY", 3600)  # the tests look themselves
+        running = Running(folder, prepare=prepare)
+        yield running
+        running.stop()
 
 
 @pytest.fixture
@@ -192,11 +194,12 @@ def test_a_mailbox_that_is_gone_keeps_nobody_waiting(nation, mailbox, resident, 
     told(nation, 1)
     mailbox.shut = True
     mailbox.came.clear()
-    assert nation.do(digest(nation).check()) == 0
     monkeypatch.setattr("renkei.portal.digest.FAILURES_MOST", 2)
     with pytest.raises(Unavailable):  # the server is away: the look ends
         nation.do(digest(nation).check())
     mailbox.shut = False
+    assert nation.do(digest(nation).check()) == 0
+    clocked(nation, monkeypatch, AGAIN + 60_000)
     assert nation.do(digest(nation).check()) == 1
     assert [m["To"] for m in mailbox.came] == ["there@example.jp"]
 

@@ -61,10 +61,11 @@ def upgrade() -> None:
         sa.Column("sent", sa.Integer(), nullable=False),
         sa.Column("confirmed", sa.BigInteger(), nullable=True),
         sa.Column("told", sa.BigInteger(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
         sa.Column("lang", sa.String(length=2), nullable=False),
         sa.PrimaryKeyConstraint("account"),
     )
-    op.create_index("mails_told", "mails", ["told"], unique=False)
+    op.create_index("mails_due", "mails", ["due"], unique=False)
     op.create_table(
         "preferences",
         sa.Column("account", sa.String(length=64), nullable=False),
@@ -122,4 +123,16 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token", "sender", "side"),
     )
+    op.create_table(
+        "push_devices",
+        sa.Column("id", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("endpoint", sa.LargeBinary(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.BigInteger(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("push_devices_account", "push_devices", ["account"], unique=False)
+    op.create_index("push_devices_due", "push_devices", ["due"], unique=False)
     # ### end Alembic commands ###
