@@ -67,7 +67,7 @@ class Carded(Running):
             for place in plan.places:
                 home = Home(folder / place.body)
                 home.write_toml("settings.toml", msgspec.structs.replace(home.settings(), reader=self.reader))
-            bank = Home(folder / "bank")
+            bank = Home(folder / "sites")
             settings = bank.read_toml("bank.toml", Bank)
             bank.write_toml("bank.toml", msgspec.structs.replace(settings, reader=self.reader), private=True)
 

@@ -90,7 +90,7 @@ def test_with_script_too_and_axe_finds_nothing(nation, browser):
 
 def test_the_bank_knows_no_number_and_no_code(nation):
     """In all that it keeps."""
-    kept = b"".join(p.read_bytes() for p in (nation.folder / "bank").iterdir() if p.is_file())
+    kept = b"".join(p.read_bytes() for p in (nation.folder / "sites").iterdir() if p.is_file())
     code = nation.code("portal").code
     for secret in (nation.number().encode(), nation.local_id("portal").encode(), code, code.hex().encode()):
         assert secret not in kept

@@ -168,11 +168,22 @@ ERRORS = {"RenkeiError", "Malformed", "NotGenuine", "Refused", "Conflict", "NotF
 FOR_PROGRAMS = {"NotGenuine", "Refused", "Conflict"}
 """Families whose own remedy speaks to whoever writes a program or runs an institution."""
 FOR_PEOPLE = (
-    *("card/client.py", "card/reader.py", "clinic/service.py", "nation/bank/service.py", "reader/service.py"),
+    *(
+        "card/client.py",
+        "card/reader.py",
+        "clinic/service.py",
+        "nation/bank/service.py",
+        "nation/hall/service.py",
+        "reader/service.py",
+    ),
     *(f"certification/{name}.py" for name in ("applications", "counter_pages", "faces")),
     *(f"gateway/{name}.py" for name in ("counter_pages", "document_pages", "documents")),
     *(f"institution/{name}.py" for name in ("clerks", "entry", "relying")),
-    *(f"portal/{name}.py" for name in ("pages", "sign_on_pages")),
+    *("nation/sign_on.py",),
+    *(
+        f"portal/{name}.py"
+        for name in ("pages", "sign_on_pages", "digest", "webpush", "guards", "proxies", "applications")
+    ),
 )
 
 

@@ -70,17 +70,18 @@ def nation_smoke(
 app.command("admit")(admit)
 
 
-@app.command("bank", hidden=True)
-def nation_bank(folder: Annotated[Path, typer.Argument(help="Its folder.")]) -> None:
-    """Run the demo's online bank until told to stop."""
+@app.command("sites", hidden=True)
+def nation_sites(folder: Annotated[Path, typer.Argument(help="Their folder.")]) -> None:
+    """Run the demo's other sites, the bank and the city's hall, until told to stop."""
     from renkei.institution.tasks import end, told_to_stop
     from renkei.nation.bank.service import Bank
+    from renkei.nation.hall.service import Hall
 
     async def until_stopped() -> None:
         stop = told_to_stop()
-        serving = asyncio.create_task(Bank(folder).serve())
+        serving = [asyncio.create_task(site(folder).serve()) for site in (Bank, Hall)]
         await stop.wait()
-        await end([serving])
+        await end(serving)
 
     asyncio.run(until_stopped())
 

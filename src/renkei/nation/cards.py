@@ -27,8 +27,9 @@ from renkei.gateway.seal import new_key
 from renkei.institution.settings import Home
 from renkei.law import Pack
 from renkei.nation.bank.service import Settings as Bank
+from renkei.nation.hall.service import Settings as Hall
 from renkei.nation.plan import Place, Plan, free_ports
-from renkei.nation.world import BANK, CERTIFICATION
+from renkei.nation.world import CERTIFICATION, SITES
 
 PINS = Pins("1234", "ABC123", "9876")
 """Every persona's: for authentication, for signatures, for what is printed."""
@@ -43,9 +44,9 @@ def possible() -> bool:
 def issue(folder: Path) -> None:
     """Give a nation that does not run its authorities, its personas their cards, its bodies their seals. Some seconds: keys are made."""
     plan = Plan.read(folder)
-    for unfinished in (folder / CERTIFICATION, folder / BANK, folder / "cards", *folder.glob("*/seal")):
+    for unfinished in (folder / CERTIFICATION, folder / SITES, folder / "cards", *folder.glob("*/seal")):
         shutil.rmtree(unfinished, ignore_errors=True)
-    port, bank = free_ports(2)
+    port, bank, hall = free_ports(3)
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
     home.mkdir()
     numbering = next(p for p in plan.places if p.role == "authority")
@@ -72,9 +73,9 @@ def issue(folder: Path) -> None:
         _set(folder, body, card_authority=str((home / "authentication-ca.pem").resolve()))
         _set(folder, body, signature_authority=str((home / "signature-ca.pem").resolve()))
     _set(folder, authority, card_sites=sites)
-    _open_bank(folder, portal, bank, base, here.pack.header.time_zone)
+    sites_ = _open_sites(folder, portal, (bank, hall), base, here.pack.header.time_zone)
     (folder / "nation.toml").write_bytes(
-        msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, bank=f"http://127.0.0.1:{bank}"))
+        msgspec.toml.encode(msgspec.structs.replace(plan, certification=base, **sites_))
     )
 
 
@@ -97,32 +98,48 @@ def _appoint(home: Home, plan: Plan, numbering: Place) -> None:
     home.write_toml("clerks.toml", {"clerk": clerks})
 
 
-def _open_bank(folder: Path, portal: Place, port: int, verifier: str, zone: str) -> None:
-    """A private site: registered at the portal and at the authorities, with a secret for each."""
-    secret, token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    settings = Bank(
+def _open_sites(folder: Path, portal: Place, ports: tuple[int, int], verifier: str, zone: str) -> dict[str, str]:
+    """A private site, registered at the portal and at the authorities, and a municipal one, at the portal; their addresses."""
+    token = secrets.token_urlsafe(24)
+    bank = Bank(
         id="demo-bank",
         ja="えにし銀行",
         en="Enishi Bank",
-        port=port,
+        port=ports[0],
         portal=portal.url,
-        client_secret=secret,
+        client_secret=secrets.token_urlsafe(24),
         verifier=verifier,
         verifier_token=token,
         time_zone=zone,
     )
-    Home(folder / BANK).write_toml("bank.toml", settings, private=True)
-    client = {
-        "id": settings.id,
-        "ja": settings.ja,
-        "en": settings.en,
-        "redirect_uris": [f"{settings.origin}/in"],
-        "logout_uris": [f"{settings.origin}/"],
-        "secret_sha256": sha256(secret.encode()).hexdigest(),
-    }
-    Home(folder / portal.body).write_toml("clients.toml", {"client": [client]})
-    site = {"id": settings.id, "title": settings.en, "token_sha256": sha256(token.encode()).hexdigest()}
+    hall = Hall(
+        id="demo-hall",
+        ja="大橋市民ホール",
+        en="Ohashi City Hall Rooms",
+        port=ports[1],
+        portal=portal.url,
+        client_secret=secrets.token_urlsafe(24),
+        time_zone=zone,
+    )
+    home = Home(folder / SITES)
+    home.write_toml("bank.toml", bank, private=True)
+    home.write_toml("hall.toml", hall, private=True)
+    clients = [
+        {
+            "id": s.id,
+            "ja": s.ja,
+            "en": s.en,
+            "redirect_uris": [f"{s.origin}/in"],
+            "logout_uris": [f"{s.origin}/"],
+            "secret_sha256": sha256(s.client_secret.encode()).hexdigest(),
+            "sector": f"{s.id}.example",  # the demo has them all on one host
+        }
+        for s in (bank, hall)
+    ]
+    Home(folder / portal.body).write_toml("clients.toml", {"client": clients})
+    site = {"id": bank.id, "title": bank.en, "token_sha256": sha256(token.encode()).hexdigest()}
     Home(folder / CERTIFICATION).write_toml("sites.toml", {"site": [site]})
+    return {"bank": bank.origin, "hall": hall.origin}
 
 
 def _set(folder: Path, body: str, **changed: Any) -> None:

@@ -90,6 +90,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Where its certification authorities answer; nothing if it has no cards."""
     bank: str = ""
     """Where a private site answers, in a nation with cards."""
+    hall: str = ""
+    """Where a municipal site does."""
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

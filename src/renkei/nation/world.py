@@ -42,7 +42,7 @@ ROLES: dict[str, type[Institution]] = {
     "worker": Worker,
 }
 CERTIFICATION = "certification"
-BANK = "bank"
+SITES = "sites"
 """The folders, in a nation, of its certification authorities, and of a private site."""
 ORDER = ("hub", "commission", "authority", "portal", "catalogue", "gateway")
 READY_WITHIN = 90.0
@@ -140,7 +140,7 @@ class World:
         await make_mailboxes(self.plan.bus, operator, [p.body for p in self.plan.places])
         if self.plan.certification:
             self.spawn(CERTIFICATION, "certification", "run")
-            self.spawn(BANK, "nation", "bank")
+            self.spawn(SITES, "nation", "sites")
         places = sorted(self.plan.places, key=lambda p: ORDER.index(p.role))
         if self.processes:
             for place in places:

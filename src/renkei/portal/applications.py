@@ -253,7 +253,13 @@ class Applications:
         """Throw a draft away. ``Conflict`` if something of it was sent."""
         await self.get(account, id_)
         if not await self._database.write(lambda c: store.drop_case(c, id_)):
-            raise Conflict("Something of it was sent.", ja="送信済みの手続があるため削除できません。", code="moved-on")
+            raise Conflict(
+                "Something of it was sent.",
+                ja="送信済みの手続があるため削除できません。",
+                remedy="Look at it again.",
+                remedy_ja="画面を開き直して、状況をご確認ください。",
+                code="moved-on",
+            )
 
     async def forget(self) -> None:
         """Drafts that nobody has touched for long."""
@@ -301,7 +307,13 @@ class Applications:
         """The part to be sent, its form and papers; ``Malformed`` while something is missing."""
         part = next((p for p in case.unsent if p.procedure.code == code), None)
         if part is None:
-            raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
+            raise Conflict(
+                "This was sent before.",
+                ja="送信済みです。",
+                remedy="Look at it again.",
+                remedy_ja="画面を開き直して、状況をご確認ください。",
+                code="moved-on",
+            )
         if not part.body:
             raise Malformed("Choose where to send it.", ja="提出先を選んでください。", code="place", field="place")
         names = {a.name: a.question for a in part.asked}
@@ -349,7 +361,13 @@ class Applications:
 
         def commit(connection: sa.Connection) -> None:
             if not store.add_part(connection, {**row, "sent": now, "changed": now}):
-                raise Conflict("This was sent before.", ja="送信済みです。", code="moved-on")
+                raise Conflict(
+                    "This was sent before.",
+                    ja="送信済みです。",
+                    remedy="Look at it again.",
+                    remedy_ja="画面を開き直して、状況をご確認ください。",
+                    code="moved-on",
+                )
             store.drop_papers(connection, id_, sorted(left))
             self.letters.send(connection, [written])
             also(connection)
@@ -385,7 +403,13 @@ class Applications:
 
         def commit(connection: sa.Connection) -> None:
             if not store.move_part(connection, letter, "answered", now, of=("asked",)):
-                raise Conflict("Nothing is asked any more.", ja="この質問は終了しています。", code="moved-on")
+                raise Conflict(
+                    "Nothing is asked any more.",
+                    ja="この質問は終了しています。",
+                    remedy="Look at it again.",
+                    remedy_ja="画面を開き直して、状況をご確認ください。",
+                    code="moved-on",
+                )
             self.letters.send(connection, [written])
             also(connection)
 
@@ -399,7 +423,13 @@ class Applications:
 
         def commit(connection: sa.Connection) -> None:
             if not store.begin_withdrawal(connection, letter, written.id, now, OPEN):
-                raise Conflict("It is decided, or being taken back.", ja="この手続は終了しています。", code="moved-on")
+                raise Conflict(
+                    "It is decided, or being taken back.",
+                    ja="この手続は終了しています。",
+                    remedy="Look at it again.",
+                    remedy_ja="画面を開き直して、状況をご確認ください。",
+                    code="moved-on",
+                )
             self.letters.send(connection, [written])
             also(connection)
 

@@ -113,7 +113,11 @@ class Proxies:
             live = [g for g in store.of(connection, principal) if g.principal == principal and g.ended is None]
             if len(live) >= GRANTS_MOST:
                 raise Conflict(
-                    "There are too many already.", ja="登録できる代理人の数を超えています。", code="too-many"
+                    "There are too many already.",
+                    ja="登録できる代理人の数を超えています。",
+                    remedy="End one of them first.",
+                    remedy_ja="先に、不要な代理人を終了してください。",
+                    code="too-many",
                 )
             store.add(connection, row)
 
@@ -142,7 +146,13 @@ class Proxies:
                     code="invitation",
                 )
             if row.principal == agent:
-                raise Conflict("You cannot act for yourself.", ja="自分の代理人にはなれません。", code="oneself")
+                raise Conflict(
+                    "You cannot act for yourself.",
+                    ja="自分の代理人にはなれません。",
+                    remedy="Give the code to whom you want to act for you.",
+                    remedy_ja="代理人になる方にコードを渡してください。",
+                    code="oneself",
+                )
             store.accept(connection, row.id, agent, now)
             return str(row.id)
 

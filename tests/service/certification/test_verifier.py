@@ -34,7 +34,7 @@ def nation(tmp_path_factory):
 
 
 def verifier(nation, what, data, token=None):
-    settings = Home(nation.folder / "bank").read_toml("bank.toml", Settings)
+    settings = Home(nation.folder / "sites").read_toml("bank.toml", Settings)
     token = settings.verifier_token if token is None else token
     request = urllib.request.Request(
         f"{nation.plan.certification}/verifier/{what}",
@@ -131,5 +131,5 @@ def test_the_bank_opens_nothing_on_a_bad_signature(nation):
 
 
 def accounts(nation):
-    with sqlite3.connect(nation.folder / "bank" / "accounts.db") as kept:
+    with sqlite3.connect(nation.folder / "sites" / "accounts.db") as kept:
         return kept.execute("select count(*) from accounts").fetchone()[0]

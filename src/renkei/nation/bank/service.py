@@ -10,18 +10,13 @@ import datetime as dt
 import os
 import secrets
 import sqlite3
-import urllib.parse
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
-from joserfc.jwt import JWTClaimsRegistry
 from litestar import Request, Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
@@ -34,7 +29,8 @@ from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.web import Health, Pages, cookie_session, language, leading_to, serve
 from renkei.institution.wording import day_in_words
-from renkei.nation.web import call, fetch
+from renkei.nation.sign_on import SignOn, sign_on_pages
+from renkei.nation.web import call
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 AnyRequest = Request[Any, Any, Any]
@@ -81,6 +77,8 @@ class Bank:
             path.touch(mode=0o600)
             path.write_bytes(os.urandom(32))
         self.key = path.read_bytes()
+        s = self.settings
+        self.sign_on = SignOn(s.id, s.origin, s.portal, s.client_secret)
         self.shell = Shell(
             body=self.settings.id, role="bank", kinds=(), database="", bus="", port=self.settings.port, language="ja"
         )
@@ -89,55 +87,6 @@ class Bank:
         """Answer until cancelled."""
         handlers, options = bank_pages(self)
         await serve(self.shell, Observer("bank", "bank", "warning"), handlers, lambda: Health(True, {}), **options)
-
-    # ------------------------------------------------------------------ single sign-on
-
-    def to_portal(self, state: str, nonce: str, verifier: str) -> str:
-        """Where a customer signs in."""
-        proof = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        asked = {
-            "response_type": "code",
-            "client_id": self.settings.id,
-            "redirect_uri": f"{self.settings.origin}/in",
-            "scope": "openid",
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": proof,
-            "code_challenge_method": "S256",
-        }
-        return f"{self.settings.portal}/oidc/authorize?{urllib.parse.urlencode(asked)}"
-
-    async def customer(self, code: str, nonce: str, verifier: str) -> str:
-        """By which name the portal tells us of whoever came back with this code; ``NotGenuine`` otherwise."""
-        s = self.settings
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": f"{s.origin}/in",
-            "code_verifier": verifier,
-            "client_id": s.id,
-            "client_secret": s.client_secret,
-        }
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        body = urllib.parse.urlencode(form).encode()
-        status, _, raw = await fetch(f"{s.portal}/oidc/token", method="POST", body=body, headers=kind)
-        _, _, keys = await fetch(f"{s.portal}/oidc/keys")
-        rules = JWTClaimsRegistry(
-            iss={"essential": True, "value": s.portal},
-            aud={"essential": True, "value": s.id},
-            nonce={"essential": True, "value": nonce},
-            exp={"essential": True},
-        )
-        try:
-            if status != 200:
-                raise ValueError
-            token = jwt.decode(
-                msgspec.json.decode(raw)["id_token"], KeySet.import_key_set(msgspec.json.decode(keys)), ["ES256"]
-            )
-            rules.validate(token.claims)
-            return str(token.claims["sub"])
-        except (JoseError, ValueError, KeyError):
-            raise _not_signed_in("sign-in") from None
 
     # ------------------------------------------------------------------ accounts
 
@@ -223,27 +172,6 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
     async def start(request: AnyRequest) -> Response[bytes]:
         return render(request, "start.html")
 
-    @post("/open", include_in_schema=False)
-    async def open_(request: AnyRequest) -> Response[bytes]:
-        """A page, not a redirect: a form's answer must not lead to another site."""
-        drawn = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
-        request.set_session(drawn)
-        return render(request, "onward.html", address=bank.to_portal(**drawn))
-
-    @get("/in", include_in_schema=False)
-    async def signed_in(request: AnyRequest) -> Response[Any]:
-        drawn, query = request.session, request.query_params
-        if "error" in query:
-            return Redirect("/")
-        if not drawn.get("state") or query.get("state") != drawn["state"] or query.get("iss") != s.portal:
-            return problem(request, _not_signed_in("state"))
-        try:
-            sub = await bank.customer(query.get("code", ""), drawn["nonce"], drawn["verifier"])
-        except RenkeiError as error:
-            return problem(request, error)
-        request.set_session({"sub": sub})
-        return Redirect("/account" if bank.account(sub) else "/apply")
-
     @get("/apply", include_in_schema=False)
     async def apply(request: AnyRequest) -> Response[Any]:
         return render(request, "apply.html") if request.session.get("sub") else Redirect("/")
@@ -300,25 +228,11 @@ def bank_pages(bank: Bank) -> tuple[list[Any], dict[str, Any]]:
             return problem(request, error)
         return shown(request, found, changed)
 
-    @post("/leave", include_in_schema=False)
-    async def leave(request: AnyRequest) -> Redirect:
-        request.clear_session()
-        return Redirect("/", status_code=303)
-
     options = {
         "pages": pages,
         "csrf_secret": sha256(b"csrf" + bank.key).hexdigest(),
         "csrf_exclude": ["^/signed"],  # what was signed names this session's application
         "middleware": [session.middleware],
     }
-    return [start, open_, signed_in, apply, sign, from_reader, finish, account, check, leave], options
-
-
-def _not_signed_in(code: str) -> NotGenuine:
-    return NotGenuine(
-        "Your sign-in could not be confirmed.",
-        ja="サインインを確認できません。",
-        remedy="Go back to the start and sign in again.",
-        remedy_ja="最初に戻り、もう一度サインインしてください。",
-        code=code,
-    )
+    signing_in = sign_on_pages(bank.sign_on, render, lambda sub: "/account" if bank.account(sub) else "/apply")
+    return [start, apply, sign, from_reader, finish, account, check, *signing_in], options
