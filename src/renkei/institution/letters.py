@@ -80,7 +80,8 @@ letters = sa.Table(
     sa.Column("at", sa.BigInteger),
     sa.Column("read_at", sa.BigInteger),
 )
-"""Letters sent (``mine``) and received: ``at`` is the time of their round; ``about``: the letter they follow; ``said`` is locked."""
+"""Letters sent (``mine``) and received: ``at`` is the time of their round, ``made`` that of being
+written or, of those received, whole here; ``about``: the letter they follow; ``said`` is locked."""
 sa.Index("letters_code", letters.c.code, letters.c.at)
 sa.Index("letters_epoch", letters.c.epoch)
 sa.Index("letters_about", letters.c.about)
@@ -347,7 +348,9 @@ class Letters:
                 continue
             about = self._followed(connection, row, said.about)
             connection.execute(
-                letters.update().where(c.id == row.id).values(said=row.content, about=about, state=DELIVERED)
+                letters.update()
+                .where(c.id == row.id)
+                .values(said=row.content, about=about, state=DELIVERED, made=self._clock())
             )
             code = Coded(bytes(row.code), row.epoch)
             arrived.append(
@@ -479,9 +482,9 @@ def received(
 
 
 def unread(connection: sa.Connection, codes: Sequence[bytes], *, since: int = 0) -> int:
-    """How many a person has not read, of those that came since (ms)."""
+    """How many a person has not read, of those that came here, both halves of them, since (ms)."""
     c = letters.c
-    where = c.code.in_(codes), c.mine.is_(False), c.state == DELIVERED, c.read_at.is_(None), c.at >= since
+    where = c.code.in_(codes), c.mine.is_(False), c.state == DELIVERED, c.read_at.is_(None), c.made >= since
     return connection.execute(sa.select(sa.func.count()).select_from(letters).where(*where)).scalar_one()
 
 

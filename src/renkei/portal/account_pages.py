@@ -64,7 +64,7 @@ def account_pages(portal: Portal, render: Render, inside: list[Any], alone: list
     async def again(request: Ask, data: Form) -> Redirect:
         """Sign in anew, and come back: what opens the door for later wants a proof of now."""
         await sessions.end(mark_of(request.session))
-        request.set_session({"next": "/proxies" if data.get("next") == "proxies" else "/account"})
+        request.set_session({"next": f"/{data['next']}" if data.get("next") in ("proxies", "inbox") else "/account"})
         return Redirect("/signin", status_code=303)
 
     @post("/account/passkeys", guards=inside, include_in_schema=False)

@@ -146,33 +146,31 @@ def mails_due(connection: sa.Connection, now: int, last: str, limit: int) -> lis
     return list(connection.execute(sa.select(mails).where(*where).order_by(m.account).limit(limit)))
 
 
-def put_off_mail(connection: sa.Connection, account: str, until: int, told: int | None = None) -> None:
-    """Not again before ``until``; ``told``: it was written to now."""
+def put_off_mail(connection: sa.Connection, account: str, asked: int, until: int, told: int | None = None) -> None:
+    """Not again before ``until``, if it is still the address that was ``asked`` for then; ``told``: it was written to now."""
     values = {"due": until} | ({} if told is None else {"told": told})
-    connection.execute(mails.update().where(mails.c.account == account).values(values))
+    same = mails.c.account == account, mails.c.asked == asked
+    connection.execute(mails.update().where(*same).values(values))
 
 
-def count_devices(connection: sa.Connection, account: str) -> int:
-    where = devices.c.account == account
-    return connection.execute(sa.select(sa.func.count()).select_from(devices).where(where)).scalar_one()
-
-
-def put_device(connection: sa.Connection, row: dict[str, Any], most: int) -> None:
-    """Whose device it was before, it is now this account's; of more than ``most`` the oldest go."""
-    d = devices.c
-    drop_device(connection, row["id"])
+def put_device(connection: sa.Connection, row: dict[str, Any]) -> None:
+    """Whose device it was before, it is now this account's."""
+    connection.execute(devices.delete().where(devices.c.id == row["id"]))
     connection.execute(devices.insert(), [row])
-    mine = sa.select(d.id).where(d.account == row["account"]).order_by(d.since.desc(), d.id)
-    old = connection.execute(mine.offset(most)).scalars().all()
-    connection.execute(devices.delete().where(d.id.in_(old)))
 
 
-def drop_device(connection: sa.Connection, id_: bytes) -> None:
-    connection.execute(devices.delete().where(devices.c.id == id_))
+def device(connection: sa.Connection, id_: bytes) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(devices).where(devices.c.id == id_)).one_or_none()
 
 
-def drop_devices(connection: sa.Connection, account: str) -> None:
-    connection.execute(devices.delete().where(devices.c.account == account))
+def devices_of(connection: sa.Connection, account: str) -> list[sa.Row[Any]]:
+    """A resident's devices, newest first."""
+    query = sa.select(devices).where(devices.c.account == account).order_by(devices.c.since.desc())
+    return list(connection.execute(query))
+
+
+def drop_device(connection: sa.Connection, account: str, id_: bytes) -> None:
+    connection.execute(devices.delete().where(devices.c.id == id_, devices.c.account == account))
 
 
 def devices_due(connection: sa.Connection, now: int, last: bytes, limit: int) -> list[sa.Row[Any]]:
@@ -182,10 +180,11 @@ def devices_due(connection: sa.Connection, now: int, last: bytes, limit: int) ->
     return list(connection.execute(query))
 
 
-def put_off_device(connection: sa.Connection, id_: bytes, until: int, told: int | None = None) -> None:
-    """The same of a device."""
+def put_off_device(connection: sa.Connection, row: Any, until: int, told: int | None = None) -> None:
+    """The same of a device, if it is still that person's."""
     values = {"due": until} | ({} if told is None else {"told": told})
-    connection.execute(devices.update().where(devices.c.id == id_).values(values))
+    same = devices.c.id == row.id, devices.c.account == row.account, devices.c.since == row.since
+    connection.execute(devices.update().where(*same).values(values))
 
 
 def add_case(connection: sa.Connection, row: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from renkei.errors import Malformed, NotFound, Refused, RenkeiError, SetupError, Unavailable
+from renkei.errors import Conflict, Malformed, NotFound, Refused, RenkeiError, SetupError, Unavailable
 from renkei.institution import letters, subjects
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
@@ -28,7 +28,9 @@ from renkei.institution.observe import Observer
 from renkei.institution.settings import Clock
 from renkei.portal import apply_store as store
 
-ADDRESS = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+ADDRESS = re.compile(rf"(?=.{{1,64}}@){ATOM}(?:\.{ATOM})*@[A-Za-z0-9](?:[A-Za-z0-9.-]{{0,250}}[A-Za-z0-9])?")
+"""A dot-atom at a domain (RFC 5321 section 4.1.2): nothing that a mail program could take for two addresses."""
 EVERY = 86_400_000
 """Milliseconds between two e-mails to one person, at least."""
 TRIES_MOST = 5
@@ -62,7 +64,8 @@ class Digest:
     ) -> None:
         self._url, self._sender, self._origin, self._keys = url, sender, origin, keys
         self._member, self._database, self._observe, self._clock = member, database, observe, clock
-        if url and (urllib.parse.urlsplit(url).scheme not in ("smtp", "smtps") or not ADDRESS.fullmatch(sender)):
+        parts = urllib.parse.urlsplit(url)
+        if url and (parts.scheme not in ("smtp", "smtps") or "@" in parts.netloc or not ADDRESS.fullmatch(sender)):
             raise SetupError(
                 "mail is smtp://host:port or smtps://host:port, and mail_from an address.",
                 ja="mail は smtp://host:port か smtps://host:port、mail_from はアドレスで指定してください。",
@@ -84,7 +87,8 @@ class Digest:
         return self._keys.unlock(bytes(row.address)).decode(), row.confirmed is not None
 
     async def ask(self, account: str, address: str, lang: str) -> None:
-        """Send a code to an address that is not written to before it comes back. ``Malformed`` for none."""
+        """Send a code to an address that is not written to before it comes back. ``Malformed`` for none; ``Conflict`` while another is
+        written to: whoever has that one learns of its end."""
         address = address.strip()
         if not ADDRESS.fullmatch(address):
             raise Malformed(
@@ -105,6 +109,14 @@ class Digest:
 
         def commit(connection: sa.Connection) -> bool:
             before = store.mail(connection, account)
+            if before is not None and before.confirmed is not None:
+                raise Conflict(
+                    "Another address is written to.",
+                    ja="別のアドレスが登録されています。",
+                    remedy="End that first.",
+                    remedy_ja="先に、登録済みの通知をやめてください。",
+                    code="mail-other",
+                )
             since, today = now, 0
             if before is not None and now - before.since < EVERY:
                 since, today = before.since, before.sent
@@ -154,7 +166,22 @@ class Digest:
             )
 
     async def drop(self, account: str) -> None:
+        """Write no more. A confirmed address is told so: whoever is at another's open session does not silence it unnoticed."""
+        row = await self._database.read(lambda c: store.mail(c, account))
         await self._database.write(lambda c: store.drop_mail(c, account))
+        if row is None or row.confirmed is None:
+            return
+        ja, address = row.lang == "ja", self._keys.unlock(bytes(row.address)).decode()
+        subject = "マイ・ポータルからのメール通知を停止しました" if ja else "No more e-mails from My Portal"
+        text = (
+            f"心当たりがない場合は、サインインしてサインインの一覧を確認してください。\n{self._origin}/account\n"
+            if ja
+            else f"If this was not you, sign in and look at where you are signed in:\n{self._origin}/account\n"
+        )
+        try:
+            await self._send(address, subject, text)
+        except RenkeiError:
+            self._observe.log.info("digest.end-untold")
 
     # ------------------------------------------------------------------ what is told
 
@@ -170,25 +197,35 @@ class Digest:
 
     async def check(self) -> int:
         """Write to everybody who has letters that came since we wrote to them last, and were not read; to how many."""
-        last, sent, failed, now = "", 0, 0, self._clock()
-        while rows := await self._database.read(lambda c: store.mails_due(c, now, last, AT_ONCE)):  # noqa: B023  # read at once
+        last, sent, failed, began = "", 0, 0, self._clock()
+        while rows := await self._database.read(lambda c: store.mails_due(c, began, last, AT_ONCE)):  # noqa: B023  # read at once
             last = rows[-1].account
             for row in rows:
-                since = max(row.told, row.confirmed)
-                count = await self._database.read(lambda c, r=row, s=since: new_since(c, self._member, r.account, s))  # type: ignore[misc]
-                if not count:
-                    continue
                 try:
-                    sent += await self._tell(row, count)
+                    sent += await self._look(row.account)
+                    failed = 0
                 except Unavailable:  # perhaps of this address alone: others have their turn before it is tried again
-                    await self._database.write(lambda c, r=row: store.put_off_mail(c, r.account, now + AGAIN))  # type: ignore[misc]
                     failed += 1
                     if failed >= FAILURES_MOST:
                         raise
-                    continue
-                await self._database.write(lambda c, r=row: store.put_off_mail(c, r.account, now + EVERY, now))  # type: ignore[misc]
-                failed = 0
         return sent
+
+    async def _look(self, account: str) -> bool:
+        """Whether this one was written to. As it stands now: since the look began it may have been ended, or be another's."""
+        now, row = self._clock(), await self._database.read(lambda c: store.mail(c, account))
+        if row is None or row.confirmed is None or row.due > now:
+            return False
+        since = max(row.told, row.confirmed)
+        count = await self._database.read(lambda c: new_since(c, self._member, account, since))
+        if not count:
+            return False
+        try:
+            told = await self._tell(row, count)
+        except Unavailable:
+            await self._database.write(lambda c: store.put_off_mail(c, account, row.asked, now + AGAIN))
+            raise
+        await self._database.write(lambda c: store.put_off_mail(c, account, row.asked, now + EVERY, now))
+        return told
 
     async def _tell(self, row: Any, count: int) -> bool:
         """Whether it was sent: an address that is refused is tried again with the next letter, and keeps nobody else waiting."""
@@ -216,7 +253,10 @@ class Digest:
             await asyncio.to_thread(self._deliver, message)
         except (OSError, smtplib.SMTPException) as error:
             self._observe.count("mails_failed")
-            if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients[address][0] >= FOR_GOOD:
+            if (
+                isinstance(error, smtplib.SMTPRecipientsRefused)
+                and max(c for c, _ in error.recipients.values()) >= FOR_GOOD
+            ):
                 raise Refused(
                     "The mail server does not take this address.",
                     ja="このアドレスには送信できませんでした。",
@@ -235,15 +275,17 @@ class Digest:
 
     def _deliver(self, message: EmailMessage) -> None:
         parts = urllib.parse.urlsplit(self._url)
-        host, port = parts.hostname or "", parts.port or 25
-        if parts.scheme == "smtps":
-            with smtplib.SMTP_SSL(host, port, timeout=WITHIN, context=ssl.create_default_context()) as server:
-                server.send_message(message)
-            return
-        with smtplib.SMTP(host, port, timeout=WITHIN) as server:
-            if server.has_extn("starttls"):
-                server.starttls(context=ssl.create_default_context())
-            server.send_message(message)
+        host, secure = parts.hostname or "", parts.scheme == "smtps"
+        context = ssl.create_default_context()
+        with (
+            smtplib.SMTP_SSL(host, parts.port or 465, timeout=WITHIN, context=context)
+            if secure
+            else smtplib.SMTP(host, parts.port or 25, timeout=WITHIN)
+        ) as server:
+            server.ehlo()
+            if not secure and server.has_extn("starttls"):
+                server.starttls(context=context)
+            server.send_message(message, to_addrs=[message["To"]])
 
 
 def new_since(connection: sa.Connection, member: Member, account: str, since: int) -> int:

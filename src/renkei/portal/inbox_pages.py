@@ -62,7 +62,8 @@ def inbox_pages(
             mails=portal.digest.open and "grant" not in request.state,
             mail=await portal.digest.address(request.state.account) if portal.digest.open else ("", False),
             push=portal.webpush if portal.webpush.open and "grant" not in request.state else None,
-            devices=await portal.webpush.devices(request.state.account) if portal.webpush.open else 0,
+            devices=await portal.webpush.devices(request.state.account) if portal.webpush.open else [],
+            fresh=portal.sessions.is_fresh(request.session),
             problem=problem,
             status=status,
         )
@@ -84,6 +85,8 @@ def inbox_pages(
                     await portal.digest.confirm(account, data.get("code", ""))
                 case "end":
                     await portal.digest.drop(account)
+                case _ if not portal.sessions.is_fresh(request.session):
+                    return await show(request, None, status=403)
                 case _:
                     await portal.digest.ask(account, data.get("address", ""), lang)
         except RenkeiError as error:
@@ -92,13 +95,16 @@ def inbox_pages(
 
     @post("/inbox/push", guards=alone, include_in_schema=False)
     async def push(request: Ask, data: Form) -> Response[Any]:
-        """Notify the device with this address of its push service, which only script can ask for; or none any more."""
+        """Notify the device with this address of its push service, which only script can ask for; or a device no
+        more."""
         await codes_of(request)
         if not portal.webpush.open:
             raise NotFound("No notifications are sent here.", ja="端末への通知は利用できません。")
         try:
             if data.get("act") == "end":
-                await portal.webpush.drop(request.state.account)
+                await portal.webpush.drop(request.state.account, letter_of(data.get("device", "")))
+            elif not portal.sessions.is_fresh(request.session):
+                return await show(request, None, status=403)
             else:
                 await portal.webpush.add(request.state.account, data.get("endpoint", ""))
         except RenkeiError as error:
@@ -127,7 +133,7 @@ def inbox_pages(
             case=case,
         )
 
-    @post("/inbox/{id:str}/unread", guards=inside, include_in_schema=False)
+    @post("/inbox/{id:str}/unread", guards=alone, include_in_schema=False)
     async def unread(request: Ask, id: FromPath[str]) -> Redirect:
         await inbox.unopen(await codes_of(request), letter_of(id))
         return Redirect("/inbox", status_code=303)

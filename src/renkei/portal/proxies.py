@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -41,6 +42,7 @@ CORPORATION = "corp-"
 """How the account of a corporation begins; its number follows."""
 DAYS_MOST = 366
 INVITED_FOR = 7 * 86_400_000
+PAIR = re.compile(r"[0-9a-f]{1,64}")
 UNKNOWN_FOR = 366 * 86_400_000
 """Milliseconds for which what a body says of somebody waits until they are known here."""
 NAME_MOST = 40
@@ -89,9 +91,10 @@ class Proxies:
     # ------------------------------------------------------------------ by oneself
 
     async def invite(
-        self, principal: str, mine: str, theirs: str, scopes: Sequence[str], until: str, kind: str = ATTORNEY
+        self, principal: str, mine: str, theirs: str, scopes: Sequence[str], until: str, officer: Grant | None = None
     ) -> str:
-        """Let whoever is given the code that is answered act for ``principal``, for these things, until a day (ISO)."""
+        """Let whoever is given the code that is answered act for ``principal``, for these things, until a day (ISO). ``officer``: as
+        staff, for as long as that grant stands."""
         names = [" ".join(n.split()) for n in (mine, theirs)]
         if not all(0 < len(n) <= NAME_MOST and n.isprintable() for n in names):
             raise Malformed(
@@ -100,14 +103,14 @@ class Proxies:
         wanted = [s for s in SCOPES if s in scopes]
         if not wanted:
             raise Malformed("Choose what they may do.", ja="任せることを選んでください。", code="scopes")
-        try:
-            ahead = (dt.date.fromisoformat(until) - dt.date.fromisoformat(self._today)).days
-        except ValueError:
-            ahead = -1
+        ahead = (dt.date.fromisoformat(until) - dt.date.fromisoformat(self._today)).days if _is_day(until) else -1
         if not 0 <= ahead <= DAYS_MOST:
             raise Malformed("Choose a last day within a year.", ja="1年以内の期限を指定してください。", code="until")
         code = secrets.token_hex(10)
-        row = self._row(principal, kind, Named(*names), wanted, until, invitation=_digest(code))
+        kind, through = (STAFF, officer.row.id) if officer else (ATTORNEY, "")
+        if officer:
+            until = min(until, officer.row.until)
+        row = self._row(principal, kind, Named(*names), wanted, until, invitation=_digest(code), through=through)
 
         def commit(connection: sa.Connection) -> None:
             live = [g for g in store.of(connection, principal) if g.principal == principal and g.ended is None]
@@ -218,10 +221,9 @@ class Proxies:
                 self._shield(connection, account, one.sender, one.at)
                 return
             kind, values["pair"], values["until"] = SHIELD, one.id.hex(), self._today
-        if not 0 < len(values["pair"]) <= 64 or not _is_day(values["until"]):
-            self._observe.count("pairings_unknown")
-            return
-        if kind == OFFICER and not self._ask_for(connection, values["number"]):
+        number = values["number"] if kind == OFFICER else ""
+        is_form = PAIR.fullmatch(values["pair"]) and _is_day(values["until"])
+        if not is_form or (kind == OFFICER and not self._ask_for(connection, number)):
             self._observe.count("pairings_unknown")
             return
         row = {
@@ -232,7 +234,7 @@ class Proxies:
             "account": account or "",
             **one.code._asdict(),
             "until": values["until"],
-            "number": values["number"],
+            "number": number,
             "named": self._keys.lock(values["name"].encode()),
             "at": one.at,
         }
@@ -240,9 +242,10 @@ class Proxies:
         self._complete(connection, values["pair"], one.sender)
 
     def _shield(self, connection: sa.Connection, account: str, sender: str, at: int) -> None:
-        """A body protects somebody: nobody is their guardian any more, and nobody but this body makes anybody so again."""
-        store.end_all(connection, account, GUARDIAN, at)
-        store.block(connection, account, sender)
+        """A body protects somebody: nobody is their guardian any more, and none is made so before this body says so again."""
+        store.end_until(connection, account, GUARDIAN, at)
+        if not store.has_said_since(connection, account, GUARDIAN, sender, at):
+            store.block(connection, account, sender, at)
 
     def _ask_for(self, connection: sa.Connection, number: str) -> bool:
         """Ask the authority for a corporation's code, if we have none; ``False`` if that is no number of one."""
@@ -250,12 +253,16 @@ class Proxies:
             given = number_format(self._member.pack.header.corporate_number).parse(number)
         except RenkeiError:
             return False
+        if given != number:
+            return False
         subjects.request_codes(connection, self._post, self._member, [(CORPORATION + given, given)])
-        return given == number
+        return True
 
-    def resolve(self, connection: sa.Connection) -> None:
-        """Codes have come: perhaps of those whom letters wait for, that came sooner."""
-        for row in store.unresolved(connection):
+    def resolve(self, connection: sa.Connection, came: Sequence[Coded]) -> None:
+        """Codes have come: perhaps of those whom letters wait for, that came sooner. What was said first is so first."""
+        waiting = store.epochs_waiting(connection)
+        codes = {self._member.carry(*code, epoch) for code in came for epoch in waiting}
+        for row in store.unresolved(connection, codes):
             code = Coded(bytes(row.code), row.epoch)
             if (known := subjects.by_code(connection, self._member, [code]).get(code)) is not None:
                 store.resolve(connection, row, known.local_id)
@@ -281,20 +288,23 @@ class Proxies:
         ):
             self._observe.count("pairings_refused")
             return
-        if kind == GUARDIAN and store.blocked_by(connection, of) not in (None, sender):
+        at = max(agent.at, principal.at)
+        blocked = store.blocked_by(connection, of) if kind == GUARDIAN else {}
+        if any(body != sender or since >= at for body, since in blocked.items()):
             self._observe.count("pairings_refused")
             return
-        at = max(agent.at, principal.at)
         if store.last_said(connection, of, agent.account, kind) > at:  # something newer was said before this came
             return
         store.end_said(connection, of, agent.account, kind, at)
-        if until < self._today:  # a day that is past ends it
-            return
+        over = (
+            until < self._today
+        )  # a day that is past ends it; that it was said is kept, for what was said before may come later
         name = self._keys.unlock(bytes(agent.named)).decode() if kind == OFFICER else ""
         scopes = (*SCOPES, STAFF) if kind == OFFICER else SCOPES
         made = self._row(of, kind, Named(f"{name} ({agent.number})" if name else ""), scopes, until, by=sender)
-        store.unblock(connection, of, sender)
-        store.add(connection, {**made, "agent": agent.account, "since": at})
+        if not over:
+            store.unblock(connection, of, sender)
+        store.add(connection, {**made, "agent": agent.account, "since": at, "ended": at if over else None})
 
     async def forget(self) -> None:
         """Pairs whose other half never came, or whose persons never became known here."""
@@ -307,8 +317,8 @@ def _digest(code: str) -> bytes:
 
 
 def _is_day(text: str) -> bool:
+    """Whether this is a day as days are compared: YYYY-MM-DD, and no other form of ISO 8601."""
     try:
-        dt.date.fromisoformat(text)
+        return dt.date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-    return len(text) == 10

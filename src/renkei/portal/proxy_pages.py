@@ -123,7 +123,7 @@ def proxy_pages(portal: Portal, render: Render, alone: list[Any], staffing: list
         mine = request.state.grant.named.principal[:NAME_MOST]
         try:
             code = await proxies.invite(
-                request.state.account, mine, data.get("theirs", ""), chosen, data.get("until", ""), STAFF
+                request.state.account, mine, data.get("theirs", ""), chosen, data.get("until", ""), request.state.grant
             )
         except RenkeiError as error:
             problem = error.problem(language(request, portal.settings.language))

@@ -263,7 +263,7 @@ class Portal(Institution):
                 self.inbox.received(connection, sender, told)
             subjects.keep_codes(connection, self.member, codes, strangers=True)
             if codes:
-                self.proxies.resolve(connection)
+                self.proxies.resolve(connection, [code for _, code in codes])
             for mark in marks:
                 store.put_mark(connection, mark.index, mark.case, mark.state)
             if refused:

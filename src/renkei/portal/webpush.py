@@ -11,6 +11,7 @@ import asyncio
 import re
 import urllib.parse
 from base64 import urlsafe_b64encode
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from renkei.errors import Malformed, RenkeiError, SetupError, Unavailable
+from renkei.errors import Conflict, Malformed, RenkeiError, SetupError
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.member import Member
@@ -31,6 +32,7 @@ from renkei.institution.settings import Clock
 from renkei.portal import apply_store as store
 from renkei.portal.digest import new_since
 
+HOST = re.compile(r"[a-z0-9.-]+")
 ORIGIN = re.compile(r"https?://(?:\*\.)?[a-z0-9.-]+(?::\d+)?")
 DEVICES_MOST = 10
 """Of one person."""
@@ -43,12 +45,10 @@ LOOK_EVERY = 60.0
 AT_ONCE = 200
 WITHIN = 20.0
 FAILURES_MOST = 5
-"""Messages in a row that were not taken, after which a look ends: there is no way out."""
+"""Messages that a push service did not take, after which it is left alone until the next look."""
 AGAIN = 900_000
 """Milliseconds after which what was not taken is tried again."""
 GONE = (404, 410)
-NOTHING = -1
-"""There is nothing new."""
 
 
 class WebPush:
@@ -90,8 +90,9 @@ class WebPush:
 
     # ------------------------------------------------------------------ devices
 
-    async def devices(self, account: str) -> int:
-        return await self._database.read(lambda c: store.count_devices(c, account))
+    async def devices(self, account: str) -> list[Any]:
+        """A person's devices, newest first."""
+        return await self._database.read(lambda c: store.devices_of(c, account))
 
     async def add(self, account: str, endpoint: str) -> None:
         """Notify this device from now on. ``Malformed`` if its browser gave no address, or one of a push service that is not known here."""
@@ -112,20 +113,35 @@ class WebPush:
             "told": 0,
             "due": 0,
         }
-        await self._database.write(lambda c: store.put_device(c, row, DEVICES_MOST))
 
-    async def drop(self, account: str) -> None:
-        """No notifications on any device any more."""
-        await self._database.write(lambda c: store.drop_devices(c, account))
+        def commit(connection: sa.Connection) -> None:
+            others = [d for d in store.devices_of(connection, account) if bytes(d.id) != row["id"]]
+            if len(others) >= DEVICES_MOST:
+                raise Conflict(
+                    "You are notified on too many devices already.",
+                    ja="通知を受け取る端末の数が上限に達しています。",
+                    remedy="End it on one of them first.",
+                    remedy_ja="先に、不要な端末の通知をやめてください。",
+                    code="devices-most",
+                )
+            store.put_device(connection, row)
+
+        await self._database.write(commit)
+
+    async def drop(self, account: str, id_: bytes) -> None:
+        """No notifications on this device any more."""
+        await self._database.write(lambda c: store.drop_device(c, account, id_))
 
     def _origin(self, endpoint: str) -> str:
+        """That of an address; empty for one that could be understood in two ways."""
         try:
-            parts = urllib.parse.urlsplit(endpoint)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
+            parts, url = urllib.parse.urlsplit(endpoint), httpx.URL(endpoint)
+            named = parts.scheme, parts.netloc
+        except (ValueError, httpx.InvalidURL):
             return ""
-        clean = parts.hostname and "@" not in parts.netloc and endpoint.isascii() and endpoint.isprintable()
-        return f"{parts.scheme}://{parts.hostname}{port}" if clean else ""
+        port = f":{url.port}" if url.port else ""
+        alike = named == (url.scheme, f"{url.host}{port}") and HOST.fullmatch(url.host)
+        return f"{url.scheme}://{url.host}{port}" if alike and endpoint.isascii() and endpoint.isprintable() else ""
 
     # ------------------------------------------------------------------ what is told
 
@@ -141,38 +157,50 @@ class WebPush:
 
     async def check(self) -> int:
         """Notify every device whose owner has letters that came since it was told last, and were not read; how many were."""
-        last, told, failed, now = b"", 0, 0, self._clock()
+        last, told, began = b"", 0, self._clock()
+        failed: Counter[str] = Counter()
         async with httpx.AsyncClient(timeout=WITHIN, follow_redirects=False, trust_env=False) as client:
-            while rows := await self._database.read(lambda c: store.devices_due(c, now, last, AT_ONCE)):  # noqa: B023  # read at once
+            while rows := await self._database.read(lambda c: store.devices_due(c, began, last, AT_ONCE)):  # noqa: B023  # read at once
                 last = bytes(rows[-1].id)
                 for row in rows:
-                    status = await self._look(client, row, now)
-                    told += 200 <= status < 300
-                    failed = failed + 1 if status not in (NOTHING, *GONE) and not 200 <= status < 300 else 0
-                    if failed >= FAILURES_MOST:
-                        raise Unavailable("The push services do not take messages now.", code="push")
-        self._observe.count("pushes_sent", told)
+                    told += await self._look(client, bytes(row.id), failed)
         return told
 
-    async def _look(self, client: httpx.AsyncClient, row: Any, now: int) -> int:
-        """Notify a device if there is something new; how that went."""
-        account, id_, since = row.account, bytes(row.id), max(row.told, row.since)
+    async def _look(self, client: httpx.AsyncClient, id_: bytes, failed: Counter[str]) -> bool:
+        """Whether this device was notified. As it stands now: since the look began it may have been ended, or be another's. ``failed``
+        counts what each push service did not take; with too many it has its turn at the next look."""
+        now, row = self._clock(), await self._database.read(lambda c: store.device(c, id_))
+        if row is None or row.due > now:
+            return False
+        account, since, endpoint = (
+            row.account,
+            max(row.told, row.since),
+            self._keys.unlock(bytes(row.endpoint)).decode(),
+        )
+        service = self._origin(endpoint)
+        if failed[service] >= FAILURES_MOST:
+            return False
         if not await self._database.read(lambda c: new_since(c, self._member, account, since)):
-            return NOTHING
-        status = await self._tell(client, row)
+            return False
+        status = await self._tell(client, service, endpoint)
         if status in GONE:
-            await self._database.write(lambda c: store.drop_device(c, id_))
+            await self._database.write(lambda c: store.drop_device(c, account, id_))
+        elif status in (401, 403):  # it knows this portal by another key: the resident asks anew
+            self._observe.count("pushes_failed")
+            await self._database.write(lambda c: store.put_off_device(c, row, now + 24 * EVERY))
         elif 200 <= status < 300:
-            await self._database.write(lambda c: store.put_off_device(c, id_, now + EVERY, now))
+            self._observe.count("pushes_sent")
+            await self._database.write(lambda c: store.put_off_device(c, row, now + EVERY, now))
+            return True
         else:
             self._observe.count("pushes_failed")
-            await self._database.write(lambda c: store.put_off_device(c, id_, now + AGAIN))
-        return status
+            failed[service] += 1
+            await self._database.write(lambda c: store.put_off_device(c, row, now + AGAIN))
+        return False
 
-    async def _tell(self, client: httpx.AsyncClient, row: Any) -> int:
-        """What its push service says (HTTP status); 0: nothing."""
-        endpoint = self._keys.unlock(bytes(row.endpoint)).decode()
-        claims = {"aud": self._origin(endpoint), "exp": self._clock() // 1000 + KEPT // 2, "sub": self._contact}
+    async def _tell(self, client: httpx.AsyncClient, service: str, endpoint: str) -> int:
+        """What its push service says (HTTP status); 0: nothing, in time."""
+        claims = {"aud": service, "exp": self._clock() // 1000 + KEPT // 2, "sub": self._contact}
         token = jwt.encode({"typ": "JWT", "alg": "ES256"}, claims, ECKey.import_key(_pem(self._secret)))
         headers = {
             "TTL": str(KEPT),
@@ -181,8 +209,9 @@ class WebPush:
             "Authorization": f"vapid t={token}, k={self.key}",
         }
         try:
-            return (await client.post(endpoint, headers=headers)).status_code
-        except (httpx.HTTPError, httpx.InvalidURL):
+            async with asyncio.timeout(WITHIN), client.stream("POST", endpoint, headers=headers) as answer:
+                return answer.status_code  # what it has to say besides is not read
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return 0
 
 

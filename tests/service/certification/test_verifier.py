@@ -119,7 +119,7 @@ def serial(nation, persona):
 
 def test_the_bank_opens_nothing_on_a_bad_signature(nation):
     """A certificate that was revoked; a signature of something else: it says why, and no account is there."""
-    before, bank = accounts(nation), Bank(nation.folder / "bank")
+    before, bank = accounts(nation), Bank(nation.folder / "sites")
     for persona, document, reason in ((1, "x", "certificate-revoked"), (0, "another", "signature-wrong")):
         data = signed(nation, b"x", persona)
         certificate, signature = (base64.b64decode(data[n]) for n in ("certificate", "signature"))

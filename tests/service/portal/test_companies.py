@@ -24,6 +24,11 @@ def grants(nation):
     )
 
 
+def every(nation):
+    portal = nation.world.institutions["portal"].database
+    return portal.read_now(lambda c: c.execute(sa.select(proxy_store.grants)).all())
+
+
 def live(nation):
     return [g for g in grants(nation) if g.ended is None]
 
@@ -153,10 +158,20 @@ def test_another_body_appoints_nobody(nation, company):
     assert nation.http("ohashi-city", "/letters/officers", data)[1]["title"] == "no-officers"
 
 
-def test_a_day_that_is_past_ends_it(nation, company):
+def test_a_day_that_is_past_ends_it_and_all_staff_with_it(nation, company):
+    """An officer who goes leaves nobody behind, not even themselves as their own staff."""
     known, grant = company
-    hanako = come(nation, 0)
+    hanako, nagisa = come(nation, 0), come(nation, 2)
     act(hanako, grant)
+    for theirs, whom in (("Nagisa", nagisa), ("me", come(nation, 0))):
+        given = {"theirs": theirs, "until": SOON, "scope-apply": "yes"}
+        code = re.search(r'class="key">([0-9a-f-]+)<', hanako.form("/company", "/company/invite", **given)[1])[1]
+        assert whom.form("/proxies", "/proxies/accept", code=code)[0] == 200
+    staff = [s for s in every(nation) if s.kind == "staff" and s.ended is None]
+    assert {s.through for s in staff} == {grant.id}
+    mine = next(s.id for s in staff if s.agent == nation.local_id("portal", 2))
+    assert nagisa.form("/proxies", f"/proxies/{mine}/act")[0] == 200
+    assert nagisa.get("/apply")[0] == 200
     officer = nation.plan.personas[0].local_ids[TAX]
     status, _ = appointed(
         nation,
@@ -169,3 +184,5 @@ def test_a_day_that_is_past_ends_it(nation, company):
     assert status == 202
     until(lambda: not live(nation))
     assert hanako.get("/inbox")[0] == 403
+    assert nagisa.get("/apply")[0] == 403
+    assert all(s.ended for s in every(nation) if s.kind == "staff")

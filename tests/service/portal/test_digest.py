@@ -172,8 +172,10 @@ def test_once_a_day_and_not_for_what_was_read(nation, mailbox, resident, monkeyp
 
 def test_no_more_once_it_is_not_wanted(nation, mailbox, resident):
     confirmed(nation, mailbox, resident)
+    assert resident.form("/inbox", "/inbox/mail", address="other@example.jp")[0] == 409  # not over its owner's head
     assert resident.form("/inbox", "/inbox/mail", act="end")[0] == 200
     assert HANAKO not in page(resident, "/inbox")
+    assert mailbox.newest(HANAKO)["Subject"] == "No more e-mails from My Portal"
     told(nation)
     assert nation.do(digest(nation).check()) == 0
     assert resident.form("/inbox", "/inbox/mail", act="confirm", code="")[0] == 404
@@ -205,6 +207,26 @@ def test_a_mailbox_that_is_gone_keeps_nobody_waiting(nation, mailbox, resident, 
 
 
 # ------------------------------------------------------------------ misuse
+
+
+def test_who_is_at_an_old_session_adds_no_address(nation, mailbox, resident, monkeypatch):
+    sessions = nation.world.institutions["portal"].sessions
+    clock = sessions._clock
+    monkeypatch.setattr(sessions, "_clock", lambda: clock() + 700_000)
+    assert resident.form("/inbox", "/inbox/mail", address="thief@example.jp")[0] == 403
+    assert "Sign in again" in page(resident, "/inbox")
+    assert mailbox.came == []
+
+
+def test_what_went_out_is_not_told_after_it_was_ended(nation, mailbox, resident):
+    """It was on the list of this look when its owner ended it."""
+    confirmed(nation, mailbox, resident)
+    told(nation)
+    portal = nation.world.institutions["portal"].digest
+    assert resident.form("/inbox", "/inbox/mail", act="end")[0] == 200
+    mailbox.came.clear()
+    assert nation.do(portal._look(nation.local_id("portal"))) is False
+    assert mailbox.came == []
 
 
 def test_codes_are_not_guessed(nation, mailbox, resident):
@@ -244,6 +266,14 @@ def test_an_address_adds_no_header_and_no_receiver(nation, mailbox, resident):
         "a@",
         "",
         "a@-",
+        "root,me@b.jp",
+        "root;me@b.jp",
+        "a:b@c.jp",
+        "(a)@b.jp",
+        ".a@b.jp",
+        "a..b@c.jp",
+        '"a"@b.jp',
+        "x" * 65 + "@b.jp",
         "あ@b.jp",
     ):
         assert resident.form("/inbox", "/inbox/mail", address=bad)[0] == 400, bad

@@ -2,13 +2,16 @@
 
 import contextlib
 import datetime as dt
+import os
 import re
 
 import pytest
 import sqlalchemy as sa
 
 from renkei.institution import subjects
-from renkei.institution.letters import letters
+from renkei.institution.letters import Arrived, letters
+from renkei.institution.subjects import Coded
+from renkei.messages.wire import Told
 from renkei.portal import proxy_store
 from renkei.portal.proxies import INVITED_FOR
 from tests.console import Browser
@@ -277,11 +280,11 @@ def test_protection_that_comes_later_ends_it_and_no_other_body_brings_it_back(na
     assert hanako.get("/inbox")[0] == 403
     # what another town says of the child now changes nothing
     portal = nation.world.institutions["portal"]
-    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, standing.principal)) == CITY
+    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, standing.principal)).keys() == {CITY}
     assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
     assert say(nation, child, guardian)[0] == 202
     until(lambda: [r for r in guards(nation) if r.ended is None])
-    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, standing.principal)) is None
+    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, standing.principal)) == {}
     assert say(nation, child, guardian, over=True)[0] == 202
     until(lambda: all(r.ended for r in guards(nation)))
 
@@ -298,7 +301,7 @@ def unknown(nation, *accounts):
 
     def come_(connection):
         connection.execute(table.insert(), rows)
-        portal.proxies.resolve(connection)
+        portal.proxies.resolve(connection, [Coded(bytes(r["code"]), r["epoch"]) for r in rows])
 
     nation.do(portal.database.write(come_))
 
@@ -325,9 +328,138 @@ def test_what_is_said_before_they_are_known_here_waits_for_them(nation, family):
         assert [r for r in guards(nation) if r.ended is None]
     until(lambda: all(r.ended for r in guards(nation)))
     portal = nation.world.institutions["portal"]
-    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, first.principal)) == CITY
+    assert portal.database.read_now(lambda c: proxy_store.blocked_by(c, first.principal)).keys() == {CITY}
     assert waiting(nation) == []
     assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
+
+
+def since_forgotten(nation, family):
+    """The second child and Hanako as the portal knows them, with nothing said of them; nothing stands."""
+    (_, child), guardian = family
+    assert say(nation, child, guardian)[0] == 202
+    (known,) = until(lambda: [r for r in guards(nation) if r.ended is None])
+    portal = nation.world.institutions["portal"].database
+
+    def forget(connection):
+        for table in (proxy_store.grants, proxy_store.blocks, proxy_store.pairings):
+            connection.execute(table.delete())
+
+    nation.do(portal.write(forget))
+    return child, guardian, known
+
+
+def settled(nation, count):
+    """So many waiting letters are here."""
+    until(lambda: len(waiting(nation)) == count)
+
+
+def test_what_was_said_before_does_not_undo_what_was_said_after(nation, family):
+    """Said, and taken back, or protected, while the guardian was unknown here: in whatever order it is looked at, the last word counts."""
+    child, guardian, known = since_forgotten(nation, family)
+    with unknown(nation, known.agent):
+        assert say(nation, child, guardian)[0] == 202
+        settled(nation, 1)
+        assert say(nation, child, guardian, over=True)[0] == 202
+        settled(nation, 2)
+    assert [r for r in guards(nation) if r.ended is None] == []
+    assert waiting(nation) == []
+    child, guardian, known = since_forgotten(nation, family)
+    with unknown(nation, known.agent):
+        assert say(nation, child, guardian)[0] == 202
+        settled(nation, 1)
+        assert nation.http(CITY, "/flags", {"local_id": child, "manual": True, "withheld": False})[0] == 200
+        until(lambda: blocked(nation, known.principal))
+    assert [r for r in guards(nation) if r.ended is None] == []
+    assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
+    child, guardian, known = since_forgotten(nation, family)
+    with unknown(nation, known.principal):  # protection waits, and a newer word does too
+        assert nation.http(CITY, "/flags", {"local_id": child, "manual": True, "withheld": False})[0] == 200
+        settled(nation, 1)
+        assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
+        assert say(nation, child, guardian)[0] == 202
+        settled(nation, 2)
+    assert len([r for r in guards(nation) if r.ended is None]) == 1
+    assert blocked(nation, known.principal) == {}
+    assert say(nation, child, guardian, over=True)[0] == 202
+    until(lambda: all(r.ended for r in guards(nation)))
+
+
+def blocked(nation, account):
+    return nation.world.institutions["portal"].database.read_now(lambda c: proxy_store.blocked_by(c, account))
+
+
+def test_no_other_body_lifts_a_protection(nation, family):
+    """It protects too, and says then that all is well: the first body's word stands."""
+    child, _guardian, known = since_forgotten(nation, family)
+    assert nation.http(CITY, "/flags", {"local_id": child, "manual": True, "withheld": False})[0] == 200
+    until(lambda: blocked(nation, known.principal))
+    portal, town = nation.world.institutions["portal"], "kiriyama-town"
+    now = portal.clock()
+
+    def tells(connection, topic, at, **values):
+        law = portal.member.pack.header.letters
+        account = known.agent if topic == law.guardian else known.principal
+        code = subjects.by_local_id(connection, [account])[account].code
+        said = Told(values=values)
+        one = Arrived(os.urandom(32), town, "child-welfare", topic, code, 0, at, said, b"")
+        portal.proxies.arrived(connection, one, account)
+
+    def lies(connection):
+        law = portal.member.pack.header.letters
+        tells(connection, law.guarded, now)
+        for topic in (law.guarded, law.guardian):
+            tells(connection, topic, now + 1, pair="ab" * 16, until=SOON)
+
+    nation.do(portal.database.write(lies))
+    assert [r for r in guards(nation) if r.ended is None] == []
+    assert CITY in blocked(nation, known.principal)
+    assert nation.http(CITY, "/flags", {"local_id": child, "manual": False, "withheld": False})[0] == 200
+    nation.do(portal.database.write(lambda c: c.execute(proxy_store.blocks.delete())))
+
+
+@pytest.mark.parametrize(
+    "values", [{"pair": "a\x00b"}, {"pair": "x" * 32}, {"pair": "a" * 65}, {"until": "2027-W01-1"}]
+)
+def test_a_letter_out_of_form_is_dropped_and_nothing_with_it(nation, family, values):
+    """A database that minds would set aside all that came with it."""
+    portal, law = nation.world.institutions["portal"], nation.world.institutions["portal"].member.pack.header.letters
+    account = nation.local_id("portal")
+    said = Told(values={"pair": "ab" * 16, "until": SOON, "number": "9" * 300, **values})
+
+    def tells(connection):
+        code = subjects.by_local_id(connection, [account])[account].code
+        one = Arrived(os.urandom(32), "kiriyama-town", "child-welfare", law.guardian, code, 0, 1, said, b"")
+        portal.proxies.arrived(connection, one, account)
+
+    before = len(
+        nation.world.institutions["portal"].database.read_now(
+            lambda c: c.execute(sa.select(proxy_store.pairings)).all()
+        )
+    )
+    nation.do(portal.database.write(tells))
+    after = len(
+        nation.world.institutions["portal"].database.read_now(
+            lambda c: c.execute(sa.select(proxy_store.pairings)).all()
+        )
+    )
+    assert after == before
+
+
+def test_a_half_is_kept_while_the_other_waits_for_somebody(nation, family):
+    child, guardian, known = since_forgotten(nation, family)
+    portal = nation.world.institutions["portal"]
+    with unknown(nation, known.agent):
+        assert say(nation, child, guardian)[0] == 202
+        settled(nation, 1)
+        clock = portal.proxies._clock
+        portal.proxies._clock = lambda: clock() + 30 * 86_400_000
+        try:
+            nation.do(portal.proxies.forget())
+        finally:
+            portal.proxies._clock = clock
+    until(lambda: [r for r in guards(nation) if r.ended is None])
+    assert say(nation, child, guardian, over=True)[0] == 202
+    until(lambda: all(r.ended for r in guards(nation)))
 
 
 def test_an_agent_reports_nothing_and_leaves_unread_what_is_unread(nation, pair):

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from authlib.jose import ECKey, jwt
 from msgspec.structs import replace
 
-from renkei.errors import SetupError, Unavailable
+from renkei.errors import SetupError
 from renkei.institution.letters import letters
 from renkei.institution.settings import Home
 from renkei.portal import apply_store
-from renkei.portal.webpush import AGAIN, DEVICES_MOST, EVERY, WebPush
+from renkei.portal.webpush import AGAIN, DEVICES_MOST, EVERY, FAILURES_MOST, WebPush
 from tests.service.portal.test_digest import signed_in, told
 from tests.service.portal.test_letters import page
 from tests.world import Running
@@ -31,6 +31,8 @@ class PushService:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 outer.came.append((self.path, dict(self.headers), body))
                 last = self.path.rpartition("/")[2]
+                if last == "slow":
+                    time.sleep(3)
                 self.send_response(int(last) if last.isdecimal() else 201)
                 if last == "302":
                     self.send_header("Location", f"{outer.origin}/elsewhere")
@@ -150,31 +152,47 @@ def test_a_device_that_is_gone_is_forgotten(nation, service, resident):
         add(resident, f"{service.origin}/send/{status}")
     told(nation)
     assert looks(nation) == 0
-    assert nation.do(push(nation).devices(nation.local_id("portal"))) == 0
+    assert nation.do(push(nation).devices(nation.local_id("portal"))) == []
 
 
 def test_a_service_that_is_away_keeps_nobody_waiting(nation, service, resident, monkeypatch):
-    for n in range(7):
+    """Nor one that answers a byte at a time, nor one that knows the portal by another key."""
+    for n in range(3):
         add(resident, f"{service.origin}/send/{n}/503")
+    add(resident, f"{service.origin}/send/403")
+    add(resident, f"{service.origin}/slow")
     other = signed_in(nation, 1)
     add(other, f"{service.origin}/send/there")
     told(nation, 0)
     told(nation, 1)
-    for _ in range(3):  # whoever failed is put off: everybody has a turn
-        try:
-            looks(nation)
-        except Unavailable:
-            continue
+    monkeypatch.setattr("renkei.portal.webpush.WITHIN", 1.0)
+    assert looks(nation) == 1
     assert "/send/there" in service.paths
-    assert len(service.paths) == 8
+    assert looks(nation) == 0
+    tried = len(service.paths)
+    assert tried == 6
     later(nation, monkeypatch, AGAIN + 60_000)
-    with pytest.raises(Unavailable):
-        looks(nation)
+    assert looks(nation) == 0
+    assert len(service.paths) == tried + 4
+
+
+def test_a_service_that_takes_nothing_is_left_alone_for_this_look(nation, service, resident):
+    for n in range(9):
+        add(resident, f"{service.origin}/send/{n}/503")
+    told(nation)
+    assert looks(nation) == 0
+    assert len(service.paths) == FAILURES_MOST
+    assert looks(nation) == 0
+    assert len(service.paths) == 9
 
 
 def test_no_more_once_it_is_not_wanted(nation, service, resident):
     add(resident, f"{service.origin}/send/abc")
-    assert resident.form("/inbox", "/inbox/push", act="end")[0] == 200
+    (device,) = nation.do(push(nation).devices(nation.local_id("portal")))
+    other = signed_in(nation, 1)
+    assert other.form("/inbox", "/inbox/push", act="end", device=device.id.hex())[0] == 200
+    assert len(nation.do(push(nation).devices(nation.local_id("portal")))) == 1  # another's is not theirs to end
+    assert resident.form("/inbox", "/inbox/push", act="end", device=device.id.hex())[0] == 200
     told(nation)
     assert looks(nation) == 0
     assert service.came == []
@@ -201,12 +219,15 @@ def test_no_more_once_it_is_not_wanted(nation, service, resident):
         "https://a.push.example/\r\nX: y",
         "https://a.push.example/" + "x" * 2000,
         "https://あ.push.example/",
+        " https://a.push.example/",
+        "https://a.push.example:0/",
+        "https://a;b.push.example/",
     ],
 )
 def test_the_portal_goes_to_no_address_but_a_push_service_s(nation, resident, endpoint):
     """Else anybody could have it knock at doors inside."""
     assert add(resident, endpoint)[0] == 400
-    assert nation.do(push(nation).devices(nation.local_id("portal"))) == 0
+    assert nation.do(push(nation).devices(nation.local_id("portal"))) == []
 
 
 def test_a_push_service_leads_it_nowhere_else(nation, service, resident):
@@ -217,9 +238,19 @@ def test_a_push_service_leads_it_nowhere_else(nation, service, resident):
 
 
 def test_one_person_has_a_few_devices(nation, service, resident):
+    """And nobody at their session pushes theirs out."""
     for n in range(DEVICES_MOST + 3):
-        assert add(resident, f"{service.origin}/send/d{n}")[0] == 200
-    assert nation.do(push(nation).devices(nation.local_id("portal"))) == DEVICES_MOST
+        assert add(resident, f"{service.origin}/send/d{n}")[0] == (200 if n < DEVICES_MOST else 409)
+    assert add(resident, f"{service.origin}/send/d0")[0] == 200  # it is there
+    assert len(nation.do(push(nation).devices(nation.local_id("portal")))) == DEVICES_MOST
+
+
+def test_who_is_at_an_old_session_adds_no_device(nation, service, resident, monkeypatch):
+    sessions = nation.world.institutions["portal"].sessions
+    clock = sessions._clock
+    monkeypatch.setattr(sessions, "_clock", lambda: clock() + 700_000)
+    assert add(resident, f"{service.origin}/send/thief")[0] == 403
+    assert nation.do(push(nation).devices(nation.local_id("portal"))) == []
 
 
 def test_a_device_is_whose_was_signed_in_last(nation, service, resident):

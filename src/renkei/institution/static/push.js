@@ -9,6 +9,7 @@ if ("serviceWorker" in navigator && "PushManager" in window && "Notification" in
       if ((await Notification.requestPermission()) !== "granted") throw new Error("refused");
       const registration = await navigator.serviceWorker.register(`/static/push-worker.js?lang=${document.documentElement.lang}`);
       await running(registration);
+      await (await registration.pushManager.getSubscription())?.unsubscribe(); // one under an older key could not be renewed
       const options = { userVisibleOnly: true, applicationServerKey: form.dataset.key };
       form.elements.endpoint.value = (await registration.pushManager.subscribe(options)).endpoint;
     } catch {

@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("until", sa.String(length=10), nullable=False),
         sa.Column("invitation", sa.LargeBinary(length=32), nullable=True),
         sa.Column("by", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("through", sa.String(length=32), server_default="", nullable=False),
         sa.Column("made", sa.BigInteger(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=True),
         sa.Column("ended", sa.BigInteger(), nullable=True),
@@ -92,6 +93,7 @@ def upgrade() -> None:
     )
     op.create_index("proxies_agent", "proxies", ["agent"], unique=False)
     op.create_index("proxies_principal", "proxies", ["principal"], unique=False)
+    op.create_index("proxies_through", "proxies", ["through"], unique=False)
     op.create_table(
         "proxy_acts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -106,7 +108,8 @@ def upgrade() -> None:
         "proxy_blocks",
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("body", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("account"),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "body"),
     )
     op.create_table(
         "proxy_pairings",
@@ -123,6 +126,8 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token", "sender", "side"),
     )
+    op.create_index("proxy_pairings_code", "proxy_pairings", ["code"], unique=False)
+    op.create_index("proxy_pairings_epoch", "proxy_pairings", ["epoch"], unique=False)
     op.create_table(
         "push_devices",
         sa.Column("id", sa.LargeBinary(length=32), nullable=False),
