@@ -47,7 +47,7 @@ def stormy(tmp_path_factory):
         running = Running(tmp_path_factory.mktemp("writes") / "nation", residents=60)
         try:
             faults.rate = 0.06
-            accepted = running.do(storm(running, faults), 300)
+            accepted, told = running.do(storm(running, faults), 300)
             faults.rate = 0.0
             with contextlib.suppress(AssertionError):  # then the tests say what is wrong
                 until(lambda: settled(running), 100)
@@ -55,12 +55,26 @@ def stormy(tmp_path_factory):
         finally:
             faults.rate = 0.0
             running.stop()
-        yield running, faults, accepted, left
+        yield running, faults, accepted, left, told
 
 
 async def storm(running, faults):
     """Ask, some at a time; what was not accepted (an error came back) is asked again under its key, as a client would."""
-    rng, gate, accepted = random.Random(3), asyncio.Semaphore(12), []
+    rng, gate, accepted, told = random.Random(3), asyncio.Semaphore(12), [], set()
+
+    async def tells(number):
+        """A letter to a resident, under its key."""
+        place, local_id = running.plan.place("ohashi-city"), running.local_id("ohashi-city")
+        data = {"notice": "care-renewal", "local_id": local_id, "values": {"day": "2027-01-31"}}
+        async with gate:
+            for _ in range(50):
+                try:
+                    told.add((await call(f"{place.url}/letters", place.token, data, key=f"letter-{number}"))["id"])
+                    return
+                except RenkeiError as error:
+                    assert error.status == 503, error
+                    await asyncio.sleep(0.1)
+        raise AssertionError("never accepted")
 
     async def one(number):
         requester, provider, affair, item, purpose = rng.choice(ROUTES)
@@ -81,33 +95,50 @@ async def storm(running, faults):
     for first in range(0, MOST, ROUND):
         if first >= ASKED and set(faults.met) >= KINDS and sum(faults.met.values()) >= STRUCK:
             break
-        await asyncio.gather(*(one(n) for n in range(first, first + ROUND)))
+        await asyncio.gather(
+            *(one(n) for n in range(first, first + ROUND)), *(tells(n) for n in range(first, first + ROUND // 5))
+        )
     await asyncio.sleep(10)  # resending, filing and auditing go on in the storm
-    return accepted
+    return accepted, told
+
+
+def letters_of(running, body):
+    """By id: the state of each letter in the body's database."""
+    with sqlite3.connect(running.folder / body / f"{body.replace('-', '_')}.db") as connection:
+        return {bytes(i).hex(): state for i, state in connection.execute("SELECT id, state FROM letters")}
 
 
 def settled(running):
     for institution in running.world.institutions.values():
         running.do(institution.post._forget())
     world = examine(running.folder, running.plan)
-    return not world.wrong and not running.do(mailboxes(running.plan))
+    whole = {*letters_of(running, "ohashi-city").values()} == {"recorded"}
+    return not world.wrong and whole and not running.do(mailboxes(running.plan))
 
 
 def test_the_storm_was_one(stormy):
     """Every kind of fault struck, most of them often."""
-    _, faults, accepted, _ = stormy
+    _, faults, accepted, *_ = stormy
     assert len(set(accepted)) == len(accepted) >= ASKED
     assert set(faults.met) >= KINDS
     assert sum(faults.met.values()) >= STRUCK, faults.met
 
 
 def test_the_world_is_whole(stormy):
-    running, _, accepted, left = stormy
+    running, _, accepted, left, _ = stormy
     world = examine(running.folder, running.plan)
     assert world.wrong == []
     assert set(accepted) <= set(world.inquiries)
     assert {world.inquiries[i] for i in accepted} == {"answered", "refused"}
     assert left == {}
+
+
+def test_every_letter_arrived_once(stormy):
+    """What was accepted is in the record and with the portal, whole, under the same id; nothing else is."""
+    running, *_, told = stormy
+    assert len(told) >= ASKED // 5
+    assert letters_of(running, "ohashi-city") == dict.fromkeys(told, "recorded")
+    assert letters_of(running, "portal") == dict.fromkeys(told, "delivered")
 
 
 def test_the_checker_finds_what_is_wrong(stormy, tmp_path):

@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from renkei.errors import NotFound
 from renkei.gateway import notice_store as store
+from renkei.gateway.api import IdempotencyKey
 from renkei.gateway.applications import LISTED, Application
 from renkei.institution.clerks import duty, token_guard
 from renkei.institution.web import json_body
@@ -152,9 +153,12 @@ def letter_api(gateway: Gateway) -> Router:
     """The routes; every call needs a bearer token."""
 
     @post("/letters", guards=[json_body, duty("notify")], status_code=202, summary="Tell a resident something")
-    async def send(data: JSONBody[NoticeAsk], request: Request[Any, Any, Any]) -> dict[str, str]:
-        """A notice of the law's pack, to the inbox of whoever has this local id."""
-        id_ = await gateway.notices.tell(request.state.clerk.name, data.notice, data.local_id, data.values)
+    async def send(
+        data: JSONBody[NoticeAsk], request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None
+    ) -> dict[str, str]:
+        """A notice of the law's pack, to the inbox of whoever has this local id. The same key tells it once."""
+        clerk = request.state.clerk.name
+        id_ = await gateway.notices.tell(clerk, data.notice, data.local_id, data.values, idempotency_key)
         return {"id": id_.hex()}
 
     @post("/letters/check", guards=[duty("notify")], status_code=200, summary="Look by all rules now")

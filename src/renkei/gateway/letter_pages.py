@@ -109,6 +109,7 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
             batches=await gateway.database.read(store.batches),
             recent=await gateway.database.read(lambda c: store.recent(c, 30)),
             done=done,
+            once=given.get("once") or secrets.token_hex(8),  # a form that is sent twice tells once
             problem=problem,
             status=status,
         )
@@ -123,7 +124,8 @@ def letter_pages(gateway: Gateway, render: Render, inside: list[Any]) -> list[An
         clerk = request.state.clerk
         demand(clerk, "notify")
         try:
-            await notices.tell(clerk.name, data.get("notice", ""), data.get("local_id", "").strip(), data)
+            local_id, once = data.get("local_id", "").strip(), data.get("once", "")[:40]
+            await notices.tell(clerk.name, data.get("notice", ""), local_id, data, once)
         except RenkeiError as error:
             return await notice_page(request, error.problem(lang_of(request)), data, status=error.status)
         return Redirect("/desk/notices", status_code=303)

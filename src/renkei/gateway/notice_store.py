@@ -33,6 +33,8 @@ notices = sa.Table(
     sa.Column("way", sa.String(8), nullable=False, server_default=""),
     sa.Column("batch", sa.String(32)),
     sa.Column("printed", sa.BigInteger),
+    sa.Column("idempotency", sa.String(200), unique=True),
+    sa.Column("digest", sa.LargeBinary(32)),
 )
 """Letters we wrote to residents: by which clerk (or rule); ``way``: shown or paper, as the portal says; in which file it is,
 and when that was printed."""
@@ -74,6 +76,10 @@ def tell(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
 def add_notices(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         connection.execute(notices.insert(), list(rows))
+
+
+def by_idempotency(connection: sa.Connection, key: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(notices).where(notices.c.idempotency == key)).one_or_none()
 
 
 def set_way(connection: sa.Connection, ids: Sequence[bytes], way: str) -> None:

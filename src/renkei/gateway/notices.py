@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
-from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
+from renkei.errors import Conflict, Malformed, NotFound, RenkeiError, Unavailable
 from renkei.gateway import notice_store as store
 from renkei.gateway.adapter import SourceFault
 from renkei.institution import subjects
@@ -88,8 +90,10 @@ class Notices:
 
     # ------------------------------------------------------------------ by hand
 
-    async def tell(self, clerk: str, code: str, local_id: str, values: Mapping[str, str]) -> bytes:
-        """Send a notice of the pack to one person; its id."""
+    async def tell(
+        self, clerk: str, code: str, local_id: str, values: Mapping[str, str], idempotency: str | None = None
+    ) -> bytes:
+        """Send a notice of the pack to one person; its id. The same key with the same content gives the same letter, else ``Conflict``."""
         notice = next((n for n in self.ours() if n.code == code), None)
         if notice is None:
             raise Malformed(
@@ -99,6 +103,10 @@ class Notices:
                 field="notice",
             )
         said = Told(values=filled(notice, values))
+        digest = sha256(msgspec.json.encode([clerk, code, local_id, said.values], order="deterministic")).digest()
+        key = f"{clerk}/{idempotency}" if idempotency else None
+        if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
+            return _same(earlier, digest)
         known = (await self._database.read(lambda c: subjects.by_local_id(c, [local_id]))).get(local_id)
         if known is None or known.code is None:
             raise NotFound(
@@ -113,9 +121,15 @@ class Notices:
 
         def commit(connection: sa.Connection) -> None:
             self._letters.send(connection, [written])
-            store.add_notices(connection, [self._row(written, local_id, clerk)])
+            row = self._row(written, local_id, clerk)
+            store.add_notices(connection, [{**row, "idempotency": key, "digest": digest if key else None}])
 
-        await self._database.write(commit)
+        try:
+            await self._database.write(commit)
+        except sa.exc.IntegrityError:
+            if key and (earlier := await self._database.read(lambda c: store.by_idempotency(c, key))):
+                return _same(earlier, digest)
+            raise
         self._observe.count("notices_sent")
         return written.id
 
@@ -225,3 +239,11 @@ def filled(notice: Notice, values: Mapping[str, str]) -> dict[str, str | int]:
             )
         found[name] = int(text) if kind == "integer" else text
     return found
+
+
+def _same(row: Any, digest: bytes) -> bytes:
+    if bytes(row.digest) != digest:
+        raise Conflict(
+            "This idempotency key was used for another letter.", ja="この冪等キーは別のお知らせに使われています。"
+        )
+    return bytes(row.letter)

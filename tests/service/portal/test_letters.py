@@ -296,6 +296,25 @@ def test_what_must_be_signed_is_not_sent_without(nation, resident):
     assert "Not sent yet" in page(resident, f"/apply/{case}?step=send")
 
 
+def test_what_is_sent_twice_under_one_key_is_told_once(nation):
+    ask = {"notice": "care-renewal", "local_id": nation.local_id(CITY), "values": {"day": "2027-02-01"}}
+    first = nation.http(CITY, "/letters", ask, Idempotency_Key="once")
+    assert first[0] == 202
+    assert nation.http(CITY, "/letters", ask, Idempotency_Key="once") == first
+    assert nation.http(CITY, "/letters", ask)[1] != first[1]
+    assert nation.http(CITY, "/letters", ask | {"values": {"day": "2027-02-02"}}, Idempotency_Key="once")[0] == 409
+    desk = Browser(nation.url(CITY))
+    assert desk.form("/signin", token=nation.plan.place(CITY).token)[0] == 200
+    rows = sa.select(sa.func.count()).select_from(notice_store.notices)
+    wrote = lambda: nation.world.institutions[CITY].database.read_now(lambda c: c.execute(rows).scalar())  # noqa: E731
+    at, before = "/desk/notices?notice=care-renewal", wrote()
+    assert 'name="once"' in page(desk, at)
+    form = {"notice": "care-renewal", "local_id": nation.local_id(CITY), "day": "2027-02-03", "once": "a" * 16}
+    for _ in range(2):
+        assert desk.form(at, "/desk/notices", **form)[0] == 200
+    assert wrote() == before + 1
+
+
 def test_what_is_attached_is_what_it_says(nation, resident):
     """By its bytes, and not by its name; and no more than may be."""
     portal = nation.world.institutions["portal"]

@@ -34,7 +34,10 @@ def upgrade() -> None:
         sa.Column("way", sa.String(length=8), server_default="", nullable=False),
         sa.Column("batch", sa.String(length=32), nullable=True),
         sa.Column("printed", sa.BigInteger(), nullable=True),
+        sa.Column("idempotency", sa.String(length=200), nullable=True),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=True),
         sa.PrimaryKeyConstraint("letter"),
+        sa.UniqueConstraint("idempotency"),
     )
     op.create_index("notices_made", "notices", ["made"], unique=False)
     op.create_index("notices_way", "notices", ["way", "printed"], unique=False)
