@@ -8,6 +8,7 @@ without that person's card; nothing that the law wants signed is granted but to 
 import datetime as dt
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import msgspec
@@ -167,7 +168,8 @@ def test_beyond_its_rate_it_is_refused_and_holds_up_nobody(portal, unharmed):
     """Thousands of conversions at once: the commission stops giving them, and goes on signing rounds; after it, the portal works."""
     index = next(iter(portal.inquiries))
     question = GetFiled(ref_of(portal.domain), [FileHalf(index, portal.leaves[index].half)] * 1024)
-    replies = [portal.call("commission", question) for _ in range(6)]
+    with ThreadPoolExecutor(8) as at_once:
+        replies = list(at_once.map(lambda _: portal.call("commission", question), range(8)))
     assert any(getattr(r, "code", "") == "rate" for r in replies)
     assert portal.nation.ask()[1]["state"] == "answered"
     until(lambda: isinstance(portal.finish(index, portal.leaves[index].half), Filed))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from renkei.institution.subjects import subjects
 from tests.attacks.spy import watch
-from tests.browser import JOURNEY, sound, violations
+from tests.browser import JOURNEY, sound, tab_to, violations
 from tests.cards import Carded
 from tests.service.certification.conftest import NEEDS_TOKEN
 from tests.world import until
@@ -104,6 +104,29 @@ def test_a_resident_reads_what_only_their_browser_can(nation, page):
     page.goto(f"{nation.url('portal')}/records")
     word = "本人による自己情報の確認" if page.lang == "ja" else "A person looks at what is held about them"
     until(lambda: page.reload() and word in page.inner_text("main"))
+
+
+def test_with_the_keyboard_alone(nation, browser):
+    context = browser.new_context(locale="en", viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.lang = "en"
+    signed_in(nation, page)
+    page.goto(f"{nation.url('portal')}/own")
+    tab_to(page, "#body")
+    page.keyboard.type("En")  # Enishi local tax union, or another that begins so
+    chosen = page.locator("#body").input_value()
+    tab_to(page, "form[action='/own'] button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#ask:not([hidden])")
+    assert page.locator("#ask [name=body]").input_value() == chosen != ""
+    tab_to(page, "#ask input[name=item]")
+    page.keyboard.press("Space")
+    tab_to(page, "#ask button")
+    page.keyboard.press("Enter")
+    answers_card(page)
+    page.wait_for_selector("#answers .answer", timeout=30_000)
+    until(lambda: page.wait_for_timeout(100) or "…" not in page.inner_text("#answers"))
+    context.close()
 
 
 def test_without_the_card_nothing_is_asked(nation, page):

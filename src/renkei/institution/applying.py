@@ -189,15 +189,21 @@ MARK = re.compile(r"\n(\d{4}-\d\d-\d\d) ([0-9a-f]{32}) ([a-z]*)\n[^\n]*\n\Z")
 def statement(
     pack: Pack, procedure: Procedure, body: str, form: Form, attached: Sequence[Attached], mark: Mark
 ) -> bytes:
-    """What an applicant's card, or a representative's, signs (UTF-8): readable, and of use for this application alone."""
-    title = pack.bodies[body].title.ja if body in pack.bodies else body
-    lines = [procedure.title.ja, f"{title}（{body}）", f"手続: {procedure.code}"]
-    lines += [f"代理人による申請: {mark.by}", ""] if mark.by else [""]
+    """What an applicant's card, or a representative's, signs (UTF-8): readable, in both languages, and of use for this one alone."""
+    known = pack.bodies.get(body)
+    lines = [
+        _both(procedure.title),
+        f"{_both(known.title) if known else body}（{body}）",
+        f"手続 / Procedure: {procedure.code}",
+    ]
+    lines += [f"代理人による申請 / By a representative: {mark.by}", ""] if mark.by else [""]
     for one in asked(pack, [procedure], people_in(form)):
         if one.name in form:
-            lines.append(f"{one.title(pack, 'ja')}: {_said(pack, one.question, str(form[one.name]))}")
+            question = _both(Title(one.title(pack, "ja"), one.title(pack, "en")))
+            lines.append(f"{question}: {_said(pack, one.question, str(form[one.name]))}")
     for a in attached:
-        lines.append(f"添付: {a.kind} {a.name} {len(a.data)} バイト SHA-256 {sha256(a.data).hexdigest()}")
+        size = f"{len(a.data)} バイト / bytes"
+        lines.append(f"添付 / Attached: {a.kind} {a.name} {size} SHA-256 {sha256(a.data).hexdigest()}")
     exact = msgspec.json.encode([procedure.code, body, dict(form)], order="deterministic")
     lines += ["", f"{mark.day} {mark.case} {mark.by}", f"SHA-256 {sha256(exact).hexdigest()}", ""]
     return "\n".join(lines).encode()
@@ -206,5 +212,9 @@ def statement(
 def _said(pack: Pack, question: Question, value: str) -> str:
     if question.type == "code":
         title = pack.codelists.get(question.codes, {}).get(value)
-        return f"{title.ja}（{value}）" if title else value
+        return f"{_both(title)}（{value}）" if title else value
     return value
+
+
+def _both(title: Title) -> str:
+    return title.ja if title.ja == title.en else f"{title.ja} / {title.en}"
