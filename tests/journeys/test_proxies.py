@@ -12,9 +12,8 @@ from tests.conftest import PACK
 from tests.world import Running, until
 
 pytestmark = JOURNEY
-CITY = "ohashi-city"
+VIEWS, IDS = [("ja", 320), ("en", 1280)], ["ja-320", "en-1280"]
 UNTIL = (dt.datetime.now(dt.UTC) + dt.timedelta(days=90)).date().isoformat()
-RENEWAL = {"notice": "care-renewal", "values": {"day": "2027-01-31"}}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,7 @@ def takes_up(nation, page, code):
     sound(page)
 
 
+@pytest.mark.parametrize("page", VIEWS, indirect=True, ids=IDS)
 def test_a_neighbour_acts_and_it_ends(nation, page, opened):
     ja = page.lang == "ja"
     come(nation, page, 0)
@@ -102,6 +102,7 @@ def test_a_neighbour_acts_and_it_ends(nation, page, opened):
     assert ("終了" if ja else "over") in helper.inner_text("main")
 
 
+@pytest.mark.parametrize("page", VIEWS, indirect=True, ids=IDS)
 def test_an_officer_acts_for_the_corporation_and_lets_staff(nation, page, opened):
     come(nation, page, 0)
     until(lambda: page.goto(nation.url("portal") + "/proxies") and page.locator("form[action$='/act']").count())
