@@ -11,6 +11,7 @@ from renkei.portal import apply_store
 from tests.console import Browser
 from tests.world import until
 
+EVENTS = ("birth", "moving", "marriage", "death", "job-change", "retirement", "illness", "care", "disaster")
 CITY, PENSION = "ohashi-city", "pension-service"
 
 
@@ -286,6 +287,40 @@ def test_it_is_sent_once_and_does_not_change_any_more(nation, resident):
     found = comes(nation, "cost-limit", before, "health-insurer")
     told = nation.http("health-insurer", f"/applications/{found['id']}")[1]
     assert told["form"]["full-name@applicant"] == "見本 太郎"
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_procedure_of_every_life_event_reaches_a_body_that_takes_it(nation, resident, event):
+    """Filled in with fitting answers; what must be signed is not sent (the journeys sign)."""
+    portal = nation.world.institutions["portal"]
+    offered = [p for p in portal.member.pack.procedures.values() if p.event == event and p.to]
+    assert len({taker for p in offered for taker in p.to}) >= 2
+    case = begin(resident, event)
+    text = page(resident, f"/apply/{case}?step=choose")
+    places = dict.fromkeys(re.findall(r'<select[^>]* name="(place-[a-z]+)"', text), CITY)
+    roles = dict.fromkeys(re.findall(r'name="(people-[a-z]+)"', text), "1")
+    form = {"chosen": [p.code for p in offered], **places, **roles}
+    status, told = resident.form(f"/apply/{case}?step=choose", f"/apply/{case}/choose", **form)
+    assert status == 200, told
+    status, told = fill(resident, case)
+    assert status == 200, told
+    parts = {p.procedure.code: p for p in nation.do(portal.applications.get(account_of(nation, case), case)).parts}
+    assert set(parts) == {p.code for p in offered}
+    before = {code: of(nation, code, part.body) for code, part in parts.items()}
+    assert resident.form(f"/apply/{case}?step=send", f"/apply/{case}/send")[0] == 200
+    for code, part in parts.items():
+        if not part.procedure.signed:
+            mine = comes(nation, code, before[code], part.body)
+            view = nation.http(part.body, f"/applications/{mine['id']}")[1]
+            assert set(view["form"]) <= {a.name for a in part.asked}, code
+            assert mine["state"] == "received"
+    left = nation.do(portal.applications.get(account_of(nation, case), case)).unsent
+    assert {p.procedure.code for p in left} == {p.code for p in offered if p.signed}
+
+
+def account_of(nation, case):
+    query = sa.select(apply_store.cases.c.account).where(apply_store.cases.c.id == case)
+    return nation.world.institutions["portal"].database.read_now(lambda c: c.execute(query).scalar_one())
 
 
 def test_what_must_be_signed_is_not_sent_without(nation, resident):
