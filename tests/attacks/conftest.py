@@ -37,8 +37,7 @@ def unharmed(nation):
         until(lambda: nation.http("ohashi-city", told["status_url"])[1]["state"] == "answered", 40)
         until(lambda: int(nation.http("portal", "/health", token="")[1]["records"]) > before)
         for body in ("hub", "commission", "portal", "numbering-authority", "tax-union", "ohashi-city"):
-            status, health = nation.http(body, "/health", token="")
-            assert status == 200, (body, health)
+            until(lambda b=body: nation.http(b, "/health", token="")[0] == 200)
 
     return check
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from renkei.institution.subjects import subjects
+from renkei.institution.subjects import cards, subjects
 from tests.attacks.spy import watch
 from tests.browser import JOURNEY, sound, tab_to, violations
 from tests.cards import Carded
@@ -65,7 +65,8 @@ def signed_in(nation, page):
     answers_card(page)
     page.wait_for_url("**/records*")
     portal = nation.world.institutions["portal"].database
-    until(lambda: portal.read_now(lambda c: c.execute(sa.select(subjects).where(subjects.c.code.is_not(None))).first()))
+    holder = sa.select(subjects).join(cards, cards.c.holder == subjects.c.local_id).where(subjects.c.code.is_not(None))
+    until(lambda: portal.read_now(lambda c: c.execute(holder).first()))  # whose card it is must be known by then
 
 
 def test_a_resident_reads_what_only_their_browser_can(nation, page):
