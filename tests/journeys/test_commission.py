@@ -9,7 +9,7 @@ from renkei.commission import store
 from renkei.commission.watch import Alarm
 from renkei.gateway import store as gateway_store
 from renkei.institution import member
-from tests.browser import JOURNEY, sign_in, sound, violations
+from tests.browser import JOURNEY, VIEWS, sign_in, sound, violations
 from tests.console import Console
 from tests.world import Running, until
 
@@ -441,6 +441,10 @@ def enter(nation, page, filled):
     come(nation, page, "kujo")
 
 
+EVERY_VIEW = [pytest.param(v, marks=[pytest.mark.long] if v in VIEWS[1:3] else []) for v in VIEWS]
+
+
+@pytest.mark.parametrize("page", EVERY_VIEW, indirect=True, ids=lambda v: f"{v[0]}-{v[1]}")
 def test_every_page_fits_in_every_view(nation, filled, opened, page):
     """With little on it and with much, for officers, the public, residents and clerks."""
     other = opened(page.lang, page.viewport_size["width"])

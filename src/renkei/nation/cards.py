@@ -46,7 +46,7 @@ def issue(folder: Path) -> None:
     plan = Plan.read(folder)
     for unfinished in (folder / CERTIFICATION, folder / SITES, folder / "cards", *folder.glob("*/seal")):
         shutil.rmtree(unfinished, ignore_errors=True)
-    port, bank, hall = free_ports(3)
+    port, bank, hall = free_ports(3, {plan.port(p.body) for p in plan.places})
     home, base = folder / CERTIFICATION, f"http://127.0.0.1:{port}"
     home.mkdir()
     numbering = next(p for p in plan.places if p.role == "authority")

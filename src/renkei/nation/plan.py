@@ -11,7 +11,7 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import get_args
@@ -412,11 +412,13 @@ PORTS = range(10_000, 32_000)
 """Below those that connections are given on their own: what is free here stays so until it is used."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on."""
+def free_ports(count: int, but: Collection[int] = ()) -> list[int]:
+    """Ports of loopback that nothing listens on, ``but`` those: promised to somebody who does not listen yet."""
     held: list[socket.socket] = []
     try:
         for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+            if port in but:
+                continue
             one = socket.socket()
             try:
                 one.bind(("127.0.0.1", port))

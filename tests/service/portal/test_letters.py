@@ -293,6 +293,8 @@ def test_it_is_sent_once_and_does_not_change_any_more(nation, resident):
 def test_every_procedure_of_every_life_event_reaches_a_body_that_takes_it(nation, resident, event):
     """Filled in with fitting answers; what must be signed is not sent (the journeys sign)."""
     portal = nation.world.institutions["portal"]
+    if portal.settings.database.startswith("postgresql"):
+        pytest.skip("what differs between procedures is data: one kind of database is enough")
     offered = [p for p in portal.member.pack.procedures.values() if p.event == event and p.to]
     assert len({taker for p in offered for taker in p.to}) >= 2
     case = begin(resident, event)
