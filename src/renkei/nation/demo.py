@@ -291,7 +291,7 @@ def show_addresses(out: Console, folder: Path, plan: Plan, seconds: float) -> No
         pins = personas.PINS
         city = next(p for p in plan.places if (folder / p.body / "seal").is_dir())
         certificates = f"{city.url}/documents"
-        out.print(f"\nOther sites: a bank, {plan.bank} · rooms in the city's hall, {plan.hall}")
+        out.print(f"\nOther sites: a bank {plan.bank} · the city's hall {plan.hall}")
         out.print(f"Certificates from a kiosk: {certificates}")
         out.print(f"\nWith a card (PIN {pins.authentication}, for signatures {pins.signature}), in another terminal:")
         out.print(f"  renkei card serve --card {plan.card(folder, plan.personas[0].id)}", soft_wrap=True)
