@@ -107,7 +107,10 @@ def letters_here(connection: sa.Connection) -> int:
 
 def told(took: list[float]) -> dict[str, float]:
     ordered = sorted(took)
-    at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)  # noqa: E731
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+
     return {"median_ms": round(statistics.median(ordered), 1), "p95_ms": at(0.95), "most_ms": at(1.0)}
 
 

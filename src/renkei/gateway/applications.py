@@ -202,25 +202,31 @@ class Applications:
         """Look at the signatures that were not looked at yet."""
         rows = await self._database.read(lambda c: store.unchecked(c, CHECKED_AT_ONCE))
         verifier = self._verifier() if rows else None
-        for row in rows if verifier else ():
-            letter = await self._database.read(lambda c, i=bytes(row.letter): letters.get(c, i))  # type: ignore[misc]
-            said = self.letters.said(letter)
-            assert isinstance(said, Applied)
-            assert verifier is not None
-            procedure = self._pack.procedures.get(row.procedure)
+        if verifier is None:
+            return
+        for row in rows:
             try:
-                if procedure is None or not self._is_stated(procedure, said, row.at):
-                    raise NotGenuine("What was signed is not what was sent.", code="statement")
-                shown = Presented(said.certificate, said.signature)
-                certificate = await verifier.checked(shown, "signature", said.statement, at=row.at)
-                holder = attributes_of(self._pack.header.cards, certificate)
-                found = PROXY if said.by else GOOD if await self._is_applicant(holder, said, letter) else OTHER
-            except RenkeiError as error:
-                if error.status >= 500:
-                    self._observe.log.info("applications.unchecked", reason=error.code)
-                    return  # the authority does not answer now
-                found = BAD
-            await self._database.write(lambda c, i=bytes(row.letter), f=found: store.set_signed(c, i, f))  # type: ignore[misc]
+                await self._check(verifier, row)
+            except RenkeiError as error:  # the authority does not answer now
+                self._observe.log.info("applications.unchecked", reason=error.code)
+                return
+
+    async def _check(self, verifier: Verifier, row: Any) -> None:
+        letter = await self._database.read(lambda c: letters.get(c, bytes(row.letter)))
+        said, procedure = self.letters.said(letter), self._pack.procedures.get(row.procedure)
+        assert isinstance(said, Applied)
+        try:
+            if procedure is None or not self._is_stated(procedure, said, row.at):
+                raise NotGenuine("What was signed is not what was sent.", code="statement")
+            shown = Presented(said.certificate, said.signature)
+            certificate = await verifier.checked(shown, "signature", said.statement, at=row.at)
+            holder = attributes_of(self._pack.header.cards, certificate)
+            found = PROXY if said.by else GOOD if await self._is_applicant(holder, said, letter) else OTHER
+        except RenkeiError as error:
+            if error.status >= 500:
+                raise
+            found = BAD
+        await self._database.write(lambda c: store.set_signed(c, bytes(row.letter), found))
 
     async def _is_applicant(self, holder: Attributes, said: Applied, letter: Any) -> bool:
         """Whether who signed is who the form says, by name and, where it is asked, date of birth; and who the code says, as far as our own

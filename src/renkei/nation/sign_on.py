@@ -3,11 +3,13 @@ alone, and nothing else."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import urllib.parse
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +26,15 @@ from renkei.institution.web import language
 from renkei.nation.web import fetch
 
 AnyRequest = Request[Any, Any, Any]
+
+
+def session_key(folder: Path, site: str) -> bytes:
+    """With which a site seals its sessions: its own, though sites share a folder."""
+    path = folder / f"{site}.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(os.urandom(32))
+    return path.read_bytes()
 
 
 class SignOn:

@@ -263,9 +263,13 @@ class Applications:
 
     async def forget(self) -> None:
         """Drafts that nobody has touched for long."""
-        old = await self._database.read(lambda c: store.stale(c, self._clock() - DRAFT_KEPT, 100))
-        for id_ in old:
-            await self._database.write(lambda c, i=id_: store.drop_case(c, i))  # type: ignore[misc]
+        before = self._clock() - DRAFT_KEPT
+
+        def commit(connection: sa.Connection) -> None:
+            for id_ in store.stale(connection, before, 100):
+                store.drop_case(connection, id_)
+
+        await self._database.write(commit)
 
     # ------------------------------------------------------------------ papers
 

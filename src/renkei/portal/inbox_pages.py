@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Ask = Request[Any, Any, Any]
 
 
-def letter_of(text: str) -> bytes:
-    """The 32 bytes of a letter's id in hexadecimal; ``NotFound`` for anything else."""
+def id_of(text: str) -> bytes:
+    """The 32 bytes of the id of a letter, or a device, in hexadecimal; ``NotFound`` for anything else."""
     try:
         id_ = bytes.fromhex(text)
     except ValueError:
         id_ = b""
     if len(id_) != 32:
-        raise NotFound("There is no such letter.", ja="このお知らせはありません。")
+        raise NotFound("There is nothing of that id.", ja="該当するものはありません。")
     return id_
 
 
@@ -102,7 +102,7 @@ def inbox_pages(
             raise NotFound("No notifications are sent here.", ja="端末への通知は利用できません。")
         try:
             if data.get("act") == "end":
-                await portal.webpush.drop(request.state.account, letter_of(data.get("device", "")))
+                await portal.webpush.drop(request.state.account, id_of(data.get("device", "")))
             elif not portal.sessions.is_fresh(request.session):
                 return await show(request, None, status=403)
             else:
@@ -114,7 +114,7 @@ def inbox_pages(
     @get("/inbox/{id:str}", guards=inside, include_in_schema=False)
     async def one(request: Ask, id: FromPath[str]) -> Response[bytes]:
         mine = "grant" not in request.state  # read by somebody else, it stays new to whom it is for
-        letter = await inbox.open(await codes_of(request), letter_of(id), mine=mine)
+        letter = await inbox.open(await codes_of(request), id_of(id), mine=mine)
         lang, pack = language(request, portal.settings.language), portal.member.pack
         case = None
         if letter.row.about is not None:  # as it was made sure of, and not as the letter says
@@ -135,7 +135,7 @@ def inbox_pages(
 
     @post("/inbox/{id:str}/unread", guards=alone, include_in_schema=False)
     async def unread(request: Ask, id: FromPath[str]) -> Redirect:
-        await inbox.unopen(await codes_of(request), letter_of(id))
+        await inbox.unopen(await codes_of(request), id_of(id))
         return Redirect("/inbox", status_code=303)
 
     @post("/inbox/preference", guards=alone, include_in_schema=False)

@@ -125,7 +125,7 @@ class Provider:
                     remedy_ja="フラグメントのない https（またはループバック）の URI を指定してください。",
                     code="settings-wrong",
                 )
-        self._key = _key(home / "sign-on.pem")
+        self._key = signing_key(home / "sign-on.pem")
 
     # ------------------------------------------------------------------ described
 
@@ -325,8 +325,8 @@ def _is_address(text: str) -> bool:
     return bool(parts.netloc) and not parts.fragment and (parts.scheme == "https" or (parts.scheme == "http" and local))
 
 
-def _key(path: Path) -> ECKey:
-    """The key that signs ID tokens, made at the first start."""
+def signing_key(path: Path) -> ECKey:
+    """A P-256 key in a file of its own, made at the first start."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_bytes(ECKey.generate_key("P-256").as_pem(private=True))

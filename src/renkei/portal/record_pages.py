@@ -18,6 +18,7 @@ from litestar.response import Redirect, Stream
 
 from renkei.errors import Malformed, NotFound, RenkeiError, Unavailable
 from renkei.institution import wording
+from renkei.institution.entry import Render
 from renkei.institution.paper import pdf
 from renkei.institution.web import language
 from renkei.institution.wording import PackWords
@@ -52,7 +53,7 @@ class Proof(NamedTuple):
     signers: tuple[str, ...]
 
 
-def record_pages(portal: Portal, render: Any, inside: list[Any], alone: list[Any], codes_of: Any) -> list[Any]:
+def record_pages(portal: Portal, render: Render, inside: list[Any], alone: list[Any], codes_of: Any) -> list[Any]:
     """``/records``. ``codes_of`` answers the codes under which the resident's accesses are filed; ``alone`` lets in nobody who acts for
     another."""
 
@@ -67,7 +68,7 @@ def record_pages(portal: Portal, render: Any, inside: list[Any], alone: list[Any
         try:
             codes = await codes_of(request)
         except Unavailable:
-            return render(request, "awaited.html", again="/records", leave="/signout")  # type: ignore[no-any-return]
+            return render(request, "awaited.html", again="/records", leave="/signout")
         given = {name: request.query_params.get(name, "") for name in FILTERS}
         wanted, problem, rows = Wanted(), None, []
         try:
@@ -75,7 +76,7 @@ def record_pages(portal: Portal, render: Any, inside: list[Any], alone: list[Any
             rows = await here().page(codes, wanted, words_of(request), below=below, limit=PAGE)
         except RenkeiError as error:
             problem = error.problem(language(request, portal.settings.language))
-        return render(  # type: ignore[no-any-return]
+        return render(
             request,
             "records.html",
             records=rows,
@@ -101,7 +102,7 @@ def record_pages(portal: Portal, render: Any, inside: list[Any], alone: list[Any
     async def show(request: Ask, access: Access, problem: Any = None, status: int = 200) -> Response[bytes]:
         reported = await portal.database.read(lambda c: store.reports_on(c, access.position))
         marks = await portal.database.read(lambda c: store.marks_on(c, [access.position]))
-        return render(  # type: ignore[no-any-return]
+        return render(
             request,
             "record.html",
             record=access,

@@ -107,7 +107,9 @@ class Portal(Institution):
         s = self.settings
         self.digest = Digest(s.mail, s.mail_from, s.origin, self.keys, self.member, self.database, self.observe, clock)
         contact = f"mailto:{s.mail_from}" if s.mail_from else s.origin
-        self.webpush = WebPush(s.push_services, contact, self.keys, self.member, self.database, self.observe, clock)
+        self.webpush = WebPush(
+            self.home, s.push_services, contact, self.keys, self.member, self.database, self.observe, clock
+        )
         self.sessions = Sessions(self.database, self.settings.origin, self.keys.derive("sessions"), clock)
         self.alarm = ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import urllib.parse
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
@@ -18,19 +18,17 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
-from joserfc.jwk import ECKey
 
 from renkei.errors import Conflict, Malformed, RenkeiError, SetupError
 from renkei.institution.database import Database
 from renkei.institution.keys import Keys
 from renkei.institution.member import Member
 from renkei.institution.observe import Observer
-from renkei.institution.settings import Clock
+from renkei.institution.settings import Clock, Home
 from renkei.portal import apply_store as store
 from renkei.portal.digest import new_since
+from renkei.portal.oidc import signing_key
 
 HOST = re.compile(r"[a-z0-9.-]+")
 ORIGIN = re.compile(r"https?://(?:\*\.)?[a-z0-9.-]+(?::\d+)?")
@@ -56,6 +54,7 @@ class WebPush:
 
     def __init__(
         self,
+        home: Home,
         origins: Sequence[str],
         contact: str,
         keys: Keys,
@@ -70,6 +69,8 @@ class WebPush:
                 ja="push_services は https://host か https://*.host の形で指定してください。",
                 code="settings-wrong",
             )
+        if origins:
+            self._key = signing_key(home / "push.pem")
         self._origins, self._contact, self._keys = origins, contact, keys
         self._member, self._database, self._observe, self._clock = member, database, observe, clock
 
@@ -78,15 +79,10 @@ class WebPush:
         return bool(self._origins)
 
     @property
-    def _secret(self) -> ec.EllipticCurvePrivateKey:
-        number = int.from_bytes(self._keys.derive("vapid") + self._keys.derive("vapid/2"))
-        return ec.derive_private_key(number % (ORDER - 1) + 1, ec.SECP256R1())
-
-    @property
     def key(self) -> str:
-        """By which push services know this portal: P-256, uncompressed, base64url."""
-        form = serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-        return urlsafe_b64encode(self._secret.public_key().public_bytes(*form)).rstrip(b"=").decode()
+        """By which push services know this portal: its public key as a point, uncompressed, base64url (RFC 8292 section 3.2)."""
+        point = (urlsafe_b64decode(str(self._key.as_dict(private=False)[c]) + "=") for c in ("x", "y"))
+        return urlsafe_b64encode(b"\x04" + b"".join(point)).rstrip(b"=").decode()
 
     # ------------------------------------------------------------------ devices
 
@@ -201,7 +197,7 @@ class WebPush:
     async def _tell(self, client: httpx.AsyncClient, service: str, endpoint: str) -> int:
         """What its push service says (HTTP status); 0: nothing, in time."""
         claims = {"aud": service, "exp": self._clock() // 1000 + KEPT // 2, "sub": self._contact}
-        token = jwt.encode({"typ": "JWT", "alg": "ES256"}, claims, ECKey.import_key(_pem(self._secret)))
+        token = jwt.encode({"typ": "JWT", "alg": "ES256"}, claims, self._key)
         headers = {
             "TTL": str(KEPT),
             "Urgency": "low",
@@ -213,16 +209,6 @@ class WebPush:
                 return answer.status_code  # what it has to say besides is not read
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return 0
-
-
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of the group P-256."""
-
-
-def _pem(secret: ec.EllipticCurvePrivateKey) -> bytes:
-    return secret.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def _is_like(origin: str, known: str) -> bool:

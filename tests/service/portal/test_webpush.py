@@ -3,6 +3,7 @@
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -279,4 +280,4 @@ def test_no_address_is_in_the_database(nation, service, resident):
 )
 def test_settings_that_cannot_be_are_told(origin):
     with pytest.raises(SetupError):
-        WebPush((origin,), *[None] * 6)
+        WebPush(Home(Path()), (origin,), *[None] * 6)

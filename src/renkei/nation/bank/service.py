@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import secrets
 import sqlite3
 from base64 import b64decode, b64encode
@@ -29,7 +28,7 @@ from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.web import Health, Pages, cookie_session, language, leading_to, serve
 from renkei.institution.wording import day_in_words
-from renkei.nation.sign_on import SignOn, sign_on_pages
+from renkei.nation.sign_on import SignOn, session_key, sign_on_pages
 from renkei.nation.web import call
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
@@ -72,11 +71,7 @@ class Bank:
             "CREATE TABLE IF NOT EXISTS accounts (sub TEXT PRIMARY KEY, number TEXT, name TEXT, address TEXT, document BLOB,"
             " signature BLOB, certificate BLOB, opened TEXT)"
         )
-        path = folder / "session.key"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(os.urandom(32))
-        self.key = path.read_bytes()
+        self.key = session_key(folder, self.settings.id)
         s = self.settings
         self.sign_on = SignOn(s.id, s.origin, s.portal, s.client_secret)
         self.shell = Shell(

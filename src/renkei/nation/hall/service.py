@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sqlite3
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +24,7 @@ from renkei.institution.settings import Home
 from renkei.institution.settings import Settings as Shell
 from renkei.institution.web import Health, Pages, cookie_session, language, serve
 from renkei.institution.wording import day_in_words
-from renkei.nation.sign_on import SignOn, sign_on_pages
+from renkei.nation.sign_on import SignOn, session_key, sign_on_pages
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 AnyRequest = Request[Any, Any, Any]
@@ -65,11 +64,7 @@ class Hall:
         self._rooms.execute(
             "CREATE TABLE IF NOT EXISTS bookings (room TEXT, day TEXT, sub TEXT NOT NULL, PRIMARY KEY (room, day))"
         )
-        path = folder / "session.key"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(os.urandom(32))
-        self.key = path.read_bytes()
+        self.key = session_key(folder, self.settings.id)
         self.sign_on = SignOn(s.id, s.origin, s.portal, s.client_secret)
         self.shell = Shell(body=s.id, role="hall", kinds=(), database="", bus="", port=s.port, language="ja")
 
